@@ -1,0 +1,153 @@
+/** What an application implements to be served through FUSE: by the kernel session, by the fuse-native adapter, or by a
+ *  test without a mount. One method per operation. Each returns its result, or a promise of it when it must wait:
+ *  an answer from memory stays synchronous, because a turn of the event loop costs more than most answers.
+ *
+ *  A failure is a thrown (or rejected) FuseError with an errno; anything else is logged and answered EIO.
+ *  Bytes handed in (`data`, names) are borrowed: valid until the method settles; to keep them is to copy them.
+ *  Names are raw bytes without '/' and NUL, 1..255 long; they need not be UTF-8. */
+export interface Filesystem {
+  /** Called once after INIT was answered. */
+  init?(connection: ConnectionInfo): void
+  /** Called once when the mount goes away; flush and close here. */
+  destroy?(): MaybePromise<void>
+
+  /** null: no such name; the kernel may remember that for `entryTtlSeconds`. Raises the node's lookup count by one. */
+  lookup(parent: NodeId, name: Buffer, context: RequestContext): MaybePromise<Entry | null>
+  /** The kernel drops `count` of its references. No reply, never fails. */
+  forget(node: NodeId, count: number): void
+  getattr(node: NodeId, context: RequestContext): MaybePromise<Attr>
+  setattr(node: NodeId, change: AttrChange, context: RequestContext): MaybePromise<Attr>
+  readlink(node: NodeId, context: RequestContext): MaybePromise<Buffer>
+
+  /** The five that make a name; each raises the new node's lookup count by one. `mode` has the type bits and is already masked by umask. */
+  mknod(parent: NodeId, name: Buffer, mode: number, rdev: number, context: RequestContext): MaybePromise<Entry>
+  mkdir(parent: NodeId, name: Buffer, mode: number, context: RequestContext): MaybePromise<Entry>
+  symlink(parent: NodeId, name: Buffer, target: Buffer, context: RequestContext): MaybePromise<Entry>
+  link(node: NodeId, newParent: NodeId, newName: Buffer, context: RequestContext): MaybePromise<Entry>
+  create(parent: NodeId, name: Buffer, mode: number, flags: number, context: RequestContext): MaybePromise<CreatedFile>
+
+  unlink(parent: NodeId, name: Buffer, context: RequestContext): MaybePromise<void>
+  rmdir(parent: NodeId, name: Buffer, context: RequestContext): MaybePromise<void>
+  /** `flags`: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2, RENAME_WHITEOUT 4; EINVAL for what is not supported. */
+  rename(parent: NodeId, name: Buffer, newParent: NodeId, newName: Buffer, flags: number, context: RequestContext): MaybePromise<void>
+
+  open(node: NodeId, flags: number, context: RequestContext): MaybePromise<OpenFile>
+  /** At most `sizeBytes` bytes; fewer only at the end of the file. The parts are sent in order and may be views the
+   *  filesystem keeps, as long as they do not change before the next turn of the event loop. */
+  read(node: NodeId, fh: FileHandle, offsetBytes: number, sizeBytes: number, context: RequestContext): MaybePromise<readonly Uint8Array[]>
+  /** All of `data` or an error. A filesystem whose buffer is full returns a promise and settles it when there is room
+   *  or the deadline has passed; it copies `data` before it returns that promise. */
+  write(node: NodeId, fh: FileHandle, offsetBytes: number, data: Buffer, flags: WriteFlags, context: RequestContext): MaybePromise<void>
+  /** Only asked when `ConnectionInfo` says flush is wanted. */
+  flush?(node: NodeId, fh: FileHandle, context: RequestContext): MaybePromise<void>
+  fsync(node: NodeId, fh: FileHandle, dataOnly: boolean, context: RequestContext): MaybePromise<void>
+  release(node: NodeId, fh: FileHandle): MaybePromise<void>
+  fallocate?(node: NodeId, fh: FileHandle, offsetBytes: number, lengthBytes: number, mode: number, context: RequestContext): MaybePromise<void>
+
+  opendir(node: NodeId, context: RequestContext): MaybePromise<OpenFile>
+  /** Names from `cursor` on (0n = the start), '.' and '..' included, until `fill` returns false for one: that one is
+   *  asked for again. With `withEntries` each name comes with its Entry and the lookup count of every name that `fill`
+   *  took ('.' and '..' excepted) is raised by one. */
+  readdir(node: NodeId, fh: FileHandle, cursor: bigint, withEntries: boolean, fill: FillDirectory, context: RequestContext): MaybePromise<void>
+  fsyncdir(node: NodeId, fh: FileHandle, dataOnly: boolean, context: RequestContext): MaybePromise<void>
+  releasedir(node: NodeId, fh: FileHandle): MaybePromise<void>
+
+  statfs(context: RequestContext): MaybePromise<FilesystemStats>
+  syncfs?(context: RequestContext): MaybePromise<void>
+
+  getxattr(node: NodeId, name: Buffer, context: RequestContext): MaybePromise<Buffer>
+  /** All names, each ended by NUL. */
+  listxattr(node: NodeId, context: RequestContext): MaybePromise<Buffer>
+  /** `flags`: XATTR_CREATE 1, XATTR_REPLACE 2. */
+  setxattr(node: NodeId, name: Buffer, value: Buffer, flags: number, context: RequestContext): MaybePromise<void>
+  removexattr(node: NodeId, name: Buffer, context: RequestContext): MaybePromise<void>
+}
+
+export type MaybePromise<T> = T | Promise<T>
+/** The inode number; the root is 1. */
+export type NodeId = number
+/** Chosen by the filesystem at open; 0 means it needs none. A safe integer. */
+export type FileHandle = number
+
+export interface RequestContext {
+  readonly uid: number
+  readonly gid: number
+  readonly pid: number
+  /** Aborted when the caller was interrupted: a waiting operation may then fail with EINTR. Made on first use. */
+  readonly signal: AbortSignal
+}
+
+export interface ConnectionInfo {
+  readonly maxWriteBytes: number
+  readonly writebackCache: boolean
+}
+
+/** Time as whole seconds since 1970 (may be negative) and nanoseconds 0..999,999,999. */
+export interface Timestamp {
+  readonly seconds: number
+  readonly nanos: number
+}
+
+export interface Attr {
+  readonly nodeId: NodeId
+  readonly sizeBytes: number
+  /** In units of 512 bytes, as stat(2) counts. */
+  readonly blocks512: number
+  readonly atime: Timestamp
+  readonly mtime: Timestamp
+  readonly ctime: Timestamp
+  /** Type and permission bits. */
+  readonly mode: number
+  readonly linkCount: number
+  readonly uid: number
+  readonly gid: number
+  readonly rdev: number
+  readonly blockSizeBytes: number
+}
+
+export interface Entry {
+  readonly attr: Attr
+  readonly generation: number
+}
+
+export interface OpenFile {
+  readonly fh: FileHandle
+  /** FOPEN_* bits of the kernel ABI, e.g. FOPEN_KEEP_CACHE 2, FOPEN_CACHE_DIR 8. */
+  readonly openFlags: number
+}
+
+export interface CreatedFile extends Entry, OpenFile {}
+
+/** What setattr changes; absent fields stay. */
+export interface AttrChange {
+  readonly mode?: number
+  readonly uid?: number
+  readonly gid?: number
+  readonly sizeBytes?: number
+  readonly atime?: Timestamp | 'now'
+  readonly mtime?: Timestamp | 'now'
+  readonly ctime?: Timestamp
+  /** The open file the change came through (ftruncate), when the kernel says so. */
+  readonly fh?: FileHandle
+  /** HANDLE_KILLPRIV_V2: drop setuid and setgid bits along with this change. */
+  readonly killPrivileges?: boolean
+}
+
+export interface WriteFlags {
+  /** The bytes come from the kernel's write-back cache: the caller's identity is not the writer's. */
+  readonly fromCache: boolean
+  readonly killPrivileges: boolean
+}
+
+/** @returns false when the name did not fit: stop, and do not count it. `nextCursor` continues after this name. */
+export type FillDirectory = (name: Buffer, nodeId: NodeId, mode: number, nextCursor: bigint, entry: Entry | null) => boolean
+
+export interface FilesystemStats {
+  readonly blockSizeBytes: number
+  readonly blocks: number
+  readonly blocksFree: number
+  readonly blocksAvailable: number
+  readonly files: number
+  readonly filesFree: number
+  readonly nameBytesMax: number
+}
