@@ -1,0 +1,141 @@
+/** What stor's control socket takes and answers, on top of the line protocol of daemon/control.ts. Page: docs/formats/stor-control.md. */
+import { z } from 'zod'
+
+/** 16 random bytes as 32 lower-case hex digits: one per upload attempt. */
+export const objectIdText = z.string().regex(/^[0-9a-f]{32}$/, 'an object id is 32 lower-case hex digits')
+
+// The daemon has another working directory than its clients, so every path it is sent is absolute.
+const absolutePath = z
+  .string()
+  .min(2)
+  .max(4096)
+  .regex(/^\/[^\0]*$/, 'must be an absolute path')
+/** An object's name: the path it was stored from, `root` stripped by the daemon. */
+const objectName = absolutePath
+
+export const storeParams = z.strictObject({
+  file: absolutePath,
+  /** Name to store under when it is not the file's own path. */
+  name: objectName.optional(),
+  /** A second small file that becomes part of the object (the segment's hint). */
+  attach: absolutePath.optional(),
+})
+export const retrieveParams = z.strictObject({
+  /** Where the bytes are published: written beside it, synced, renamed. */
+  file: absolutePath,
+  name: objectName.optional(),
+  objectId: objectIdText.optional(),
+  attachmentTo: absolutePath.optional(),
+})
+export const checkParams = z.strictObject({ file: objectName.optional(), objectId: objectIdText.optional() })
+export const deleteParams = z.strictObject({ file: objectName.optional(), objectId: objectIdText.optional() })
+export const statusParams = z.strictObject({})
+export const testParams = z.strictObject({})
+
+export type StoreParams = z.infer<typeof storeParams>
+export type RetrieveParams = z.infer<typeof retrieveParams>
+export type CheckParams = z.infer<typeof checkParams>
+export type DeleteParams = z.infer<typeof deleteParams>
+
+export interface StoreResult {
+  readonly objectId: string
+  readonly name: string
+  readonly sizeBytes: number
+  /** Data locations whose shard is on their disk, of `shardCount`. The object survives the loss of shardsConfirmed - k. */
+  readonly shardsConfirmed: number
+  readonly shardCount: number
+  /** True when the same bytes were already stored under this name and nothing was sent. */
+  readonly repeated: boolean
+  /** The object that had this name before, if another one; it still exists. */
+  readonly replacedObjectId: string | null
+}
+export interface RetrieveResult {
+  readonly objectId: string
+  readonly sizeBytes: number
+  readonly attachmentBytes: number
+}
+/** From the record alone: no shard is touched. */
+export interface CheckResult {
+  readonly found: boolean
+  readonly objectId: string | null
+  readonly name: string | null
+  readonly sizeBytes: number
+  /** BLAKE2b-128 of the plain file, 32 hex digits, as zstor prints; '' when nothing was found. */
+  readonly checksum: string
+  readonly shardsConfirmed: number
+  readonly shardCount: number
+}
+export interface DeleteResult {
+  readonly found: boolean
+  readonly objectId: string | null
+  /** Locations that were away: their pieces go when they are back. */
+  readonly owedBackends: readonly string[]
+}
+
+export interface BackendStatus {
+  readonly name: string
+  readonly address: string
+  readonly namespace: string
+  readonly use: 'meta' | 'data'
+  /** 1-based group of a data backend, 0 for metadata. */
+  readonly group: number
+  readonly health: 'up' | 'down' | 'unknown'
+  readonly reachable: boolean
+  /** Values it holds. */
+  readonly entryCount: number
+  readonly usedBytes: number
+  /** null: it did not say. */
+  readonly freeBytes: number | null
+  /** What an answered sync means there. */
+  readonly durability: 'disk' | 'memory' | 'unknown'
+  readonly note: string
+}
+export interface StatusResult {
+  readonly daemon: boolean
+  readonly k: number
+  readonly n: number
+  readonly metaK: number
+  readonly metaN: number
+  readonly metaWriteQuorum: number
+  /** Records listed; null when no metadata backend could list. */
+  readonly objectCount: number | null
+  /** Objects stored on fewer than n locations, of those looked at. */
+  readonly thinObjectCount: number | null
+  /** Data locations that may still be lost before an object of full width is; negative: some cannot be read now. */
+  readonly marginLocations: number
+  /** Can a new object be stored now, and if not, why. */
+  readonly writable: boolean
+  readonly reason: string
+  readonly storesRunning: number
+  readonly retrievesRunning: number
+  readonly backends: readonly BackendStatus[]
+}
+export interface TestResult {
+  readonly ok: boolean
+  readonly lines: readonly { readonly subject: string; readonly ok: boolean; readonly text: string }[]
+}
+
+/** Sent while a store or retrieve runs. */
+export interface TransferProgress {
+  readonly doneBytes: number
+  readonly totalBytes: number
+}
+
+/** Codes of `error.code`, beside those of daemon/control.ts. */
+export const StorErrorCode = {
+  /** No such object; the text holds zstor's `entity not found`. */
+  notFound: 'not-found',
+  /** Too few locations answer; try again. */
+  unavailable: 'unavailable',
+  /** More than n-k shards are lost or damaged. */
+  tooFewShards: 'too-few-shards',
+  /** Bytes that fail their check and cannot be worked around. */
+  damaged: 'damaged',
+  wrongMaster: 'wrong-master',
+  usage: 'usage',
+  busy: 'busy',
+  aborted: 'aborted',
+  local: 'local-file',
+  internal: 'internal',
+} as const
+export type StorErrorCode = (typeof StorErrorCode)[keyof typeof StorErrorCode]
