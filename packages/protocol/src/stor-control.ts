@@ -121,21 +121,12 @@ export interface TransferProgress {
   readonly totalBytes: number
 }
 
-/** Codes of `error.code`, beside those of daemon/control.ts. */
+/** `error.code` of a failed request is one of stor's reasons (apps/stor/src/errors.ts) or one of these. */
 export const StorErrorCode = {
-  /** No such object; the text holds zstor's `entity not found`. */
-  notFound: 'not-found',
-  /** Too few locations answer; try again. */
-  unavailable: 'unavailable',
-  /** More than n-k shards are lost or damaged. */
-  tooFewShards: 'too-few-shards',
-  /** Bytes that fail their check and cannot be worked around. */
-  damaged: 'damaged',
-  wrongMaster: 'wrong-master',
+  /** The request itself is wrong. */
   usage: 'usage',
-  busy: 'busy',
+  /** No such object; the message holds zstor's `entity not found`, which scripts look for. */
+  notFound: 'not-found',
   aborted: 'aborted',
-  local: 'local-file',
   internal: 'internal',
 } as const
-export type StorErrorCode = (typeof StorErrorCode)[keyof typeof StorErrorCode]

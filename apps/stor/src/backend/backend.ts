@@ -12,6 +12,9 @@ export interface BackendStat {
   readonly usedBytes: number
   /** Room for new values, null where the backend does not say. */
   readonly freeBytes: number | null
+  /** What an answered sync means there: on its disk; nothing (memory only); or not known, as with a C 0-db, which has no
+   *  FSYNC and syncs only when it was started with `--sync`. */
+  readonly durability: 'disk' | 'memory' | 'unknown'
 }
 
 /** One place that holds pieces of shards: a sequential namespace of a 0-db server, or a directory.
