@@ -1,0 +1,68 @@
+/** What cachedb tells the world. Each call is one attempt, safe to repeat; who asked repeats it, with backoff. */
+export interface Hooks {
+  /** false when nobody listens: then no segment is ever stored, and nothing is waited for. */
+  readonly configured: boolean
+  /** A segment was closed: its index half first (`jump-index`), then `jump-data`, in the store pool.
+   *  @returns the object id that the hook printed as `stored <object id>`; null when it printed none
+   *  @throws HookFailed on a non-zero exit, a signal or a timeout */
+  segmentClosed(closed: SegmentClosed): Promise<string | null>
+  /** An absent segment is wanted at its path: `missing-data`, in the retrieve pool. Exit 0 does not yet prove the file.
+   *  @throws HookFailed */
+  segmentMissing(missing: SegmentMissing): Promise<void>
+  /** A dead segment left the disk: `segment-deleted`, in the store pool, last.
+   *  @throws HookFailed */
+  segmentDeleted(deleted: SegmentDeleted): Promise<void>
+  /** Any other event of 0-db, with its argv behind the instance id. Settles when the hook ended, with its exit code
+   *  (0 when nobody listens; 1 when it could not be run, timed out or was killed). */
+  event(name: string, args: readonly string[]): Promise<number>
+  /** Runs of the last 300 s and those under way, oldest first. */
+  runs(): readonly HookRun[]
+}
+
+export interface SegmentClosed {
+  readonly dataPath: string
+  readonly nextDataPath: string
+  readonly hintPath: string
+  readonly nextHintPath: string
+}
+
+export interface SegmentMissing {
+  readonly dataPath: string
+  readonly hintPath: string
+  /** null when a closed segment's file is lost and only its name is known. */
+  readonly objectId: string | null
+}
+
+export interface SegmentDeleted {
+  readonly dataPath: string
+  readonly objectId: string
+}
+
+export interface HookRun {
+  readonly event: string
+  readonly args: readonly string[]
+  readonly pid: number
+  readonly startSeconds: number
+  /** 0 while it runs. */
+  readonly endSeconds: number
+  readonly exitCode: number
+}
+
+export class HookFailed extends Error {
+  constructor(message: string, cause?: unknown) {
+    super(message, { cause })
+    this.name = 'HookFailed'
+  }
+}
+
+/** Nobody listens. */
+export const noHooks: Hooks = Object.freeze({
+  configured: false,
+  segmentClosed: async () => null,
+  segmentMissing: async () => {
+    throw new HookFailed('no hook is configured')
+  },
+  segmentDeleted: async () => {},
+  event: async () => 0,
+  runs: () => [],
+})

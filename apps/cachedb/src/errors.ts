@@ -1,0 +1,56 @@
+import { ErrorText } from '@qsfs/protocol/cachedb-commands'
+
+/** An error with its face on the wire: `text` is what follows the `-` of the RESP error, 0-db's own words where it has them. */
+export class CommandError extends Error {
+  readonly text: string
+  constructor(text: string, cause?: unknown) {
+    super(text, { cause })
+    this.name = new.target.name
+    this.text = text
+  }
+}
+
+export class KeyNotFound extends CommandError {
+  constructor() {
+    super(ErrorText.keyNotFound)
+  }
+}
+
+/** 0-db's answers to a SET or DEL that the key, the mode or a setting forbids. */
+export class KeyRefused extends CommandError {}
+
+export class NamespaceFull extends CommandError {
+  constructor() {
+    super(ErrorText.namespaceFull)
+  }
+}
+
+/** No room in the cache or on the disk. `wait`: stores make progress, room will come. */
+export class CacheFull extends CommandError {
+  constructor(kind: 'wait' | 'space', cause?: unknown) {
+    super(kind === 'wait' ? ErrorText.fullWait : ErrorText.fullSpace, cause)
+  }
+}
+
+/** The value's segment is absent, and the caller asked not to wait. */
+export class ColdSegment extends CommandError {
+  readonly segmentId: number
+  constructor(segmentId: number) {
+    super(`${ErrorText.coldPrefix}${segmentId}`)
+    this.segmentId = segmentId
+  }
+}
+
+/** The bytes exist nowhere that answers now, or fail their check. */
+export class SegmentUnavailable extends CommandError {
+  constructor(reason: string, cause?: unknown) {
+    super(`${ErrorText.ioErrorPrefix}${reason}`, cause)
+  }
+}
+
+/** A failed sync made the namespace read-only. */
+export class NamespaceReadOnly extends CommandError {
+  constructor(reason: string, cause?: unknown) {
+    super(`${ErrorText.readOnlyPrefix}${reason}`, cause)
+  }
+}

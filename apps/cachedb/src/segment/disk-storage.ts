@@ -1,0 +1,212 @@
+import {
+  closeSync,
+  fdatasync,
+  fstatSync,
+  fsync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  read,
+  readdirSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  unlinkSync,
+  writevSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import { type AppendFile, type DirectoryItem, FileMissing, type ReadFile, type Storage, StorageError } from './storage.ts'
+
+/** The real disk. The only user of node:fs in cachedb. */
+export class DiskStorage implements Storage {
+  openAppend(path: string): AppendFile {
+    return new DiskAppendFile(
+      path,
+      attempt(path, () => openSync(path, 'a+', 0o600)),
+    )
+  }
+
+  openRead(path: string): ReadFile {
+    return new DiskReadFile(
+      path,
+      attempt(path, () => openSync(path, 'r')),
+    )
+  }
+
+  async publish(path: string, parts: readonly Uint8Array[]): Promise<void> {
+    const temporary = `${path}.tmp`
+    this.remove(temporary)
+    {
+      using file = this.openAppend(temporary)
+      for (const part of parts) {
+        let rest = part
+        while (rest.length > 0) rest = rest.subarray(file.append([rest]))
+      }
+      await file.sync()
+    }
+    this.rename(temporary, path)
+    await this.syncDirectory(dirname(path))
+  }
+
+  list(directory: string): readonly DirectoryItem[] {
+    try {
+      return readdirSync(directory, { withFileTypes: true }).map(item => ({
+        name: item.name,
+        isDirectory: item.isDirectory(),
+        sizeBytes: item.isDirectory() ? 0 : (this.sizeBytes(join(directory, item.name)) ?? 0),
+      }))
+    } catch (error) {
+      if (isMissing(error)) return []
+      throw storageError(directory, error)
+    }
+  }
+
+  sizeBytes(path: string): number | null {
+    return attempt(path, () => statSync(path, { throwIfNoEntry: false })?.size ?? null)
+  }
+
+  remove(path: string): void {
+    try {
+      unlinkSync(path)
+    } catch (error) {
+      if (!isMissing(error)) throw storageError(path, error)
+    }
+  }
+
+  removeDirectory(directory: string): void {
+    attempt(directory, () => rmSync(directory, { recursive: true, force: true }))
+  }
+
+  makeDirectory(directory: string): void {
+    attempt(directory, () => mkdirSync(directory, { recursive: true, mode: 0o700 }))
+  }
+
+  rename(from: string, to: string): void {
+    attempt(from, () => renameSync(from, to))
+  }
+
+  async syncFile(path: string): Promise<void> {
+    const descriptor = attempt(path, () => openSync(path, 'r'))
+    try {
+      await callback(path, done => fsync(descriptor, done))
+    } finally {
+      closeSync(descriptor)
+    }
+  }
+
+  syncDirectory(directory: string): Promise<void> {
+    return this.syncFile(directory)
+  }
+
+  freeBytes(directory: string): number {
+    const { bsize, bavail } = attempt(directory, () => statfsSync(directory))
+    return bsize * bavail
+  }
+}
+
+/** What append and read files share: a descriptor that is closed once. */
+class DiskFile {
+  readonly path: string
+  protected readonly descriptor: number
+  #closed = false
+
+  constructor(path: string, descriptor: number) {
+    this.path = path
+    this.descriptor = descriptor
+  }
+
+  readSync(offsetBytes: number, lengthBytes: number): Buffer {
+    const buffer = Buffer.allocUnsafeSlow(lengthBytes)
+    let filled = 0
+    while (filled < lengthBytes) {
+      const at = filled
+      const count = attempt(this.path, () => readSync(this.descriptor, buffer, at, lengthBytes - at, offsetBytes + at))
+      if (count === 0) break
+      filled += count
+    }
+    return buffer.subarray(0, filled)
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#closed) return
+    this.#closed = true
+    closeSync(this.descriptor)
+  }
+}
+
+class DiskAppendFile extends DiskFile implements AppendFile {
+  #sizeBytes: number
+
+  constructor(path: string, descriptor: number) {
+    super(path, descriptor)
+    this.#sizeBytes = fstatSync(descriptor).size
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes
+  }
+
+  append(parts: readonly Uint8Array[]): number {
+    const written = attempt(this.path, () => writevSync(this.descriptor, parts))
+    this.#sizeBytes += written
+    return written
+  }
+
+  truncate(sizeBytes: number): void {
+    attempt(this.path, () => ftruncateSync(this.descriptor, sizeBytes))
+    this.#sizeBytes = sizeBytes
+  }
+
+  sync(): Promise<void> {
+    return callback(this.path, done => fdatasync(this.descriptor, done))
+  }
+}
+
+class DiskReadFile extends DiskFile implements ReadFile {
+  readonly sizeBytes: number
+
+  constructor(path: string, descriptor: number) {
+    super(path, descriptor)
+    this.sizeBytes = fstatSync(descriptor).size
+  }
+
+  async read(offsetBytes: number, lengthBytes: number): Promise<Buffer> {
+    const buffer = Buffer.allocUnsafeSlow(lengthBytes)
+    let filled = 0
+    while (filled < lengthBytes) {
+      const at = filled
+      const count = await new Promise<number>((resolve, reject) =>
+        read(this.descriptor, buffer, at, lengthBytes - at, offsetBytes + at, (error, bytes) =>
+          error ? reject(storageError(this.path, error)) : resolve(bytes),
+        ),
+      )
+      if (count === 0) break
+      filled += count
+    }
+    return buffer.subarray(0, filled)
+  }
+}
+
+function attempt<T>(path: string, action: () => T): T {
+  try {
+    return action()
+  } catch (error) {
+    throw storageError(path, error)
+  }
+}
+
+function callback(path: string, action: (done: (error: Error | null) => void) => void): Promise<void> {
+  return new Promise((resolve, reject) => action(error => (error ? reject(storageError(path, error)) : resolve())))
+}
+
+function storageError(path: string, error: unknown): StorageError {
+  if (isMissing(error)) return new FileMissing(path, error)
+  const { code, message } = error as NodeJS.ErrnoException
+  return new StorageError(`${path}: ${message}`, { full: code === 'ENOSPC' || code === 'EDQUOT', cause: error })
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT'
+}
