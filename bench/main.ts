@@ -14,7 +14,10 @@ const parts: Record<string, () => Promise<{ rows(): Promise<Row[]> }>> = {
 const args = process.argv.slice(2).filter(arg => arg !== '--')
 const json = args.includes('--json')
 const chosen = args.filter(arg => !arg.startsWith('--'))
-const unknown = [...chosen.filter(name => !(name in parts)), ...args.filter(arg => arg.startsWith('--') && arg !== '--json')]
+const unknown = [
+  ...chosen.filter(name => !(name in parts)),
+  ...args.filter(arg => arg.startsWith('--') && arg !== '--json'),
+]
 if (unknown.length > 0) {
   console.error(`bench: no part or option named ${unknown.join(', ')}; parts are ${Object.keys(parts).join(', ')}`)
   process.exit(2)
@@ -44,5 +47,12 @@ function table(rows: readonly Row[]): string {
   ])
   const all = [['what', 'measured', 'against', 'ratio', 'target', 'met'], ...cells]
   const widths = all[0]!.map((_, column) => Math.max(...all.map(line => line[column]!.length)))
-  return all.map(line => line.map((cell, column) => cell.padEnd(widths[column]!)).join('  ').trimEnd()).join('\n')
+  return all
+    .map(line =>
+      line
+        .map((cell, column) => cell.padEnd(widths[column]!))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
 }

@@ -1,0 +1,33 @@
+import { execFile } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { startQsfs } from '@qsfs/testkit/qsfs-instance'
+import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { atMost, type Row, row } from './row.ts'
+
+/** The most memory that fs ever held while 2 GiB were written through the mount, segments leaving meanwhile. */
+export async function rows(): Promise<Row[]> {
+  await using tmp = await temporaryDirectory()
+  await using qsfs = await startQsfs(tmp.path, '')
+  await promisify(execFile)('dd', [
+    'if=/dev/urandom',
+    `of=${join(qsfs.mount, 'big')}`,
+    'bs=1M',
+    'count=2048',
+    'conv=fsync',
+    'status=none',
+  ])
+  const { processes } = await qsfs.status()
+  const peakMiB = async (name: string): Promise<number> => {
+    const pid = processes.find(process => process.name === name)?.pid
+    const line = /^VmHWM:\s+(\d+) kB$/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))
+    if (!line) throw new Error(`no VmHWM of ${name} (pid ${pid})`)
+    return Number(line[1]) / 1024
+  }
+  return [
+    row('fs: RSS while writing 2 GiB, peak', await peakMiB('fs'), 'MiB', { target: atMost(400) }),
+    row('stor: RSS meanwhile, peak', await peakMiB('stor'), 'MiB', { target: atMost(300) }),
+    row('cachedb: RSS meanwhile, peak', await peakMiB('cachedb'), 'MiB'),
+  ]
+}
