@@ -1,0 +1,204 @@
+import assert from 'node:assert'
+import type { RandomSource } from '@qsfs/concurrency/clock'
+import { StorError } from './errors.ts'
+
+/** What the config promises: k of n shards rebuild an object, and it survives the loss of `redundantGroups` whole groups
+ *  together with `redundantNodes` backends in each group that is left. */
+export interface Redundancy {
+  readonly k: number
+  readonly n: number
+  readonly redundantGroups: number
+  readonly redundantNodes: number
+}
+
+/** A backend that could hold a shard. `usable`: up, and with room for one. */
+export interface Candidate {
+  readonly name: string
+  /** Index of its failure domain. */
+  readonly group: number
+  readonly usable: boolean
+  /** null: it does not say; it is then drawn like an average one. */
+  readonly freeBytes: number | null
+}
+
+/** Shard i goes to `shards[i]`. An `owed` shard belongs to a backend that is away now; catch-up writes it later. */
+export interface Placement {
+  readonly shards: readonly { readonly backend: string; readonly group: number; readonly owed: boolean }[]
+  /** One sentence: how the shards are spread and what that survives. */
+  readonly explanation: string
+}
+
+/** How many shards each group gets. */
+type Spread = readonly { readonly group: number; readonly shardCount: number }[]
+
+/** Fewest confirmed shards at which an object may be called stored: one more than can rebuild it, and a majority.
+ *  @see protocols.md's W, here for the data shards */
+export function writeQuorum(k: number, n: number): number {
+  return Math.min(n, Math.max(k + 1, Math.floor(n / 2) + 1))
+}
+
+/** Shards left when the fullest `redundantGroups` groups are gone and `redundantNodes` backends in each other one.
+ *  A group cannot lose more shards than it has: zstor's unsigned u - rn wrapped there and accepted anything. */
+export function survivingShards(shardCounts: readonly number[], redundancy: Redundancy): number {
+  return descending(shardCounts)
+    .slice(redundancy.redundantGroups)
+    .reduce((sum, shardCount) => sum + Math.max(0, shardCount - redundancy.redundantNodes), 0)
+}
+
+/** The reason why no spread over groups of these sizes keeps the redundancy, or null when one does. */
+export function unkeepable(groupSizes: readonly number[], redundancy: Redundancy): string | null {
+  const { k, n, redundantGroups, redundantNodes } = redundancy
+  if (k < 1) return 'minimal_shards must be at least 1'
+  if (n <= k) return `expected_shards (${n}) must be greater than minimal_shards (${k}), or nothing may be lost`
+  if (n > 255) return `expected_shards (${n}) must be at most 255`
+  const total = groupSizes.reduce((sum, size) => sum + size, 0)
+  if (total < n) return `expected_shards is ${n}, but only ${total} data backends are configured`
+  if (redundantGroups >= groupSizes.length) {
+    return `redundant_groups is ${redundantGroups}, but there are only ${groupSizes.length} groups and one must be left`
+  }
+  const best = bestCounts(groupSizes, redundancy)
+  const surviving = best === null ? 0 : survivingShards(best, redundancy)
+  if (surviving >= k) return null
+  return (
+    `with ${n} shards over groups of ${groupSizes.join(', ')} backends, losing ${redundantGroups} groups and ` +
+    `${redundantNodes} backends of each other one can leave ${surviving} shards, fewer than minimal_shards (${k}); ` +
+    'raise expected_shards, add backends or groups, or lower the redundancy'
+  )
+}
+
+/** Chooses n different backends that keep the redundancy, those with more free space more often.
+ *
+ *  Backends that are away are taken only when those that are there do not suffice; their shards are `owed`.
+ *  @throws StorError 'refused' when no choice keeps the promise at all, 'too-few-shards' when fewer than the write quorum
+ *  of the chosen backends can be written now */
+export function choosePlacement(
+  candidates: readonly Candidate[],
+  redundancy: Redundancy,
+  random: RandomSource,
+): Placement {
+  const usable = candidates.filter(candidate => candidate.usable)
+  const order = drawnOrder(candidates, random)
+  const spread = drawnSpread(usable, redundancy, order) ?? drawnSpread(candidates, redundancy, order)
+  if (spread === null) {
+    const reason = unkeepable(sizesOf(candidates), redundancy)
+    throw new StorError('refused', `no placement keeps the redundancy: ${reason ?? 'unknown'}`)
+  }
+  const chosen = spread.flatMap(({ group, shardCount }) =>
+    order.filter(candidate => candidate.group === group).slice(0, shardCount),
+  )
+  const confirmable = chosen.filter(candidate => candidate.usable).length
+  const quorum = writeQuorum(redundancy.k, redundancy.n)
+  if (confirmable < quorum) {
+    throw new StorError(
+      'too-few-shards',
+      `only ${confirmable} of the ${redundancy.n} backends an object needs can be written now, at least ${quorum} must be`,
+    )
+  }
+  return { shards: shuffled(chosen, random).map(toShard), explanation: explain(spread, redundancy, confirmable) }
+}
+
+const toShard = ({ name, group, usable }: Candidate) => ({ backend: name, group, owed: !usable })
+const descending = (counts: readonly number[]) => counts.toSorted((a, b) => b - a)
+
+/** The shard counts, largest first, that leave most survivors; null: no room for n shards.
+ *  Two families are tried. Evenly over the largest groups, for each number of groups: it makes the groups that may vanish
+ *  light. And the largest groups filled up to a level, for each level: each group in use costs `redundantNodes`, so few
+ *  full ones can be better. A test compares the result with every spread there is. */
+function bestCounts(groupSizes: readonly number[], redundancy: Redundancy): number[] | null {
+  const sizes = descending(groupSizes)
+  const numbers = Array.from({ length: redundancy.n }, (_, i) => i + 1)
+  // Evenest first: on equal survivors it also takes small accidents best.
+  const tried = [
+    ...sizes.map((_, i) => evenCounts(sizes.slice(0, sizes.length - i), redundancy.n)),
+    ...numbers.map(level => levelCounts(sizes, level, redundancy.n)),
+  ].filter(counts => counts !== null)
+  return tried.reduce<number[] | null>((best, counts) => {
+    const better = best === null || survivingShards(counts, redundancy) > survivingShards(best, redundancy)
+    return better ? counts : best
+  }, null)
+}
+
+/** Deals n shards one at a time to a group that has fewest. */
+function evenCounts(sizes: readonly number[], n: number): number[] | null {
+  const counts = sizes.map(() => 0)
+  for (let dealt = 0; dealt < n; dealt++) {
+    const open = counts.map((count, i) => (count < sizes[i]! ? count : n))
+    const lightest = open.indexOf(Math.min(...open))
+    if (open[lightest] === n) return null
+    counts[lightest]!++
+  }
+  return descending(counts)
+}
+
+/** Fills one group after the other up to `level`. */
+function levelCounts(sizes: readonly number[], level: number, n: number): number[] | null {
+  let left = n
+  const counts = sizes.map(size => {
+    const count = Math.min(size, level, left)
+    left -= count
+    return count
+  })
+  return left === 0 ? descending(counts) : null
+}
+
+/** The best counts, dealt to groups in drawn order; null when they do not keep the redundancy. Only the counts decide that,
+ *  so any group large enough may take any of them. */
+function drawnSpread(pool: readonly Candidate[], redundancy: Redundancy, order: readonly Candidate[]): Spread | null {
+  const sizes = sizesOf(pool)
+  const counts = bestCounts(sizes, redundancy)
+  if (counts === null || survivingShards(counts, redundancy) < redundancy.k) return null
+  const groups = new Set(order.map(candidate => candidate.group))
+  // Largest first: a group that can take a count can take every later one, so this never runs out.
+  return counts.map(shardCount => {
+    const group = groups.values().find(candidate => (sizes[candidate] ?? 0) >= shardCount)
+    assert(group !== undefined)
+    groups.delete(group)
+    return { group, shardCount }
+  })
+}
+
+/** Backends per group, by group index. */
+function sizesOf(candidates: readonly Candidate[]): number[] {
+  const sizes = new Array<number>(Math.max(0, ...candidates.map(({ group }) => group + 1))).fill(0)
+  for (const { group } of candidates) sizes[group] = (sizes[group] ?? 0) + 1
+  return sizes
+}
+
+/** All candidates, usable ones first, each class in an order drawn with probability proportional to free space
+ *  (weighted sampling without replacement: sort by u^(1/w); Efraimidis and Spirakis, 2006). */
+function drawnOrder(candidates: readonly Candidate[], random: RandomSource): Candidate[] {
+  const known = candidates.flatMap(({ freeBytes }) => (freeBytes === null ? [] : [freeBytes]))
+  const average = known.length === 0 ? 1 : known.reduce((sum, free) => sum + free, 0) / known.length
+  return candidates
+    .map(candidate => ({
+      candidate,
+      // The logarithm of u^(1/w): the weights are byte counts, whose powers would all round to 1.
+      draw: Math.log(uniform(random)) / Math.max(1, candidate.freeBytes ?? average),
+    }))
+    .sort((a, b) => Number(b.candidate.usable) - Number(a.candidate.usable) || b.draw - a.draw)
+    .map(({ candidate }) => candidate)
+}
+
+/** Above 0, at most 1. */
+function uniform(random: RandomSource): number {
+  return (random(6).readUIntLE(0, 6) + 1) / 2 ** 48
+}
+
+/** Which backend holds data and which parity is drawn too: reads then load all of them alike. */
+function shuffled<T>(values: readonly T[], random: RandomSource): T[] {
+  return values
+    .map(value => ({ value, draw: uniform(random) }))
+    .sort((a, b) => a.draw - b.draw)
+    .map(({ value }) => value)
+}
+
+function explain(spread: Spread, redundancy: Redundancy, confirmable: number): string {
+  const counts = spread.map(({ shardCount }) => shardCount).filter(shardCount => shardCount > 0)
+  const owed = redundancy.n - confirmable
+  return (
+    `${redundancy.n} shards over ${counts.length} groups as ${counts.join('+')}: after losing ` +
+    `${redundancy.redundantGroups} groups and ${redundancy.redundantNodes} backends of each other one, ` +
+    `${survivingShards(counts, redundancy)} are left and ${redundancy.k} are needed` +
+    (owed > 0 ? `; ${owed} wait for backends that are away` : '')
+  )
+}
