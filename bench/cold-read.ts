@@ -32,7 +32,8 @@ export async function rows(): Promise<Row[]> {
     .slice(0, 9)
 
   const waitsMs: number[] = []
-  const valuesPerSegment = Math.floor((8 * 1024 * 1024) / valueBytes)
+  // A segment takes values while header, entries and the next payload fit (18 + 8 bytes of header and key to an entry).
+  const valuesPerSegment = Math.floor((8 * 1024 * 1024 - 28) / (valueBytes + 26))
   for (const segment of absent) {
     const key = Buffer.alloc(8)
     key.writeBigUInt64LE(BigInt(segment.id * valuesPerSegment))
