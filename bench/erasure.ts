@@ -1,20 +1,10 @@
 import { measureEncode } from '@qsfs/erasure/bench'
-import type { Row } from './row.ts'
+import { atLeast, type Row, row } from './row.ts'
 
 /** The erasure kernel on one thread, in GB of data per second. */
 export async function rows(): Promise<Row[]> {
-  return [encodeRow(4, 2, 2), encodeRow(16, 4, null)]
-}
-
-function encodeRow(dataShards: number, parityShards: number, targetGBps: number | null): Row {
-  const value = measureEncode(dataShards, parityShards) / 1e9
-  return {
-    name: `erasure encode ${dataShards}+${parityShards}, one thread`,
-    value: Number(value.toFixed(2)),
-    unit: 'GB/s',
-    against: null,
-    ratio: null,
-    target: targetGBps === null ? null : `>= ${targetGBps} GB/s`,
-    met: targetGBps === null ? null : value >= targetGBps,
-  }
+  return [
+    row('erasure encode 4+2, one thread', measureEncode(4, 2) / 1e9, 'GB/s', { target: atLeast(2) }),
+    row('erasure encode 16+4, one thread', measureEncode(16, 4) / 1e9, 'GB/s'),
+  ]
 }
