@@ -1,0 +1,189 @@
+import { strict as assert } from 'node:assert'
+import { systemClock } from '@qsfs/concurrency/clock'
+import type { NamespacePosition } from '@qsfs/protocol/cachedb-commands'
+import { Redis } from 'ioredis'
+import { type Reply, type ReplyOrError, RespError } from './reply.ts'
+
+export { type Reply, type ReplyOrError, RespError }
+
+export interface RespClientOptions {
+  /** `unix:/path`, `host:port` or `[v6]:port`. */
+  readonly address: string
+  readonly adminPassword?: string
+  readonly namespace?: string
+  readonly namespacePassword?: string
+  /** Sent as `OWNER token namespace…`, the last step before the connection exists for its user. */
+  readonly owner?: { readonly token: string; readonly namespaces: readonly string[] }
+  readonly connectTimeoutMs?: number
+  /** The connection is destroyed when commands wait and no reply comes for this long; 0 waits for ever. */
+  readonly commandTimeoutMs?: number
+}
+
+/** The connection is gone: what was sent may have been executed or not. It never comes back; connect a new one. */
+export class ConnectionLost extends Error {
+  override readonly name = 'ConnectionLost'
+}
+
+/** One connection: connect → AUTH → SELECT → OWNER → use. No reconnect, no resend, no offline queue: ioredis's defaults
+ *  were seen to repeat a SET by themselves, in another namespace. */
+export class RespClient implements AsyncDisposable {
+  readonly #redis: Redis
+  readonly #commandTimeoutMs: number
+  readonly #closed = Promise.withResolvers<Error | undefined>()
+  #lastError: Error | undefined
+  #disposed = false
+  #waitingCount = 0
+  #progressMs = 0
+  #cancelWatch: (() => void) | null = null
+  #positions: readonly NamespacePosition[] = []
+
+  private constructor(options: RespClientOptions) {
+    const { address, connectTimeoutMs = 10_000, commandTimeoutMs = 0 } = options
+    this.#commandTimeoutMs = commandTimeoutMs
+    this.#redis = new Redis({
+      ...parseAddress(address),
+      protocol: 2,
+      enableReadyCheck: false,
+      disableClientInfo: true,
+      enableOfflineQueue: false,
+      autoResendUnfulfilledCommands: false,
+      retryStrategy: () => null,
+      maxRetriesPerRequest: 0,
+      enableAutoPipelining: false,
+      lazyConnect: true,
+      connectTimeout: connectTimeoutMs,
+    })
+    this.#redis.on('error', (error: Error) => {
+      this.#lastError = error
+    })
+    this.#redis.once('end', () => {
+      this.#cancelWatch?.()
+      this.#closed.resolve(this.#disposed ? undefined : (this.#lastError ?? new ConnectionLost('closed by the server')))
+    })
+  }
+
+  /** @throws RespError when the server refuses a step, ConnectionLost when it does not answer; nothing stays open */
+  static async connect(options: RespClientOptions): Promise<RespClient> {
+    const client = new RespClient(options)
+    try {
+      await client.#handshake(options)
+      return client
+    } catch (error) {
+      await client[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  /** Settles once the connection is gone: undefined when we closed it, else why. */
+  get closed(): Promise<Error | undefined> {
+    return this.#closed.promise
+  }
+
+  /** What OWNER answered, one per namespace in the order asked for. */
+  get positions(): readonly NamespacePosition[] {
+    return this.#positions
+  }
+
+  /** Sends one command. Simple strings arrive as Buffers, like bulks; small Buffers may be views of a receive buffer,
+   *  so copy what is kept.
+   *  @throws RespError (also as an element of an array reply), ConnectionLost */
+  async call(...args: readonly (string | Buffer)[]): Promise<Reply> {
+    const [name, ...rest] = args
+    assert(typeof name === 'string', 'a command name is a string')
+    // A plain Uint8Array would be stored as the text "1,2,3".
+    for (const argument of rest) assert(typeof argument === 'string' || Buffer.isBuffer(argument))
+    this.#commandSent()
+    try {
+      return toReply(await this.#redis.callBuffer(name, ...(rest as [string | Buffer])))
+    } catch (error) {
+      throw this.#toError(error)
+    } finally {
+      this.#commandEnded()
+    }
+  }
+
+  /** Drops the connection; commands in flight reject with ConnectionLost. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed = true
+    if (this.#redis.status === 'end') return
+    this.#redis.disconnect()
+    await this.#closed.promise
+  }
+
+  async #handshake(options: RespClientOptions): Promise<void> {
+    const { address, adminPassword, namespace, namespacePassword, owner } = options
+    try {
+      await this.#redis.connect()
+    } catch (error) {
+      const cause = this.#lastError ?? (error as Error)
+      throw new ConnectionLost(`cannot connect to ${address}: ${cause.message}`, { cause })
+    }
+    if (adminPassword !== undefined) await this.call('AUTH', adminPassword)
+    if (namespace !== undefined) {
+      await this.call('SELECT', namespace, ...(namespacePassword === undefined ? [] : [namespacePassword]))
+    }
+    if (owner) this.#positions = parsePositions(await this.call('OWNER', owner.token, ...owner.namespaces))
+  }
+
+  #toError(error: unknown): Error {
+    // ioredis's error carries the command with its arguments: passwords and payloads that belong in no log.
+    if (error instanceof Error && error.name === 'ReplyError') return new RespError(error.message)
+    const cause = this.#lastError ?? error
+    return new ConnectionLost(`connection lost: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+  }
+
+  #commandSent(): void {
+    if (this.#commandTimeoutMs === 0 || this.#waitingCount++ > 0) return
+    this.#progressMs = systemClock.monotonicMs()
+    if (!this.#cancelWatch) this.#watch(this.#commandTimeoutMs)
+  }
+
+  #commandEnded(): void {
+    if (this.#commandTimeoutMs === 0) return
+    this.#waitingCount--
+    this.#progressMs = systemClock.monotonicMs()
+  }
+
+  /** A timed-out command would stay in ioredis's queue and take the next reply as its own, so the connection goes. */
+  #watch(afterMs: number): void {
+    this.#cancelWatch = systemClock.schedule(afterMs, () => {
+      this.#cancelWatch = null
+      if (this.#waitingCount === 0) return
+      const silentMs = systemClock.monotonicMs() - this.#progressMs
+      if (silentMs < this.#commandTimeoutMs) return this.#watch(this.#commandTimeoutMs - silentMs)
+      this.#lastError = new Error(`no reply for ${this.#commandTimeoutMs} ms`)
+      this.#redis.disconnect()
+    })
+  }
+}
+
+/** Reads the reply of OWNER or FSYNC.
+ *  @throws TypeError when it has another shape */
+export function parsePositions(reply: Reply): readonly NamespacePosition[] {
+  if (!Array.isArray(reply)) throw new TypeError('positions are an array')
+  return reply.map((position: ReplyOrError) => {
+    if (!Array.isArray(position) || position.length !== 5) throw new TypeError('a position has five fields')
+    const [instance, nextId, appended, synced, incarnation] = position
+    return {
+      instance: String(instance),
+      nextId: Number(nextId),
+      appended: Number(appended),
+      synced: Number(synced),
+      incarnation: String(incarnation),
+    }
+  })
+}
+
+function parseAddress(address: string): { path: string } | { host: string; port: number } {
+  if (address.startsWith('unix:')) return { path: address.slice('unix:'.length) }
+  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(address)
+  if (!match) throw new TypeError(`address ${address} is neither unix:/path nor host:port`)
+  return { host: (match[1] ?? match[2])!, port: Number(match[3]) }
+}
+
+function toReply(value: unknown): Reply {
+  if (Array.isArray(value)) {
+    return value.map(element => (element instanceof Error ? new RespError(element.message) : toReply(element)))
+  }
+  return value as Reply
+}

@@ -1,0 +1,224 @@
+import type { Socket } from 'node:net'
+import type { Clock } from '@qsfs/concurrency/clock'
+import { ReplyEncoder } from './encoder.ts'
+import { defaultLimits, MalformedRequest, type ParserLimits, RespParser } from './parser.ts'
+import { type MaybePromise, type Reply, type ReplyOrError, RespError } from './reply.ts'
+
+/** What one connection talks to. The server calls `execute` in the order of the commands and sends the replies in that
+ *  order. While one is a promise it goes on with the next, up to its limits, unless `serial` says to wait. */
+export interface RespSession {
+  /** Runs one command, its name first. Throws or rejects with RespError for an error reply, with nothing else:
+   *  another error is a bug and ends the process. Arguments may be views of the receive buffer: copy what is kept. */
+  execute(args: Buffer[]): MaybePromise<Reply>
+  /** True while a command runs that must end before the next begins. */
+  readonly serial: boolean
+  /** True when the connection is to be closed behind the replies given so far. */
+  readonly finished: boolean
+  /** Every command that has arrived was begun; the replies leave next. */
+  settle(): void
+  /** The connection is gone; called once. */
+  close(): void
+}
+
+export interface ConnectionLimits extends ParserLimits {
+  /** Commands begun and not ended; a reply can be a full bulk, so this bounds memory too. */
+  readonly runningMax: number
+  /** Replies not yet taken by the kernel; beyond it nothing more is executed. One reply may exceed it. */
+  readonly outputBytesMax: number
+  /** After a malformed request: how much more is read and dropped, so that the client sees the answer, not a reset. */
+  readonly lingerBytesMax: number
+  readonly lingerMs: number
+}
+
+export const defaultConnectionLimits: ConnectionLimits = {
+  ...defaultLimits,
+  runningMax: 16,
+  outputBytesMax: 1024 * 1024,
+  lingerBytesMax: 32 * 1024 * 1024,
+  lingerMs: 2000,
+}
+
+/** A reply that is owed, in its place in the order. */
+interface OwedReply {
+  reply: ReplyOrError | undefined
+}
+
+/** One client: bytes → commands → session → replies in order → bytes. It reads only while it can answer. */
+export class Connection {
+  readonly #socket: Socket
+  readonly #session: RespSession
+  readonly #clock: Clock
+  readonly #limits: ConnectionLimits
+  readonly #parser: RespParser
+  readonly #encoder = new ReplyEncoder()
+  /** Replies behind a command that still runs. Empty in the common case: then replies go straight to the encoder. */
+  #owed: OwedReply[] = []
+  #owedBytes = 0
+  #runningCount = 0
+  #pumping = false
+  #pumpPending = false
+  /** The client has sent its last byte. */
+  #inputEnded = false
+  /** No more commands are executed. */
+  #closing = false
+  #lingeredBytes = 0
+
+  constructor(socket: Socket, session: RespSession, clock: Clock, limits: ConnectionLimits) {
+    this.#socket = socket
+    this.#session = session
+    this.#clock = clock
+    this.#limits = limits
+    this.#parser = new RespParser(limits)
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk))
+    socket.on('drain', () => this.#pump())
+    socket.on('end', () => {
+      this.#inputEnded = true
+      this.#pump()
+    })
+    socket.once('close', () => {
+      this.#closing = true
+      session.close()
+    })
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#closing) {
+      this.#lingeredBytes += chunk.length
+      if (this.#lingeredBytes > this.#limits.lingerBytesMax) this.#socket.destroy()
+      return
+    }
+    this.#parser.feed(chunk)
+    this.#pump()
+  }
+
+  /** The one place that decides what happens next: executes what it may, sends what it can, then reads or does not. */
+  #pump(): void {
+    if (this.#pumping || this.#socket.destroyed) return
+    this.#pumping = true
+    const isDrained = this.#executeCommands()
+    this.#session.settle()
+    this.#pumping = false
+    this.#send()
+    if (isDrained && this.#inputEnded && this.#owed.length === 0) this.#closing = true
+    if (this.#closing) this.#finish()
+    else if (isDrained) this.#socket.resume()
+    else this.#socket.pause()
+  }
+
+  /** Executes until the parser has no whole command (true) or something must be waited for (false). */
+  #executeCommands(): boolean {
+    while (!this.#closing) {
+      if (this.#session.serial || this.#runningCount >= this.#limits.runningMax) return false
+      if (this.#outputBytes() > this.#limits.outputBytesMax) {
+        // Perhaps the kernel takes it now; else 'drain' brings us back.
+        this.#send()
+        if (this.#outputBytes() > this.#limits.outputBytesMax) return false
+      }
+      const command = this.#nextCommand()
+      if (!command) return true
+      this.#execute(command)
+    }
+    return false
+  }
+
+  #outputBytes(): number {
+    return this.#encoder.bytes + this.#owedBytes + this.#socket.writableLength
+  }
+
+  #nextCommand(): Buffer[] | null {
+    try {
+      return this.#parser.next()
+    } catch (error) {
+      if (!(error instanceof MalformedRequest)) throw error
+      this.#closing = true
+      if (error.reply !== null) this.#answer(new RespError(error.reply))
+      return null
+    }
+  }
+
+  #execute(command: Buffer[]): void {
+    let reply: ReplyOrError | Promise<ReplyOrError>
+    try {
+      reply = this.#session.execute(command)
+    } catch (error) {
+      reply = asReply(error)
+    }
+    if (reply instanceof Promise) this.#await(reply)
+    else this.#answer(reply)
+    if (this.#session.finished) this.#closing = true
+  }
+
+  #answer(reply: ReplyOrError): void {
+    if (this.#owed.length === 0) this.#encoder.push(reply)
+    else this.#owe({ reply })
+  }
+
+  #await(reply: Promise<ReplyOrError>): void {
+    const owed: OwedReply = { reply: undefined }
+    this.#owe(owed)
+    this.#runningCount++
+    const settle = (value: ReplyOrError) => {
+      owed.reply = value
+      this.#owedBytes += sizeOf(value)
+      this.#runningCount--
+      this.#pumpSoon()
+    }
+    reply.then(settle, error => settle(asReply(error)))
+  }
+
+  #owe(owed: OwedReply): void {
+    this.#owed.push(owed)
+    if (owed.reply !== undefined) this.#owedBytes += sizeOf(owed.reply)
+  }
+
+  /** Replies that settle in one turn leave in one write. */
+  #pumpSoon(): void {
+    if (this.#pumpPending) return
+    this.#pumpPending = true
+    queueMicrotask(() => {
+      this.#pumpPending = false
+      this.#pump()
+    })
+  }
+
+  #send(): void {
+    let sentCount = 0
+    for (const { reply } of this.#owed) {
+      if (reply === undefined) break
+      this.#encoder.push(reply)
+      this.#owedBytes -= sizeOf(reply)
+      sentCount++
+    }
+    if (sentCount > 0) this.#owed.splice(0, sentCount)
+    const chunks = this.#encoder.take()
+    if (chunks.length === 0) return
+    this.#socket.cork()
+    for (const chunk of chunks) this.#socket.write(chunk)
+    this.#socket.uncork()
+  }
+
+  /** Replies that are owed still go out; then the connection is closed, without the reset that unread bytes cause. */
+  #finish(): void {
+    if (this.#owed.length > 0 || this.#socket.writableEnded) return
+    this.#socket.end()
+    this.#socket.resume()
+    const cancel = this.#clock.schedule(this.#limits.lingerMs, () => this.#socket.destroy())
+    this.#socket.once('close', cancel)
+  }
+}
+
+function asReply(error: unknown): RespError {
+  if (error instanceof RespError) return error
+  throw error
+}
+
+/** Roughly what a waiting reply holds in memory. */
+function sizeOf(reply: ReplyOrError): number {
+  if (Buffer.isBuffer(reply)) return reply.length + 64
+  if (Array.isArray(reply)) return reply.reduce((sum: number, element: ReplyOrError) => sum + sizeOf(element), 64)
+  return 64
+}

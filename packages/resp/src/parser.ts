@@ -1,0 +1,220 @@
+import { WireLimit } from '@qsfs/protocol/cachedb-commands'
+
+/** What a request may cost before it is refused. */
+export interface ParserLimits {
+  readonly argumentsMax: number
+  /** One argument, inclusive. */
+  readonly bulkBytesMax: number
+  /** All arguments of one command together: 1,024 full bulks would be 8 GiB. */
+  readonly commandBytesMax: number
+  /** A header line or an inline command, line end included. */
+  readonly lineBytesMax: number
+}
+
+export const defaultLimits: ParserLimits = {
+  argumentsMax: WireLimit.argumentsMax,
+  bulkBytesMax: WireLimit.bulkBytesMax,
+  commandBytesMax: 2 * WireLimit.bulkBytesMax,
+  lineBytesMax: 8192,
+}
+
+/** The bytes are no request: answer `reply` (null: nothing) and close, the stream has no boundary to go on from. */
+export class MalformedRequest extends Error {
+  readonly reply: string | null
+
+  constructor(reply: string | null) {
+    super(reply ?? 'header line without an end')
+    this.reply = reply
+  }
+}
+
+const emptyBulk = Buffer.alloc(0)
+const lineFeed = 10
+const bulkTrailerBytes = 2
+
+/** Cuts a byte stream into commands. `feed` chunks as they arrive, then call `next` until it returns null.
+ *  An argument that lies whole in one chunk is a view of that chunk, which must therefore never be written again;
+ *  any other is allocated once, when its length is known and allowed, and filled in place.
+ *  @see 0-db 2.0.7, whose error texts and number parsing (C's atoi) these are */
+export class RespParser {
+  readonly #limits: ParserLimits
+  #chunk: Buffer = emptyBulk
+  #offset = 0
+  #waiting: Buffer[] = []
+  /** The start of a line whose end has not arrived. */
+  #partialLine: Buffer = emptyBulk
+  #arguments: Buffer[] = []
+  #argumentsLeft = 0
+  #commandBytes = 0
+  #bulk: Buffer | null = null
+  #bulkFilledBytes = 0
+  #trailerBytesLeft = 0
+  #failed = false
+
+  constructor(limits: ParserLimits = defaultLimits) {
+    this.#limits = limits
+  }
+
+  /** Hands over a chunk; its bytes belong to the parsed commands from now on. */
+  feed(chunk: Buffer): void {
+    if (this.#offset === this.#chunk.length && this.#waiting.length === 0) {
+      this.#chunk = chunk
+      this.#offset = 0
+    } else this.#waiting.push(chunk)
+  }
+
+  /** The next whole command, or null when more bytes are needed.
+   *  @throws MalformedRequest once; afterwards the parser answers null for ever */
+  next(): Buffer[] | null {
+    if (this.#failed) return null
+    for (;;) {
+      if (this.#trailerBytesLeft > 0) {
+        if (!this.#skipTrailer()) return null
+        if (this.#argumentsLeft === 0) return this.#takeCommand()
+      }
+      if (this.#bulk) {
+        if (!this.#fill(this.#bulk)) return null
+        this.#endArgument(this.#bulk)
+        this.#bulk = null
+        continue
+      }
+      if (!this.#nextChunkIfSpent()) return null
+      const atCommand = this.#argumentsLeft === 0
+      if (atCommand && this.#partialLine.length === 0) this.#checkFirstByte()
+      const line = this.#readLine()
+      if (!line) return null
+      if (!atCommand) this.#beginArgument(line)
+      else if (line[0] === 0x2a) this.#beginCommand(line)
+      else return this.#splitInline(line)
+    }
+  }
+
+  #fail(reply: string | null): never {
+    this.#failed = true
+    this.#waiting = []
+    throw new MalformedRequest(reply)
+  }
+
+  #nextChunkIfSpent(): boolean {
+    while (this.#offset === this.#chunk.length) {
+      const chunk = this.#waiting.shift()
+      if (!chunk) {
+        // Nothing is left of it: do not keep its memory until the next one arrives.
+        this.#chunk = emptyBulk
+        this.#offset = 0
+        return false
+      }
+      this.#chunk = chunk
+      this.#offset = 0
+    }
+    return true
+  }
+
+  #checkFirstByte(): void {
+    const first = this.#chunk[this.#offset]!
+    const isLetter = (first | 0x20) >= 0x61 && (first | 0x20) <= 0x7a
+    if (first !== 0x2a && !isLetter) this.#fail('Malformed request, array expected')
+  }
+
+  /** One line without its line feed, or null; a view, valid until the next call. */
+  #readLine(): Buffer | null {
+    while (this.#nextChunkIfSpent()) {
+      const end = this.#chunk.indexOf(lineFeed, this.#offset)
+      const piece = this.#chunk.subarray(this.#offset, end < 0 ? this.#chunk.length : end)
+      const lineBytes = this.#partialLine.length + piece.length
+      if (lineBytes >= this.#limits.lineBytesMax) this.#fail(null)
+      this.#offset += piece.length + (end < 0 ? 0 : 1)
+      const line = this.#partialLine.length === 0 ? piece : Buffer.concat([this.#partialLine, piece])
+      this.#partialLine = end < 0 ? line : emptyBulk
+      if (end >= 0) return line
+    }
+    return null
+  }
+
+  #beginCommand(line: Buffer): void {
+    const count = integerPrefix(line, 1)
+    if (count < 0) this.#fail('Internal memory error')
+    if (count === 0) this.#fail('Missing arguments')
+    if (count > this.#limits.argumentsMax) this.#fail('Too many arguments')
+    this.#argumentsLeft = count
+    this.#commandBytes = 0
+  }
+
+  #beginArgument(line: Buffer): void {
+    if (line[0] !== 0x24) this.#fail('Malformed query string')
+    const lengthBytes = integerPrefix(line, 1)
+    if (lengthBytes < 0) this.#fail('Malformed query string')
+    this.#commandBytes += lengthBytes
+    if (lengthBytes > this.#limits.bulkBytesMax || this.#commandBytes > this.#limits.commandBytesMax)
+      this.#fail('Payload too big')
+    if (this.#chunk.length - this.#offset >= lengthBytes) {
+      this.#endArgument(this.#chunk.subarray(this.#offset, this.#offset + lengthBytes))
+      this.#offset += lengthBytes
+    } else {
+      this.#bulk = Buffer.allocUnsafeSlow(lengthBytes)
+      this.#bulkFilledBytes = 0
+    }
+  }
+
+  #fill(bulk: Buffer): boolean {
+    while (this.#bulkFilledBytes < bulk.length) {
+      if (!this.#nextChunkIfSpent()) return false
+      const copiedBytes = this.#chunk.copy(bulk, this.#bulkFilledBytes, this.#offset)
+      this.#bulkFilledBytes += copiedBytes
+      this.#offset += copiedBytes
+    }
+    return true
+  }
+
+  #endArgument(bytes: Buffer): void {
+    this.#arguments.push(bytes)
+    this.#argumentsLeft--
+    this.#trailerBytesLeft = bulkTrailerBytes
+  }
+
+  /** The two bytes behind a bulk are skipped unseen, as 0-db does. */
+  #skipTrailer(): boolean {
+    while (this.#trailerBytesLeft > 0) {
+      if (!this.#nextChunkIfSpent()) return false
+      this.#offset++
+      this.#trailerBytesLeft--
+    }
+    return true
+  }
+
+  #takeCommand(): Buffer[] {
+    const command = this.#arguments
+    this.#arguments = []
+    return command
+  }
+
+  #splitInline(line: Buffer): Buffer[] {
+    const words: Buffer[] = []
+    let start = -1
+    for (let index = 0; index <= line.length; index++) {
+      const isBlank = index === line.length || line[index]! <= 0x20
+      if (!isBlank && start < 0) start = index
+      else if (isBlank && start >= 0) {
+        words.push(line.subarray(start, index))
+        start = -1
+      }
+    }
+    if (words.length > this.#limits.argumentsMax) this.#fail('Too many arguments')
+    return words
+  }
+}
+
+/** C's atoi: blanks, a sign, digits; anything else ends the number. Saturates far above every limit. */
+function integerPrefix(line: Buffer, from: number): number {
+  let index = from
+  while (line[index] === 0x20 || line[index] === 0x09) index++
+  const isNegative = line[index] === 0x2d
+  if (isNegative || line[index] === 0x2b) index++
+  let value = 0
+  for (; index < line.length; index++) {
+    const digit = line[index]! - 0x30
+    if (digit < 0 || digit > 9) break
+    value = Math.min(value * 10 + digit, 1e12)
+  }
+  return isNegative ? -value : value
+}

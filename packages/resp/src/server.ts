@@ -1,0 +1,105 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { umask } from 'node:process'
+import type { Clock } from '@qsfs/concurrency/clock'
+import { Connection, type ConnectionLimits, defaultConnectionLimits, type RespSession } from './connection.ts'
+import { ReplyEncoder } from './encoder.ts'
+import { RespError } from './reply.ts'
+import { clearStaleSocket, SocketUnavailable } from './unix-socket.ts'
+
+export { SocketUnavailable }
+
+export interface RespServerOptions {
+  readonly openSession: () => RespSession
+  readonly clientsMax: number
+  readonly clock: Clock
+  /** A connection broke: ECONNRESET and the like. */
+  readonly onConnectionError: (error: Error) => void
+  readonly limits?: ConnectionLimits
+}
+
+export type ListenAddress = { readonly path: string } | { readonly host: string; readonly port: number }
+
+/** Listens on unix sockets and TCP ports and answers every connection through its session. */
+export class RespServer implements AsyncDisposable {
+  readonly #options: RespServerOptions
+  readonly #servers: Server[] = []
+  readonly #connections = new Set<Connection>()
+  #acceptedCount = 0
+
+  private constructor(options: RespServerOptions) {
+    this.#options = options
+  }
+
+  /** @throws SocketUnavailable when an address cannot be had; nothing listens then */
+  static async listen(addresses: readonly ListenAddress[], options: RespServerOptions): Promise<RespServer> {
+    await using opening = new AsyncDisposableStack()
+    const server = opening.use(new RespServer(options))
+    for (const address of addresses) await server.#listen(address)
+    opening.move()
+    return server
+  }
+
+  /** Connections open now. */
+  get clientCount(): number {
+    return this.#connections.size
+  }
+
+  /** Connections accepted since the start. */
+  get acceptedCount(): number {
+    return this.#acceptedCount
+  }
+
+  /** The TCP port, when one was asked for (0 asks for any). */
+  get port(): number | undefined {
+    for (const server of this.#servers) {
+      const address = server.address()
+      if (address && typeof address === 'object') return (address as AddressInfo).port
+    }
+    return undefined
+  }
+
+  /** Stops listening and drops every connection; unix socket files are removed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = this.#servers.filter(server => server.listening).map(server => once(server, 'close'))
+    for (const server of this.#servers) server.close()
+    for (const connection of this.#connections) connection.destroy()
+    await Promise.all(closed)
+  }
+
+  async #listen(address: ListenAddress): Promise<void> {
+    if ('path' in address) await clearStaleSocket(address.path)
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, socket => this.#accept(socket))
+    this.#servers.push(server)
+    const listening = once(server, 'listening')
+    // bind(2) happens inside listen(): the mask makes the socket ours alone from its first moment.
+    const previousMask = umask(0o077)
+    try {
+      server.listen(address)
+    } finally {
+      umask(previousMask)
+    }
+    try {
+      await listening
+    } catch (error) {
+      const name = 'path' in address ? address.path : `${address.host}:${address.port}`
+      throw new SocketUnavailable(`cannot listen on ${name}: ${(error as Error).message}`, { cause: error })
+    }
+  }
+
+  #accept(socket: Socket): void {
+    const { clientsMax, clock, onConnectionError, openSession, limits = defaultConnectionLimits } = this.#options
+    this.#acceptedCount++
+    if (this.#connections.size >= clientsMax) {
+      const encoder = new ReplyEncoder()
+      encoder.push(new RespError('ERR max number of clients reached'))
+      socket.on('error', onConnectionError)
+      socket.end(Buffer.concat(encoder.take()), () => socket.destroy())
+      return
+    }
+    const connection = new Connection(socket, openSession(), clock, limits)
+    this.#connections.add(connection)
+    socket.on('error', onConnectionError)
+    socket.once('close', () => this.#connections.delete(connection))
+  }
+}

@@ -1,0 +1,36 @@
+import { once } from 'node:events'
+import { lstatSync, unlinkSync } from 'node:fs'
+import { connect } from 'node:net'
+
+/** sizeof(sun_path) - 1; a longer path is EINVAL, which tells nobody why. */
+const socketPathBytesMax = 107
+
+/** The socket cannot be had; `message` is one sentence for people. */
+export class SocketUnavailable extends Error {
+  override readonly name = 'SocketUnavailable'
+}
+
+/** Makes `path` free for a listener: removes the socket of a process that is gone.
+ *  @throws SocketUnavailable when somebody listens there, when something else lies there, or when the path is too long */
+export async function clearStaleSocket(path: string): Promise<void> {
+  if (Buffer.byteLength(path) > socketPathBytesMax)
+    throw new SocketUnavailable(`socket path ${path} is longer than ${socketPathBytesMax} bytes`)
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (!found) return
+  if (!found.isSocket()) throw new SocketUnavailable(`${path} exists and is not a socket`)
+  if (await isListening(path)) throw new SocketUnavailable(`another server listens on ${path}`)
+  unlinkSync(path)
+}
+
+async function isListening(path: string): Promise<boolean> {
+  const probe = connect(path)
+  try {
+    await once(probe, 'connect')
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED') return false
+    throw new SocketUnavailable(`socket ${path} cannot be probed: ${(error as Error).message}`, { cause: error })
+  } finally {
+    probe.destroy()
+  }
+}
