@@ -1,0 +1,71 @@
+import { FuseError } from '@qsfs/fuse/errno'
+import type { BlockId, Store } from './store.ts'
+
+/** A store in two Maps: it keeps its promises as long as its process lives. For tests, and to try the tree by itself. */
+export class MemoryStore implements Store {
+  readonly #blocks = new Map<BlockId, Buffer>()
+  readonly #records = new Map<string, Buffer>()
+  #nextBlockId = 0
+  #answered = 0
+  #synced = 0
+
+  get nextBlockId(): BlockId {
+    return this.#nextBlockId
+  }
+
+  get answered(): number {
+    return this.#answered
+  }
+
+  get synced(): number {
+    return this.#synced
+  }
+
+  get unsyncedBytes(): number {
+    return 0
+  }
+
+  /** Blocks that exist now. */
+  get blockCount(): number {
+    return this.#blocks.size
+  }
+
+  async putBlock(bytes: Buffer): Promise<BlockId> {
+    this.#answered++
+    this.#blocks.set(this.#nextBlockId, bytes)
+    return this.#nextBlockId++
+  }
+
+  async getBlock(id: BlockId, offsetBytes: number, lengthBytes: number): Promise<Buffer> {
+    const block = this.#blocks.get(id)
+    if (block === undefined || offsetBytes + lengthBytes > block.length) {
+      throw new FuseError('EIO', `block ${id} has no ${lengthBytes} bytes at ${offsetBytes}`)
+    }
+    return block.subarray(offsetBytes, offsetBytes + lengthBytes)
+  }
+
+  async deleteBlocks(ids: readonly BlockId[]): Promise<void> {
+    this.#answered += ids.length
+    for (const id of ids) this.#blocks.delete(id)
+  }
+
+  async setRecord(key: string, value: Buffer): Promise<void> {
+    this.#answered++
+    this.#records.set(key, value)
+  }
+
+  async getRecord(key: string): Promise<Buffer | null> {
+    return this.#records.get(key) ?? null
+  }
+
+  async deleteRecord(key: string): Promise<void> {
+    this.#answered++
+    this.#records.delete(key)
+  }
+
+  async sync(): Promise<void> {
+    this.#synced = this.#answered
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
