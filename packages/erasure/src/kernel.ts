@@ -1,3 +1,4 @@
+/// <reference path="./webassembly.d.ts" />
 import assert from 'node:assert'
 import { multiply, nibbleTables } from './gf256.ts'
 import type { Matrix } from './matrix.ts'
