@@ -34,7 +34,8 @@ const Header = layout('checkpoint', 36, {
 /** Header ‖ loose ids ‖ CRC-32C of all before it. */
 export function encodeCheckpoint({ session, tail, dataNext, loose }: Checkpoint): Buffer {
   const totalBytes = Header.sizeBytes + loose.length * idBytes + checksumBytes
-  if (totalBytes > storedBytesMax) throw new RangeError(`a checkpoint with ${loose.length} loose blocks cannot be stored`)
+  if (totalBytes > storedBytesMax)
+    throw new RangeError(`a checkpoint with ${loose.length} loose blocks cannot be stored`)
   const target = Buffer.allocUnsafeSlow(totalBytes)
   Header.encode({ magic, version, reserved: 0, session, tail, dataNext, looseCount: loose.length }, target)
   let at: number = Header.sizeBytes

@@ -26,7 +26,7 @@ export async function mountLog(store: Store, log: Log, slots: number): Promise<M
   // What is read below must not be page cache alone: deletes and homes are built upon it.
   await store.sync()
   const dataNext = store.nextBlockId
-  const checkpoint = await readCheckpoint(store)
+  const checkpoint = await readCheckpoint(store, slots)
   const replayed = await readTransactions(store, checkpoint, log, slots)
 
   const unnamed = new Set(checkpoint.loose)
@@ -49,7 +49,7 @@ export async function mountLog(store: Store, log: Log, slots: number): Promise<M
   return { session, tail, dataNext, isNew: tail === 0 }
 }
 
-async function readCheckpoint(store: Store): Promise<Checkpoint> {
+async function readCheckpoint(store: Store, slots: number): Promise<Checkpoint> {
   const bytes = await store.getRecord(checkpointKey)
   if (bytes === null) {
     // The first mount writes the checkpoint to the disk before anything else, so without one there is nothing else.

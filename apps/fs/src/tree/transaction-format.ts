@@ -97,7 +97,7 @@ export function decodeTransaction(bytes: Buffer): Transaction | null {
     const valueAt = at + RecordHeader.sizeBytes + keyBytes
     at = valueAt + (valueBytes === absent ? 0 : valueBytes)
     if (at > end) return null
-    const key = bytes.latin1Slice(valueAt - keyBytes, valueAt)
+    const key = bytes.toString('latin1', valueAt - keyBytes, valueAt)
     records.set(key, valueBytes === absent ? null : bytes.subarray(valueAt, at))
   }
   if (at !== end || records.size !== header.recordCount) return null
