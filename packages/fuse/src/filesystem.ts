@@ -6,6 +6,10 @@
  *  Bytes handed in (`data`, names) are borrowed: valid until the method settles; to keep them is to copy them.
  *  Names are raw bytes without '/' and NUL, 1..255 long; they need not be UTF-8. */
 export interface Filesystem {
+  /** It keeps POSIX ACLs in its attributes and inherits the default ACL itself: then the kernel checks them, and the
+   *  five that make a name get an unmasked mode, with `context.umask`. */
+  readonly wantsPosixAcl?: boolean
+
   /** Called once after INIT was answered. */
   init?(connection: ConnectionInfo): void
   /** Called once when the mount goes away; flush and close here. */
@@ -29,26 +33,63 @@ export interface Filesystem {
   unlink(parent: NodeId, name: Buffer, context: RequestContext): MaybePromise<void>
   rmdir(parent: NodeId, name: Buffer, context: RequestContext): MaybePromise<void>
   /** `flags`: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2, RENAME_WHITEOUT 4; EINVAL for what is not supported. */
-  rename(parent: NodeId, name: Buffer, newParent: NodeId, newName: Buffer, flags: number, context: RequestContext): MaybePromise<void>
+  rename(
+    parent: NodeId,
+    name: Buffer,
+    newParent: NodeId,
+    newName: Buffer,
+    flags: number,
+    context: RequestContext,
+  ): MaybePromise<void>
 
+  /** `flags` as open(2) has them, without O_CREAT, O_EXCL and O_TRUNC: a truncation came as `setattr` just before. */
   open(node: NodeId, flags: number, context: RequestContext): MaybePromise<OpenFile>
   /** At most `sizeBytes` bytes; fewer only at the end of the file. The parts are sent in order and may be views the
    *  filesystem keeps, as long as they do not change before the next turn of the event loop. */
-  read(node: NodeId, fh: FileHandle, offsetBytes: number, sizeBytes: number, context: RequestContext): MaybePromise<readonly Uint8Array[]>
+  read(
+    node: NodeId,
+    fh: FileHandle,
+    offsetBytes: number,
+    sizeBytes: number,
+    context: RequestContext,
+  ): MaybePromise<readonly Uint8Array[]>
   /** All of `data` or an error. A filesystem whose buffer is full returns a promise and settles it when there is room
-   *  or the deadline has passed; it copies `data` before it returns that promise. */
-  write(node: NodeId, fh: FileHandle, offsetBytes: number, data: Buffer, flags: WriteFlags, context: RequestContext): MaybePromise<void>
-  /** Only asked when `ConnectionInfo` says flush is wanted. */
+   *  or the deadline has passed; it copies `data` before it returns that promise: `data` is the buffer that the next
+   *  request is read into. */
+  write(
+    node: NodeId,
+    fh: FileHandle,
+    offsetBytes: number,
+    data: Buffer,
+    flags: WriteFlags,
+    context: RequestContext,
+  ): MaybePromise<void>
+  /** Asked at each close(2), and its errors are seen there. Absent: the kernel asks once and never again, while dirty
+   *  pages are still written at close. */
   flush?(node: NodeId, fh: FileHandle, context: RequestContext): MaybePromise<void>
   fsync(node: NodeId, fh: FileHandle, dataOnly: boolean, context: RequestContext): MaybePromise<void>
   release(node: NodeId, fh: FileHandle): MaybePromise<void>
-  fallocate?(node: NodeId, fh: FileHandle, offsetBytes: number, lengthBytes: number, mode: number, context: RequestContext): MaybePromise<void>
+  fallocate?(
+    node: NodeId,
+    fh: FileHandle,
+    offsetBytes: number,
+    lengthBytes: number,
+    mode: number,
+    context: RequestContext,
+  ): MaybePromise<void>
 
   opendir(node: NodeId, context: RequestContext): MaybePromise<OpenFile>
   /** Names from `cursor` on (0n = the start), '.' and '..' included, until `fill` returns false for one: that one is
    *  asked for again. With `withEntries` each name comes with its Entry and the lookup count of every name that `fill`
    *  took ('.' and '..' excepted) is raised by one. */
-  readdir(node: NodeId, fh: FileHandle, cursor: bigint, withEntries: boolean, fill: FillDirectory, context: RequestContext): MaybePromise<void>
+  readdir(
+    node: NodeId,
+    fh: FileHandle,
+    cursor: bigint,
+    withEntries: boolean,
+    fill: FillDirectory,
+    context: RequestContext,
+  ): MaybePromise<void>
   fsyncdir(node: NodeId, fh: FileHandle, dataOnly: boolean, context: RequestContext): MaybePromise<void>
   releasedir(node: NodeId, fh: FileHandle): MaybePromise<void>
 
@@ -73,6 +114,12 @@ export interface RequestContext {
   readonly uid: number
   readonly gid: number
   readonly pid: number
+  /** Only where a name is made and `wantsPosixAcl`; else the kernel has masked the mode. */
+  readonly umask?: number
+  /** The kernel's number of this request, and whether it was sent before, to a process that died (see ConnectionInfo).
+   *  Absent where no kernel session calls. */
+  readonly unique?: bigint
+  readonly resent?: boolean
   /** Aborted when the caller was interrupted: a waiting operation may then fail with EINTR. Made on first use. */
   readonly signal: AbortSignal
 }
@@ -80,6 +127,10 @@ export interface RequestContext {
 export interface ConnectionInfo {
   readonly maxWriteBytes: number
   readonly writebackCache: boolean
+  /** The kernel can be asked to send again what a dead process left unanswered. */
+  readonly hasResend: boolean
+  /** The mount was served before by another process: open files and lookup counts are from its time. */
+  readonly resumed: boolean
 }
 
 /** Time as whole seconds since 1970 (may be negative) and nanoseconds 0..999,999,999. */
@@ -140,7 +191,13 @@ export interface WriteFlags {
 }
 
 /** @returns false when the name did not fit: stop, and do not count it. `nextCursor` continues after this name. */
-export type FillDirectory = (name: Buffer, nodeId: NodeId, mode: number, nextCursor: bigint, entry: Entry | null) => boolean
+export type FillDirectory = (
+  name: Buffer,
+  nodeId: NodeId,
+  mode: number,
+  nextCursor: bigint,
+  entry: Entry | null,
+) => boolean
 
 export interface FilesystemStats {
   readonly blockSizeBytes: number

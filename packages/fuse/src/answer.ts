@@ -1,0 +1,121 @@
+import { AttrOut, EntryOut, GetxattrOut, OpenOut, OutHeader, StatfsOut, WriteOut } from './abi.ts'
+import type { Attr, Entry, FilesystemStats, OpenFile } from './filesystem.ts'
+
+/** How long the kernel may keep what it was told. We are the only mount of this filesystem, so: long. */
+export interface Lifetimes {
+  readonly entryTtlSeconds: number
+  readonly attrTtlSeconds: number
+}
+
+const spare = Buffer.alloc(24)
+const noParts: readonly Uint8Array[] = []
+
+/** The body of the reply that is being built: filled and sent within one turn, so a session needs only one. */
+export class Answer {
+  readonly #lifetimes: Lifetimes
+  readonly #head = Buffer.alloc(OutHeader.sizeBytes + EntryOut.sizeBytes + OpenOut.sizeBytes)
+  #bodyBytes = 0
+  #parts = noParts
+
+  constructor(lifetimes: Lifetimes) {
+    this.#lifetimes = lifetimes
+  }
+
+  entry(entry: Entry): void {
+    this.#put(EntryOut.sizeBytes, at => encodeEntry(entry, this.#lifetimes, this.#head, at))
+  }
+
+  attr(attr: Attr): void {
+    const values = { ...wireAttr(attr), attrTtlSeconds: this.#lifetimes.attrTtlSeconds, attrTtlNanos: 0, padding: 0 }
+    this.#put(AttrOut.sizeBytes, at => AttrOut.encode(values, this.#head, at))
+  }
+
+  open({ fh, openFlags }: OpenFile): void {
+    this.#put(OpenOut.sizeBytes, at => OpenOut.encode({ fh, openFlags, padding: 0 }, this.#head, at))
+  }
+
+  written(sizeBytes: number): void {
+    this.#put(WriteOut.sizeBytes, at => WriteOut.encode({ sizeBytes, padding: 0 }, this.#head, at))
+  }
+
+  /** The length of an attribute, for a caller that asked with no room. */
+  xattrSize(sizeBytes: number): void {
+    this.#put(GetxattrOut.sizeBytes, at => GetxattrOut.encode({ sizeBytes, padding: 0 }, this.#head, at))
+  }
+
+  statfs(stats: FilesystemStats): void {
+    const values = { ...stats, fragmentSizeBytes: stats.blockSizeBytes, padding: 0, spare }
+    this.#put(StatfsOut.sizeBytes, at => StatfsOut.encode(values, this.#head, at))
+  }
+
+  bytes(parts: readonly Uint8Array[]): void {
+    this.#parts = parts
+  }
+
+  /** @returns what goes on the wire; the answer is empty again afterwards */
+  take(unique: bigint): { head: Buffer; parts: readonly Uint8Array[] } {
+    const headBytes = OutHeader.sizeBytes + this.#bodyBytes
+    const parts = this.#parts
+    let lenBytes = headBytes
+    for (const part of parts) lenBytes += part.length
+    OutHeader.encode({ lenBytes, error: 0, unique }, this.#head)
+    this.clear()
+    return { head: this.#head.subarray(0, headBytes), parts }
+  }
+
+  clear(): void {
+    this.#bodyBytes = 0
+    this.#parts = noParts
+  }
+
+  #put(sizeBytes: number, encode: (at: number) => void): void {
+    encode(OutHeader.sizeBytes + this.#bodyBytes)
+    this.#bodyBytes += sizeBytes
+  }
+}
+
+/** Node 0: no such name, and the kernel may remember that; in READDIRPLUS: a name without its entry. */
+export const noEntry: Entry = {
+  generation: 0,
+  attr: {
+    nodeId: 0,
+    sizeBytes: 0,
+    blocks512: 0,
+    atime: { seconds: 0, nanos: 0 },
+    mtime: { seconds: 0, nanos: 0 },
+    ctime: { seconds: 0, nanos: 0 },
+    mode: 0,
+    linkCount: 0,
+    uid: 0,
+    gid: 0,
+    rdev: 0,
+    blockSizeBytes: 0,
+  },
+}
+
+export function encodeEntry({ attr, generation }: Entry, lifetimes: Lifetimes, target: Buffer, at: number): void {
+  const { entryTtlSeconds, attrTtlSeconds } = lifetimes
+  const head = { nodeId: attr.nodeId, generation, entryTtlSeconds, attrTtlSeconds, entryTtlNanos: 0, attrTtlNanos: 0 }
+  EntryOut.encode({ ...head, ...wireAttr(attr) }, target, at)
+}
+
+function wireAttr(attr: Attr) {
+  return {
+    ino: attr.nodeId,
+    size: attr.sizeBytes,
+    blocks: attr.blocks512,
+    atime: attr.atime.seconds,
+    mtime: attr.mtime.seconds,
+    ctime: attr.ctime.seconds,
+    atimeNanos: attr.atime.nanos,
+    mtimeNanos: attr.mtime.nanos,
+    ctimeNanos: attr.ctime.nanos,
+    mode: attr.mode,
+    linkCount: attr.linkCount,
+    uid: attr.uid,
+    gid: attr.gid,
+    rdev: attr.rdev,
+    blockSizeBytes: attr.blockSizeBytes,
+    flags: 0,
+  }
+}

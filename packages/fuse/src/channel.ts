@@ -1,0 +1,125 @@
+import { closeSync, writeSync, writevSync } from 'node:fs'
+import type { Clock } from '@qsfs/concurrency/clock'
+
+/** Requests in, replies out. Made once per mount; a test hands the session one without a kernel behind it. */
+export interface RequestChannel {
+  /** Hands over request after request, each valid until `onRequest` returns. Resolves when the mount is gone. */
+  receive(onRequest: (request: Buffer) => void): Promise<void>
+  /** Sends one reply: the head, its length field right for all of it, then the parts.
+   *  @throws the kernel's error when it refuses the bytes; a caller that is gone is no error */
+  reply(head: Uint8Array, parts: readonly Uint8Array[]): void
+}
+
+/** Reads a descriptor into `buffer`, handing over the length of what came, until closed or failed: then `onEnd`, once. */
+export type OpenReader = (
+  fd: number,
+  buffer: Buffer,
+  onBytes: (lengthBytes: number) => void,
+  onEnd: (failure: NodeJS.ErrnoException | null) => void,
+) => { close(): void }
+
+export interface ChannelOptions {
+  /** How long to stay awake after a request or a reply: a wake-up costs 40-70 us, more than most answers. 0: never. */
+  readonly pollUs: number
+  /** True while the filesystem waits for its store: the CPU is the store's then. */
+  readonly storeReplyOutstanding?: () => boolean
+}
+
+/** The kernel sends no request longer than this: max_write and a page for the headers. */
+export const requestBytesMax = 1024 * 1024 + 4096
+
+/** After so many gaps in a row that polling did not bridge it sleeps at once, until one gap is short again. */
+const longGapsMax = 32
+
+/** writev(2) takes 1,024 pieces (UIO_MAXIOV). */
+const replyPartsMax = 1023
+
+/** Unmounted; or aborted through /sys/fs/fuse/connections or by `umount -f` (ECONNABORTED is negotiated, else ENODEV too).
+ *  ENOENT from the epoll reader: aborted while a request was being copied (lock_request in fs/fuse/dev.c). */
+const mountIsGone: ReadonlySet<string | undefined> = new Set(['ENODEV', 'ECONNABORTED', 'ENOENT'])
+
+/** The only owner of a fuse descriptor. It waits by epoll, and after each request keeps the event loop turning for
+ *  `pollUs`: every turn asks epoll without sleeping, so that sockets and timers are served in between. */
+export class KernelChannel implements RequestChannel, Disposable {
+  readonly #fd: number
+  readonly #openReader: OpenReader
+  readonly #clock: Clock
+  readonly #pollMs: number
+  readonly #storeReplyOutstanding: () => boolean
+  /** One buffer for all requests: a fresh MiB each costs two thirds of the write speed. */
+  readonly #buffer = Buffer.allocUnsafeSlow(requestBytesMax)
+  #reader: { close(): void } | null = null
+  #closed = false
+  #awake = false
+  #quietSinceMs = 0
+  #longGaps = 0
+
+  /** @param fd an open /dev/fuse, blocking as `open` left it; closed by this channel */
+  constructor(fd: number, openReader: OpenReader, clock: Clock, options: ChannelOptions) {
+    this.#fd = fd
+    this.#openReader = openReader
+    this.#clock = clock
+    this.#pollMs = options.pollUs / 1000
+    this.#storeReplyOutstanding = options.storeReplyOutstanding ?? (() => false)
+  }
+
+  receive(onRequest: (request: Buffer) => void): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    this.#reader = this.#openReader(
+      this.#fd,
+      this.#buffer,
+      lengthBytes => {
+        if (this.#closed) return
+        this.#noteGap()
+        onRequest(this.#buffer.subarray(0, lengthBytes))
+        this.#stayAwake()
+      },
+      failure => {
+        this.#closed = true
+        if (failure === null || mountIsGone.has(failure.code)) resolve()
+        else reject(failure)
+      },
+    )
+    return promise
+  }
+
+  reply(head: Uint8Array, parts: readonly Uint8Array[]): void {
+    if (this.#closed) return
+    try {
+      if (parts.length === 0) writeSync(this.#fd, head)
+      else if (parts.length <= replyPartsMax) writevSync(this.#fd, [head, ...parts])
+      else writevSync(this.#fd, [head, Buffer.concat(parts)])
+    } catch (error) {
+      if (!mountIsGone.has((error as NodeJS.ErrnoException).code)) throw error
+    }
+    this.#stayAwake()
+  }
+
+  /** Closes the descriptor: if it was the last one of its mount, every caller in it gets ENOTCONN. */
+  [Symbol.dispose](): void {
+    if (this.#reader !== null) this.#reader.close()
+    else if (!this.#closed) closeSync(this.#fd)
+    this.#closed = true
+  }
+
+  #noteGap(): void {
+    const bridged = this.#clock.monotonicMs() - this.#quietSinceMs <= this.#pollMs
+    this.#longGaps = bridged ? 0 : this.#longGaps + 1
+  }
+
+  #stayAwake(): void {
+    if (this.#pollMs === 0) return
+    this.#quietSinceMs = this.#clock.monotonicMs()
+    if (this.#awake || this.#longGaps >= longGapsMax) return
+    this.#awake = true
+    setImmediate(this.#turn)
+  }
+
+  /** An event loop with an immediate pending does not sleep in epoll_wait: 2 us a turn, against 5 for a readSync that
+   *  throws EAGAIN, and nobody waits for a burst to end. */
+  readonly #turn = (): void => {
+    const quietMs = this.#clock.monotonicMs() - this.#quietSinceMs
+    this.#awake = !this.#closed && quietMs <= this.#pollMs && !this.#storeReplyOutstanding()
+    if (this.#awake) setImmediate(this.#turn)
+  }
+}

@@ -1,0 +1,141 @@
+import { execFile, spawn } from 'node:child_process'
+import { closeSync, constants, openSync } from 'node:fs'
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+
+export interface MountOptions {
+  /** Absolute, an empty directory. */
+  readonly mountpoint: string
+  /** What `mount` and `df` show as the source. */
+  readonly fsname: string
+  /** Others than the one who mounts may enter; who may do what is for the modes to say. */
+  readonly allowOther: boolean
+}
+
+export interface KernelMount {
+  /** An open /dev/fuse, blocking. Whoever serves it owns it; a process that hands it to a child keeps it open. */
+  readonly fd: number
+  readonly mountpoint: string
+  /** Waits until everything dirty is written and takes the mount away; a busy one vanishes from the tree and ends with
+   *  its last user. Repeating it changes nothing. */
+  unmount(): Promise<'unmounted' | 'busy'>
+}
+
+/** One sentence for the user. `exitCode` 2: the request is wrong. 1: this machine says no. */
+export class MountError extends Error {
+  override readonly name = 'MountError'
+  readonly exitCode: 1 | 2
+
+  constructor(exitCode: 1 | 2, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.exitCode = exitCode
+  }
+}
+
+/** Long enough for a living filesystem to say what its root is. */
+const probeTimeoutMs = 5000
+
+/** Mounts /dev/fuse with an inherited descriptor: no helper, no native addon, but it takes CAP_SYS_ADMIN. From now on
+ *  whoever touches the mountpoint waits until the descriptor is served.
+ *  @throws MountError */
+export async function mountKernel({ mountpoint, fsname, allowOther }: MountOptions): Promise<KernelMount> {
+  await clearStaleMount(mountpoint)
+  await requireEmptyDirectory(mountpoint)
+  const fd = openDevice()
+  try {
+    const uid = process.getuid?.() ?? 0
+    const gid = process.getgid?.() ?? 0
+    // rootmode: the root is a directory. max_read: reads come whole up to max_pages.
+    const options = `fd=3,rootmode=40000,user_id=${uid},group_id=${gid},default_permissions,max_read=1048576`
+    const all = allowOther ? `${options},allow_other` : options
+    await mountWith(fd, ['-i', '-t', 'fuse.qsfs', '-o', all, '--', fsname, mountpoint])
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+  return { fd, mountpoint, unmount: () => unmount(mountpoint) }
+}
+
+/** Takes away a mount whose server has died (ENOTCONN to everyone). A living one is left alone.
+ *  @throws MountError 1 when something living is mounted there */
+export async function clearStaleMount(mountpoint: string): Promise<void> {
+  if (!(await isMounted(mountpoint))) return
+  if (await isAlive(mountpoint)) throw new MountError(1, `${mountpoint} is in use: something is mounted there already`)
+  await run('umount', ['-l', '--', mountpoint])
+  // There may be another one below it.
+  await clearStaleMount(mountpoint)
+}
+
+/** The mount table is asked, not the mount: it answers even when the filesystem does not. */
+export async function isMounted(mountpoint: string): Promise<boolean> {
+  const table = await readFile('/proc/self/mountinfo', 'utf8')
+  // proc(5): the fifth field is the mount point, with space, tab, newline and backslash as three octal digits.
+  const escaped = mountpoint.replace(/[ \t\n\\]/g, c => `\\${c.charCodeAt(0).toString(8).padStart(3, '0')}`)
+  return table.split('\n').some(line => line.split(' ')[4] === escaped)
+}
+
+async function unmount(mountpoint: string): Promise<'unmounted' | 'busy'> {
+  if (!(await isMounted(mountpoint))) return 'unmounted'
+  try {
+    await run('umount', ['--', mountpoint])
+    return 'unmounted'
+  } catch {
+    // Busy is the usual reason; whatever it is, lazily always works, and fails here with its own words if it does not.
+    await run('umount', ['-l', '--', mountpoint])
+    return 'busy'
+  }
+}
+
+/** In a child: a filesystem that hangs must not take a thread of ours with it. */
+async function isAlive(mountpoint: string): Promise<boolean> {
+  try {
+    const env = { ...process.env, LC_ALL: 'C' }
+    await run('stat', ['--', mountpoint], { env, timeout: probeTimeoutMs, killSignal: 'SIGKILL' })
+    return true
+  } catch (error) {
+    return !String((error as { stderr?: unknown }).stderr).includes('Transport endpoint is not connected')
+  }
+}
+
+async function requireEmptyDirectory(mountpoint: string): Promise<void> {
+  const found = await stat(mountpoint).catch((cause: NodeJS.ErrnoException) => {
+    throw new MountError(2, `the mountpoint ${mountpoint} cannot be used: ${cause.message}`, { cause })
+  })
+  if (!found.isDirectory()) throw new MountError(2, `the mountpoint ${mountpoint} is not a directory`)
+  if ((await readdir(mountpoint)).length > 0) throw new MountError(2, `the mountpoint ${mountpoint} is not empty`)
+}
+
+function openDevice(): number {
+  try {
+    return openSync('/dev/fuse', constants.O_RDWR)
+  } catch (cause) {
+    throw new MountError(1, deviceSentences[(cause as NodeJS.ErrnoException).code ?? ''] ?? String(cause), { cause })
+  }
+}
+
+const deviceSentences: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no /dev/fuse: load the fuse module, or give the container --device /dev/fuse',
+  ENODEV: 'the kernel has no FUSE: load the fuse module (modprobe fuse)',
+  ENXIO: 'the kernel has no FUSE: load the fuse module (modprobe fuse)',
+  EACCES: 'no permission to open /dev/fuse: run as root, or choose the transport fuse-native',
+  EPERM: 'no permission to open /dev/fuse: run as root and give the container --device /dev/fuse',
+}
+
+function mountWith(fd: number, args: readonly string[]): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const child = spawn('mount', args, { stdio: ['ignore', 'ignore', 'pipe', fd] })
+  let said = ''
+  child.stderr?.setEncoding('utf8').on('data', text => {
+    said += text
+  })
+  child.on('error', cause => reject(new MountError(1, `mount(8) could not be run: ${cause.message}`, { cause })))
+  child.on('close', code => {
+    if (code === 0) return resolve()
+    const why = said.trim().split('\n')[0] ?? ''
+    const hint = process.getuid?.() === 0 ? 'in a container it takes --cap-add SYS_ADMIN' : 'run as root or with sudo'
+    reject(new MountError(1, `mounting failed (${why || `exit code ${code}`}): ${hint}`))
+  })
+  return promise
+}

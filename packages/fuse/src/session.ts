@@ -1,0 +1,173 @@
+import { AssertionError } from 'node:assert'
+import type { Log } from '@qsfs/telemetry/log'
+import { InterruptIn, NotifyCode, OutHeader } from './abi.ts'
+import { Answer, type Lifetimes } from './answer.ts'
+import type { RequestChannel } from './channel.ts'
+import { Errno, FuseError } from './errno.ts'
+import type { Filesystem } from './filesystem.ts'
+import { negotiate, resumedConnection } from './negotiation.ts'
+import { type Operation, operations } from './operations.ts'
+import { Request } from './request.ts'
+import type { RequestCounts } from './request-counts.ts'
+
+export interface SessionOptions extends Lifetimes {
+  readonly log: Log
+  readonly maxBackground: number
+  /** True on a descriptor whose mount was served by a process that died: INIT is long over, and what that process left
+   *  unanswered is asked for again. */
+  readonly resumed?: boolean
+  readonly counts?: RequestCounts
+}
+
+/** The only mount of a filesystem may keep entries and attributes as long as it likes: a day. */
+export const sessionDefaults = { entryTtlSeconds: 86_400, attrTtlSeconds: 86_400, maxBackground: 32 } as const
+
+/** Serves `filesystem` until its mount is gone: then waits for what is still in flight and calls `destroy`.
+ *  @throws when the channel fails, or with the AssertionError of a filesystem that found a bug in itself */
+export async function serve(filesystem: Filesystem, channel: RequestChannel, options: SessionOptions): Promise<void> {
+  const session = new Session(filesystem, channel, options)
+  if (options.resumed) session.resume()
+  await Promise.race([channel.receive(request => session.dispatch(request)), session.broken])
+  await session.drained()
+  await filesystem.destroy?.()
+}
+
+class Session {
+  readonly #filesystem: Filesystem
+  readonly #channel: RequestChannel
+  readonly #options: SessionOptions
+  readonly #log: Log
+  readonly #answer: Answer
+  /** Requests whose answer is a promise, for INTERRUPT and for the drain; with their completion. */
+  readonly #inFlight = new Map<bigint, { readonly request: Request; readonly done: Promise<void> }>()
+  readonly #broken = Promise.withResolvers<never>()
+
+  constructor(filesystem: Filesystem, channel: RequestChannel, options: SessionOptions) {
+    this.#filesystem = filesystem
+    this.#channel = channel
+    this.#options = options
+    this.#log = options.log
+    this.#answer = new Answer(options)
+    // It may break when nobody waits any more, while draining.
+    this.#broken.promise.catch(() => undefined)
+  }
+
+  get broken(): Promise<never> {
+    return this.#broken.promise
+  }
+
+  async drained(): Promise<void> {
+    while (this.#inFlight.size > 0) await Promise.all([...this.#inFlight.values()].map(({ done }) => done))
+  }
+
+  resume(): void {
+    this.#filesystem.init?.(resumedConnection)
+    // A notification is a reply to nothing: unique 0, the code in the place of the error.
+    const lenBytes = OutHeader.sizeBytes
+    this.#channel.reply(OutHeader.toBuffer({ lenBytes, error: NotifyCode.RESEND, unique: 0n }), [])
+    this.#log.event('fuse.resumed')
+  }
+
+  /** One request, from its bytes to its reply; what waits goes on by itself. */
+  dispatch(received: Buffer): void {
+    let request: Request
+    try {
+      request = new Request(received)
+    } catch (error) {
+      this.#broken.reject(error)
+      return
+    }
+    this.#options.counts?.note(request)
+    if (request.name === 'INIT') this.#initialise(request)
+    else if (request.name === 'INTERRUPT') this.#interrupt(request)
+    else this.#operate(request)
+  }
+
+  #operate(request: Request): void {
+    const operation = request.name === null ? undefined : operations.get(request.name)
+    if (operation === undefined) {
+      this.#fail(request, new FuseError('ENOSYS'))
+      return
+    }
+    const { replies, answer } = operation
+    let result: unknown
+    try {
+      result = operation.run(this.#filesystem, request, this.#options)
+    } catch (error) {
+      if (replies) this.#fail(request, error)
+      else this.#report(request, error)
+      return
+    }
+    if (!replies) return
+    if (result instanceof Promise) this.#wait(request, result, answer)
+    else this.#succeed(request, answer, result)
+  }
+
+  #wait(request: Request, result: Promise<unknown>, fill: Operation['answer']): void {
+    const done = result.then(
+      value => {
+        this.#inFlight.delete(request.unique)
+        this.#succeed(request, fill, value)
+      },
+      error => {
+        this.#inFlight.delete(request.unique)
+        this.#fail(request, error)
+      },
+    )
+    this.#inFlight.set(request.unique, { request, done })
+  }
+
+  #initialise(request: Request): void {
+    try {
+      const negotiated = negotiate(request.body, this.#filesystem, this.#options)
+      if (negotiated.connection !== null) {
+        this.#log.event('fuse.initialised', { ...negotiated.connection, flags: [...negotiated.flags] })
+      }
+      this.#succeed(request, answer => answer.bytes([negotiated.reply]), null)
+      if (negotiated.connection !== null) this.#filesystem.init?.(negotiated.connection)
+    } catch (error) {
+      this.#fail(request, error)
+    }
+  }
+
+  /** The kernel sends it after the request it means, which was read before: unknown is answered already. No reply. */
+  #interrupt(request: Request): void {
+    const { unique } = InterruptIn.decode(request.body)
+    this.#inFlight.get(unique)?.request.interrupt()
+  }
+
+  #succeed(request: Request, fill: Operation['answer'], result: unknown): void {
+    try {
+      fill(this.#answer, result)
+    } catch (error) {
+      // The filesystem's result does not fit the wire, say a fraction of a second: its bug, and the caller's EIO.
+      this.#answer.clear()
+      this.#fail(request, error)
+      return
+    }
+    const { head, parts } = this.#answer.take(request.unique)
+    this.#send(request, head, parts)
+  }
+
+  #fail(request: Request, error: unknown): void {
+    const errno = error instanceof FuseError ? error.errno : this.#report(request, error)
+    const head = OutHeader.toBuffer({ lenBytes: OutHeader.sizeBytes, error: -errno, unique: request.unique })
+    this.#send(request, head, [])
+  }
+
+  /** An error that is no FuseError. @returns the errno for the caller */
+  #report(request: Request, error: unknown): number {
+    this.#log.error('fuse.operation_failed', { opcode: request.name ?? request.opcode, nodeId: request.nodeId, error })
+    if (error instanceof AssertionError) this.#broken.reject(error)
+    return Errno.EIO
+  }
+
+  #send(request: Request, head: Buffer, parts: readonly Uint8Array[]): void {
+    try {
+      this.#channel.reply(head, parts)
+    } catch (error) {
+      // The kernel refused the bytes and has answered EIO to the caller by itself.
+      this.#log.error('fuse.reply_refused', { opcode: request.name ?? request.opcode, nodeId: request.nodeId, error })
+    }
+  }
+}
