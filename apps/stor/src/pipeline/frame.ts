@@ -1,0 +1,125 @@
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import { openFrame, sealFrame, tagBytes } from '@qsfs/crypto/aead'
+import { KeyError } from '@qsfs/crypto/errors'
+import type { MaybeShard, ReedSolomon } from '@qsfs/erasure/reed-solomon'
+import { StorError } from '../errors.ts'
+import { FrameCoding, type FrameEntry } from '../metadata/object-record.ts'
+import { type FramePlace, finishPiece, openPiece, pieceBytesOf, shardBytesOf, shardOfPiece } from './piece.ts'
+
+/** What coding a frame needs to know of its object. Plain bytes, so that it can be sent to a worker. */
+export interface FrameKeys {
+  readonly objectId: Buffer
+  /** 32 bytes each, derived from the object's key. */
+  readonly framesKey: Uint8Array
+  readonly piecesKey: Uint8Array
+}
+
+/** How much of a frame is compressed to see whether compressing pays. */
+const probeBytes = 64 * 1024
+/** Below 3 % saved, the time is worth more. */
+const worthwhileRatio = 0.97
+/** Level 1, never -1, which node takes for "unset" and then compresses at 3. */
+const zstdOptions = { params: { [constants.ZSTD_c_compressionLevel]: 1 } }
+
+/** Room for the n pieces of any frame of this size. */
+export function framePiecesBytes(frameBytes: number, { dataShards, totalShards }: ReedSolomon): number {
+  return totalShards * pieceBytesOf(frameBytes + tagBytes, dataShards)
+}
+
+/** Compresses if it shrinks, seals, and cuts one frame into k data and m parity pieces.
+ *  @param target where the n pieces are written, one after the other, each `pieceBytesOf(entry.sealedBytes, k)` long */
+export function encodeFrame(
+  codec: ReedSolomon,
+  keys: FrameKeys,
+  place: FramePlace,
+  plain: Uint8Array,
+  target: Buffer,
+): FrameEntry {
+  const { dataShards, totalShards } = codec
+  const { coded, coding } = compress(plain)
+  const [ciphertext, tag] = sealFrame(keys.framesKey, keys.objectId, place.frameNumber, coded)
+  const entry = { plainBytes: plain.length, sealedBytes: ciphertext.length + tagBytes, coding }
+  const pieces = cutPieces(target, totalShards, pieceBytesOf(entry.sealedBytes, dataShards))
+  const shards = pieces.map(shardOfPiece)
+  const shardBytes = shardBytesOf(entry.sealedBytes, dataShards)
+  for (let i = 0; i < dataShards; i++) fillShard(shards[i]!, ciphertext, tag, i * shardBytes)
+  codec.encode(shards)
+  pieces.forEach((piece, shardIndex) => {
+    finishPiece(piece, keys.objectId, place, entry, shardIndex, keys.piecesKey)
+  })
+  return entry
+}
+
+/** The inverse, from shards whose pieces were checked: any k of them; lost ones are filled in.
+ *  @throws StorError 'damaged' when k authentic shards do not open, which is our own mistake or a wrong record */
+export function decodeFrame(
+  codec: ReedSolomon,
+  keys: FrameKeys,
+  place: FramePlace,
+  entry: FrameEntry,
+  shards: MaybeShard[],
+): Buffer {
+  codec.reconstruct(shards, shardBytesOf(entry.sealedBytes, codec.dataShards), 'data')
+  const sealed = Buffer.concat(shards.slice(0, codec.dataShards) as Uint8Array[], entry.sealedBytes)
+  try {
+    const coded = openFrame(keys.framesKey, keys.objectId, place.frameNumber, sealed)
+    const plain =
+      entry.coding === FrameCoding.zstd ? zstdDecompressSync(coded, { maxOutputLength: entry.plainBytes + 1 }) : coded
+    if (plain.length === entry.plainBytes) return plain
+  } catch (cause) {
+    if (!(cause instanceof KeyError) && !isZlibError(cause)) throw cause
+    throw new StorError('damaged', `frame ${place.frameNumber} does not open although its pieces are authentic`, {
+      cause,
+    })
+  }
+  throw new StorError('damaged', `frame ${place.frameNumber} is not ${entry.plainBytes} bytes long`)
+}
+
+/** Reads back what `encodeFrame` wrote, from the last k pieces, so that every parity row takes part.
+ *  @throws StorError 'damaged' when it is not the plain frame again: memory or processor cannot be trusted */
+export function verifyFrame(
+  codec: ReedSolomon,
+  keys: FrameKeys,
+  place: FramePlace,
+  entry: FrameEntry,
+  plain: Uint8Array,
+  encoded: Buffer,
+): void {
+  const { dataShards, totalShards } = codec
+  const pieces = cutPieces(encoded, totalShards, pieceBytesOf(entry.sealedBytes, dataShards))
+  const shards = pieces.map((piece, index) =>
+    index < totalShards - dataShards
+      ? null
+      : openPiece(piece, keys.objectId, place, entry, index, dataShards, keys.piecesKey),
+  )
+  const complete = shards.filter(shard => shard !== null).length === dataShards
+  if (!complete || Buffer.compare(decodeFrame(codec, keys, place, entry, shards), plain) !== 0) {
+    throw new StorError('damaged', `frame ${place.frameNumber} did not decode to what was encoded; nothing was stored`)
+  }
+}
+
+export function cutPieces(target: Buffer, count: number, pieceBytes: number): Buffer[] {
+  return Array.from({ length: count }, (_, index) => target.subarray(index * pieceBytes, (index + 1) * pieceBytes))
+}
+
+function compress(plain: Uint8Array): { coded: Uint8Array; coding: FrameCoding } {
+  const raw = { coded: plain, coding: FrameCoding.raw }
+  const probe = plain.subarray(0, probeBytes)
+  const probed = zstdCompressSync(probe, zstdOptions)
+  if (probed.length > probe.length * worthwhileRatio) return raw
+  const coded = probe.length === plain.length ? probed : zstdCompressSync(plain, zstdOptions)
+  return coded.length > plain.length * worthwhileRatio ? raw : { coded, coding: FrameCoding.zstd }
+}
+
+/** Copies what lies at [offset, offset + shard length) of ciphertext ‖ tag ‖ zeros. */
+function fillShard(shard: Buffer, ciphertext: Buffer, tag: Buffer, offsetBytes: number): void {
+  const fromCiphertext = ciphertext.copy(shard, 0, Math.min(offsetBytes, ciphertext.length), offsetBytes + shard.length)
+  const tagFrom = Math.min(Math.max(0, offsetBytes - ciphertext.length), tagBytes)
+  const fromTag = tag.copy(shard, fromCiphertext, tagFrom)
+  shard.fill(0, fromCiphertext + fromTag)
+}
+
+function isZlibError(error: unknown): boolean {
+  const code = (error as { code?: string }).code ?? ''
+  return code.startsWith('ZSTD_') || code === 'ERR_BUFFER_TOO_LARGE'
+}
