@@ -1,12 +1,30 @@
 import { ErrorText } from '@qsfs/protocol/cachedb-commands'
+import { RespError } from '@qsfs/resp/reply'
 
 /** An error with its face on the wire: `text` is what follows the `-` of the RESP error, 0-db's own words where it has them. */
-export class CommandError extends Error {
+export class CommandError extends RespError {
   readonly text: string
   constructor(text: string, cause?: unknown) {
     super(text, { cause })
     this.name = new.target.name
     this.text = text
+  }
+}
+
+/** The request itself is refused: its shape, its rights, or a setting. */
+export class Refused extends CommandError {}
+
+/** The connection's namespace was dropped; the connection is closed behind this. */
+export class NamespaceDetached extends CommandError {
+  constructor() {
+    super('Your active namespace is not available anymore (probably removed).')
+  }
+}
+
+/** A newer OWNER took the namespace. */
+export class OwnerLost extends CommandError {
+  constructor() {
+    super(ErrorText.ownerLost)
   }
 }
 

@@ -1,0 +1,78 @@
+import type { MaybePromise, Reply } from '@qsfs/resp/reply'
+import type { Session } from '../session.ts'
+import { auth, hooks, info, ping, stop, time } from './admin.ts'
+import { type Arity, anyArguments, atLeast, deleteArity, exactly, setArity } from './arity.ts'
+import { check, del, exists, get, getRange, keyTime, length, multiGet, set } from './dataset.ts'
+import {
+  databaseSize,
+  flush,
+  namespaceCreate,
+  namespaceDrop,
+  namespaceInfo,
+  namespaceJump,
+  namespaceList,
+  namespaceSet,
+  select,
+} from './namespace.ts'
+import { fsync, owner, segments, warm } from './owner.ts'
+import { scan } from './scan.ts'
+
+/** One command. Rows are checked in this order: admin rights, arity, key length, write rights, frozen, locked, owner. */
+export interface Command {
+  readonly name: string
+  readonly arity: Arity
+  /** read, write: of the current namespace; open: everybody; admin: 0-db's admin password. */
+  readonly access: 'open' | 'admin' | 'read' | 'write'
+  readonly run: (session: Session, args: Buffer[]) => MaybePromise<Reply>
+  /** 0-db's words when the first argument is longer than a key can be. */
+  readonly keyTooLong?: string
+  /** Nothing of the same connection runs beside it. */
+  readonly serial?: true
+}
+
+const rows: readonly Command[] = [
+  { name: 'PING', arity: anyArguments, access: 'open', run: ping },
+  { name: 'TIME', arity: anyArguments, access: 'open', run: time },
+  { name: 'AUTH', arity: anyArguments, access: 'open', run: auth },
+  { name: 'INFO', arity: anyArguments, access: 'open', run: info },
+  { name: 'HOOKS', arity: anyArguments, access: 'admin', run: hooks },
+  { name: 'STOP', arity: anyArguments, access: 'admin', run: stop },
+
+  { name: 'SET', arity: setArity, access: 'write', run: set, keyTooLong: 'Key too large' },
+  { name: 'SETX', arity: setArity, access: 'write', run: set, keyTooLong: 'Key too large' },
+  { name: 'GET', arity: exactly(2), access: 'read', run: get, keyTooLong: 'Invalid key' },
+  { name: 'GETRANGE', arity: exactly(4), access: 'read', run: getRange, keyTooLong: 'Invalid key' },
+  { name: 'MGET', arity: anyArguments, access: 'read', run: multiGet },
+  { name: 'DEL', arity: deleteArity, access: 'write', run: del, keyTooLong: 'Invalid key' },
+  { name: 'EXISTS', arity: exactly(2), access: 'read', run: exists, keyTooLong: 'Invalid key' },
+  { name: 'CHECK', arity: exactly(2), access: 'read', run: check, keyTooLong: 'Invalid key' },
+  { name: 'LENGTH', arity: exactly(2), access: 'read', run: length, keyTooLong: 'Invalid key' },
+  { name: 'KEYTIME', arity: exactly(2), access: 'read', run: keyTime, keyTooLong: 'Invalid key' },
+  { name: 'SCAN', arity: anyArguments, access: 'read', run: scan },
+  { name: 'SCANX', arity: anyArguments, access: 'read', run: scan },
+
+  { name: 'SELECT', arity: anyArguments, access: 'open', run: select },
+  { name: 'DBSIZE', arity: anyArguments, access: 'open', run: databaseSize },
+  { name: 'NSLIST', arity: anyArguments, access: 'open', run: namespaceList },
+  { name: 'NSINFO', arity: exactly(2), access: 'open', run: namespaceInfo },
+  { name: 'NSNEW', arity: exactly(2), access: 'admin', run: namespaceCreate, serial: true },
+  { name: 'NSDEL', arity: exactly(2), access: 'admin', run: namespaceDrop, serial: true },
+  { name: 'NSSET', arity: exactly(4), access: 'admin', run: namespaceSet, serial: true },
+  { name: 'NSJUMP', arity: anyArguments, access: 'admin', run: namespaceJump },
+  { name: 'FLUSH', arity: anyArguments, access: 'write', run: flush, serial: true },
+
+  { name: 'OWNER', arity: atLeast(3), access: 'open', run: owner },
+  { name: 'FSYNC', arity: anyArguments, access: 'open', run: fsync },
+  { name: 'WARM', arity: exactly(2), access: 'read', run: warm },
+  { name: 'SEGMENTS', arity: anyArguments, access: 'read', run: segments },
+]
+
+const rowByName: ReadonlyMap<string, Command> = new Map(rows.map(row => [row.name, row]))
+const nameBytesMax = Math.max(...rows.map(({ name }) => name.length))
+
+/** The row of a command, whatever the case of its name. 0-db also takes prefixes (`G` = GET), by accident; we do not. */
+export function findCommand(name: Buffer): Command | undefined {
+  if (name.length > nameBytesMax) return undefined
+  const text = name.toString('latin1')
+  return rowByName.get(text) ?? rowByName.get(text.toUpperCase())
+}

@@ -1,0 +1,85 @@
+import { GiB, KiB, MiB } from '@qsfs/bytes/units'
+import { duration, path, size } from '@qsfs/config/values'
+import { z } from 'zod'
+
+/** `host:port` or `[v6]:port`, as what to listen on. */
+const listenAddress = z.string().transform((text, context) => {
+  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text)
+  const port = Number(match?.[3])
+  if (!match || port > 65_535) {
+    context.addIssue({ code: 'custom', message: 'is not host:port' })
+    return z.NEVER
+  }
+  return { host: match[1] || match[2] || '::', port }
+})
+
+/** The section [cachedb] of qsfs.toml. Each option says what it means for what is on disk when the power fails. */
+const schema = z
+  .strictObject({
+    /** Where segments lie, one directory per namespace. The only copy of everything not yet stored elsewhere: a disk that
+     *  lies about syncs loses acknowledged data, and so does a directory on a temporary filesystem. */
+    data_dir: path(),
+    /** Unix socket, open to this user only. */
+    socket: path().optional(),
+    /** TCP address as "host:port". Passwords and data go over it in clear. */
+    listen: listenAddress.optional(),
+    /** File with the admin password (its first line). Without it every client may do everything. */
+    admin_password_file: path().optional(),
+    /** Kind of keys of new namespaces: "user", "sequential", or "mixed" (user, and NSSET may change it while fresh). */
+    mode: z.enum(['user', 'sequential', 'mixed']).default('mixed'),
+    /** A segment that would grow past this is closed and handed to the store hook. Smaller: less that exists only here,
+     *  more objects. A segment leaves for the store only when it is closed. */
+    segment_bytes: size({ min: 512 * KiB, max: 2 * GiB }).default(32 * MiB),
+    /** Limit for data segments on the local disk; 0 = none. Only stored segments are removed to hold it: when nothing can
+     *  be removed, writes are refused, data never is. */
+    cache_bytes: size().default(0),
+    /** Namespaces that always stay on the local disk. */
+    pinned_namespaces: z.array(z.string()).default(['meta']),
+    /** When appends reach the disk. "on-request": when a client sends FSYNC; a power cut loses what was not synced, always a
+     *  tail, never a middle. "always": before SET and DEL are answered. "interval": each second as well.
+     *  A killed process loses nothing in any of them. */
+    fsync: z.enum(['on-request', 'always', 'interval']).default('on-request'),
+    /** Program run at events, with 0-db's arguments. A segment counts as stored only when it printed `stored <object id>`. */
+    hook: path().optional(),
+    /** A hook that runs longer is killed and counts as failed; it is tried again. Nothing is lost by it. */
+    hook_timeout: duration({ min: 1000 }).default(10 * 60_000),
+    /** Store hooks at once; the others wait, and their segments stay on the local disk. */
+    store_hooks_max: z.int().min(1).max(64).default(4),
+    /** Retrieve hooks at once; readers of other absent segments wait. */
+    retrieve_hooks_max: z.int().min(1).max(64).default(2),
+    /** Memory for values that were read or written lately. */
+    value_cache_bytes: size().default(64 * MiB),
+    /** stor's control socket, passed to hooks as QSFS_STOR_SOCKET. */
+    stor_socket: path().optional(),
+    /** Connections at once; more are refused with an error. */
+    max_clients: z.int().min(1).max(60_000).default(1000),
+    /** Whether an admin's STOP ends the server. */
+    allow_stop: z.boolean().default(false),
+  })
+  .check(context => {
+    const { socket, listen } = context.value
+    if (socket === undefined && listen === undefined)
+      context.issues.push({ code: 'custom', input: context.value, message: 'needs socket, listen or both' })
+  })
+  .transform(section => ({
+    dataDirectory: section.data_dir,
+    socketPath: section.socket,
+    listen: section.listen,
+    adminPasswordFile: section.admin_password_file,
+    mode: section.mode,
+    segmentBytesMax: section.segment_bytes,
+    cacheBytesMax: section.cache_bytes,
+    pinnedNamespaces: section.pinned_namespaces,
+    fsync: section.fsync,
+    hookPath: section.hook,
+    hookTimeoutMs: section.hook_timeout,
+    storeHooksMax: section.store_hooks_max,
+    retrieveHooksMax: section.retrieve_hooks_max,
+    valueCacheBytesMax: section.value_cache_bytes,
+    storSocket: section.stor_socket,
+    clientsMax: section.max_clients,
+    isStopAllowed: section.allow_stop,
+  }))
+
+export const cachedbSchema = schema
+export type CachedbConfig = z.output<typeof schema>

@@ -1,0 +1,137 @@
+import { randomBytes, randomInt } from 'node:crypto'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { systemClock } from '@qsfs/concurrency/clock'
+import { loadSection } from '@qsfs/config/load'
+import { lockFile } from '@qsfs/daemon/lock-file'
+import { ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
+import { HookEvent } from '@qsfs/protocol/hook-events'
+import { type ListenAddress, RespServer } from '@qsfs/resp/server'
+import { readAdminPassword } from './admin-password.ts'
+import { type CachedbConfig, cachedbSchema } from './config.ts'
+import { finishDrops } from './engine/dropped.ts'
+import { ExecHooks } from './engine/exec-hooks.ts'
+import { type Hooks, noHooks } from './engine/hooks.ts'
+import type { EngineContext } from './engine/namespace.ts'
+import { Namespaces } from './engine/namespaces.ts'
+import { Room } from './engine/room.ts'
+import { ValueCache } from './engine/value-cache.ts'
+import { MeasuredStorage } from './segment/measured-storage.ts'
+import { ServerStats } from './server-stats.ts'
+import { type ServerState, Session } from './session.ts'
+
+await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
+  const config = loadSection(cachedbSchema, { path: configPath(argv), section: 'cachedb' })
+  const { dataDirectory } = config
+  const adminPassword = readAdminPassword(config.adminPasswordFile)
+  const stats = new ServerStats(Math.floor(systemClock.nowMs() / 1000), randomInt(1, 2 ** 30))
+  const storage = new MeasuredStorage(stats.disk)
+  storage.makeDirectory(dataDirectory)
+  stack.use(lockFile(join(dataDirectory, '.lockfile'), `the data directory ${dataDirectory}`))
+
+  // Before data is loaded: its helper is small then, and quick to start programs.
+  const hooks: Hooks =
+    config.hookPath === undefined ? noHooks : stack.use(await ExecHooks.start(hookOptions(config), systemClock, log))
+  const room = new Room(systemClock, {
+    limitBytes: config.cacheBytesMax,
+    segmentBytesMax: config.segmentBytesMax,
+    freeBytes: () => storage.freeBytes(dataDirectory),
+  })
+  const context: EngineContext = {
+    storage,
+    clock: systemClock,
+    log,
+    random: randomBytes,
+    hooks,
+    room,
+    values: new ValueCache(config.valueCacheBytesMax),
+    instance: randomBytes(8).toString('hex'),
+    limits: { segmentBytesMax: config.segmentBytesMax, fsync: config.fsync },
+  }
+  await hooks.event(HookEvent.namespacesInit, [dataDirectory, dataDirectory])
+  await finishDrops(dataDirectory, context)
+  const pinned = new Set(config.pinnedNamespaces)
+  const namespaces = stack.use(await Namespaces.open({ dataDirectory, mode: config.mode, pinned }, context))
+  refuseSmallLimit(room, namespaces, pinned)
+
+  const state: ServerState = {
+    namespaces,
+    hooks,
+    clock: systemClock,
+    random: randomBytes,
+    log,
+    stats,
+    adminPassword,
+    syncEachWrite: config.fsync === 'always',
+    stop: config.isStopAllowed ? stop : null,
+  }
+  const addresses = listenAddresses(config)
+  const server = await RespServer.listen(addresses, {
+    openSession: () => new Session(state),
+    clientsMax: config.clientsMax,
+    clock: systemClock,
+    onConnectionError: error => log.debug('connection.failed', { error }),
+  })
+  stats.clientsLifetime = () => server.acceptedCount
+  stats.traffic = () => server.traffic
+  stack.defer(() => announceClose(hooks, namespaces))
+  stack.use(server)
+  const exitCode = await hooks.event(HookEvent.ready, [])
+  if (exitCode !== 0) throw new ExpectedFailure(1, `the hook answered ${exitCode} to 'ready'; nothing is served`)
+  log.event('server.ready', { addresses, dataDirectory, namespaceCount: namespaces.list().length })
+})
+
+/** `--config FILE`; without it the example beside this program. */
+function configPath(argv: readonly string[]): string {
+  try {
+    const { values } = parseArgs({ args: [...argv], options: { config: { type: 'string' } } })
+    return values.config ?? join(import.meta.dirname, '../example.toml')
+  } catch (error) {
+    throw new ExpectedFailure(2, `${(error as Error).message}; usage: cachedb [--config FILE] [--supervised]`, {
+      cause: error,
+    })
+  }
+}
+
+function hookOptions(config: CachedbConfig) {
+  return {
+    path: config.hookPath!,
+    instanceId: instanceId(config),
+    timeoutMs: config.hookTimeoutMs,
+    storeMax: config.storeHooksMax,
+    retrieveMax: config.retrieveHooksMax,
+    storSocket: config.storSocket,
+  }
+}
+
+/** How hooks are told who calls them, as 0-db does. */
+function instanceId({ socketPath, listen }: CachedbConfig): string {
+  return socketPath === undefined ? `tcp://${listen!.host}:${listen!.port}` : `unix://${socketPath}`
+}
+
+function listenAddresses({ socketPath, listen }: CachedbConfig): ListenAddress[] {
+  return [...(socketPath === undefined ? [] : [{ path: socketPath }]), ...(listen === undefined ? [] : [listen])]
+}
+
+/** What is pinned and six segments to work in must fit, else the cache would wedge. */
+function refuseSmallLimit(room: Room, namespaces: Namespaces, pinned: ReadonlySet<string>): void {
+  const pinnedBytes = namespaces
+    .list()
+    .filter(({ namespace }) => pinned.has(namespace.name))
+    .flatMap(({ namespace }) => namespace.segments())
+    .reduce((sum, { dataBytes }) => sum + dataBytes, 0)
+  try {
+    room.assertLimit(pinnedBytes)
+  } catch (error) {
+    throw error instanceof RangeError ? new ExpectedFailure(2, error.message, { cause: error }) : error
+  }
+}
+
+/** 0-db's hooks of a clean end: `close` is waited for, the namespaces' are not. */
+async function announceClose(hooks: Hooks, namespaces: Namespaces): Promise<void> {
+  await hooks.event(HookEvent.close, [])
+  for (const { namespace } of namespaces.list()) {
+    const { activePath, activeHintPath } = namespace.info()
+    void hooks.event(HookEvent.namespaceClosing, [namespace.name, activeHintPath, activePath, ''])
+  }
+}

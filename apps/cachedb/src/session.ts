@@ -1,0 +1,168 @@
+import { AssertionError } from 'node:assert'
+import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
+import { ErrorText } from '@qsfs/protocol/cachedb-commands'
+import type { RespSession } from '@qsfs/resp/connection'
+import { type MaybePromise, type Reply, RespError } from '@qsfs/resp/reply'
+import type { Log } from '@qsfs/telemetry/log'
+import { type Command, findCommand } from './commands/table.ts'
+import type { Hooks } from './engine/hooks.ts'
+import type { HostedNamespace, Namespaces } from './engine/namespaces.ts'
+import type { Claim } from './engine/ownership.ts'
+import { NamespaceDetached, NamespaceReadOnly, OwnerLost, Refused, SegmentUnavailable } from './errors.ts'
+import type { ServerStats } from './server-stats.ts'
+
+/** What all sessions of a server share. */
+export interface ServerState {
+  readonly namespaces: Namespaces
+  readonly hooks: Hooks
+  readonly clock: Clock
+  readonly random: RandomSource
+  readonly log: Log
+  readonly stats: ServerStats
+  /** '' when there is none: then every client is admin. */
+  readonly adminPassword: string
+  /** Whether SET and DEL are answered only once they are on disk. */
+  readonly syncEachWrite: boolean
+  /** Ends the server; null when STOP is not allowed. */
+  readonly stop: (() => void) | null
+}
+
+/** One client: its namespace, its rights, the namespaces it owns. Needs no socket. */
+export class Session implements RespSession {
+  readonly server: ServerState
+  hosted: HostedNamespace
+  isAdmin: boolean
+  /** Decided by SELECT; later changes of the namespace do not touch it. */
+  isWritable = true
+  /** Of AUTH SECURE CHALLENGE, 16 hex digits. */
+  challenge: string | null = null
+  readonly #claims = new Map<HostedNamespace, Claim>()
+  /** Password-protected namespaces this client gave the password of. */
+  readonly #unlocked = new Set<HostedNamespace>()
+  #serial = false
+  #finished = false
+
+  constructor(server: ServerState) {
+    this.server = server
+    this.hosted = server.namespaces.default
+    this.isAdmin = server.adminPassword === ''
+  }
+
+  get serial(): boolean {
+    return this.#serial
+  }
+
+  get finished(): boolean {
+    return this.#finished
+  }
+
+  /** Runs one command, its name first.
+   *  @throws RespError, also as a rejection */
+  execute(args: Buffer[]): MaybePromise<Reply> {
+    const { stats } = this.server
+    if (this.hosted.dropped) {
+      this.#finished = true
+      throw new NamespaceDetached()
+    }
+    const command = findCommand(args[0]!)
+    if (!command) {
+      stats.commandsFailed++
+      throw new Refused('Command not supported')
+    }
+    stats.commandsExecuted++
+    try {
+      this.#check(command, args)
+      const reply = command.run(this, args)
+      return reply instanceof Promise ? this.#whenDone(command, reply) : reply
+    } catch (error) {
+      throw this.#asReply(command, error)
+    }
+  }
+
+  settle(): void {}
+
+  close(): void {
+    this.#claims.clear()
+    this.#unlocked.clear()
+  }
+
+  /** Rights that a command's handler, not its row, asks for. */
+  requireAdmin(): void {
+    if (this.isAdmin) return
+    this.server.stats.commandsUnauthorized++
+    throw new Refused('Permission denied')
+  }
+
+  select(hosted: HostedNamespace, isWritable: boolean): void {
+    this.hosted = hosted
+    this.isWritable = isWritable
+    if (isWritable) this.#unlocked.add(hosted)
+  }
+
+  /** Takes all of them or none. @throws OwnerLost */
+  own(claim: Claim, wanted: readonly HostedNamespace[]): void {
+    for (const { ownership } of wanted) if (!ownership.admits(claim)) throw new OwnerLost()
+    for (const hosted of wanted) {
+      hosted.ownership.take(claim)
+      this.#claims.set(hosted, claim)
+    }
+  }
+
+  /** Whether this client owned the namespace and still does. */
+  isOwner(hosted: HostedNamespace): boolean {
+    return this.#claims.has(hosted)
+  }
+
+  /** A namespace named in a command of ours. @throws Refused, OwnerLost */
+  reach(name: string): HostedNamespace {
+    const hosted = this.server.namespaces.get(name)
+    if (!hosted) throw new Refused(ErrorText.namespaceNotFound)
+    if (hosted.namespace.settings.password !== '' && !this.#unlocked.has(hosted)) throw new Refused('Access denied')
+    this.#requireStillOwner(hosted)
+    return hosted
+  }
+
+  /** The checks of a row, in 0-db's order. */
+  #check(command: Command, args: Buffer[]): void {
+    if (command.access === 'admin') this.requireAdmin()
+    command.arity(args, this)
+    if (command.access !== 'read' && command.access !== 'write') return
+    const { keyTooLong } = command
+    if (keyTooLong !== undefined && args[1]!.length > 255) throw new Refused(keyTooLong)
+    if (command.access === 'write' && !this.isWritable) throw new Refused(ErrorText.namespaceReadOnly)
+    const { lock } = this.hosted
+    if (lock === 'frozen') throw new Refused(ErrorText.namespaceFrozen)
+    if (command.access === 'write' && lock === 'locked') throw new Refused(ErrorText.namespaceLocked)
+    this.#requireStillOwner(this.hosted)
+  }
+
+  /** Asked when a command is executed, not when it was sent: what a dead owner left in a buffer changes nothing. */
+  #requireStillOwner(hosted: HostedNamespace): void {
+    if (this.#claims.size === 0) return
+    const claim = this.#claims.get(hosted)
+    if (claim && !hosted.ownership.isCurrent(claim)) throw new OwnerLost()
+  }
+
+  async #whenDone(command: Command, reply: Promise<Reply>): Promise<Reply> {
+    if (command.serial) this.#serial = true
+    try {
+      return await reply
+    } catch (error) {
+      throw this.#asReply(command, error)
+    } finally {
+      if (command.serial) this.#serial = false
+    }
+  }
+
+  /** The one place where an unknown error becomes a reply. A failed assertion is a bug: it ends the process. */
+  #asReply(command: Command, error: unknown): RespError | AssertionError {
+    if (error instanceof AssertionError) return error
+    if (!(error instanceof RespError) || error instanceof SegmentUnavailable || error instanceof NamespaceReadOnly) {
+      this.hosted.dataErrors++
+      this.hosted.lastDataErrorSeconds = Math.floor(this.server.clock.nowMs() / 1000)
+    }
+    if (error instanceof RespError) return error
+    this.server.log.error('command.failed', { command: command.name, namespace: this.hosted.namespace.name, error })
+    return new RespError(ErrorText.internal)
+  }
+}
