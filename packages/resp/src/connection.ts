@@ -81,6 +81,14 @@ export class Connection {
     })
   }
 
+  get bytesRead(): number {
+    return this.#socket.bytesRead
+  }
+
+  get bytesWritten(): number {
+    return this.#socket.bytesWritten
+  }
+
   destroy(): void {
     this.#socket.destroy()
   }

@@ -26,6 +26,9 @@ export class RespServer implements AsyncDisposable {
   readonly #servers: Server[] = []
   readonly #connections = new Set<Connection>()
   #acceptedCount = 0
+  /** Of connections that are closed. */
+  #pastBytesRead = 0
+  #pastBytesWritten = 0
 
   private constructor(options: RespServerOptions) {
     this.#options = options
@@ -48,6 +51,16 @@ export class RespServer implements AsyncDisposable {
   /** Connections accepted since the start. */
   get acceptedCount(): number {
     return this.#acceptedCount
+  }
+
+  /** Bytes of all connections since the start. */
+  get traffic(): { readonly bytesRead: number; readonly bytesWritten: number } {
+    const now = { bytesRead: this.#pastBytesRead, bytesWritten: this.#pastBytesWritten }
+    for (const { bytesRead, bytesWritten } of this.#connections) {
+      now.bytesRead += bytesRead
+      now.bytesWritten += bytesWritten
+    }
+    return now
   }
 
   /** The TCP port, when one was asked for (0 asks for any). */
@@ -100,6 +113,10 @@ export class RespServer implements AsyncDisposable {
     const connection = new Connection(socket, openSession(), clock, limits)
     this.#connections.add(connection)
     socket.on('error', onConnectionError)
-    socket.once('close', () => this.#connections.delete(connection))
+    socket.once('close', () => {
+      this.#connections.delete(connection)
+      this.#pastBytesRead += connection.bytesRead
+      this.#pastBytesWritten += connection.bytesWritten
+    })
   }
 }

@@ -8,6 +8,8 @@ const socketPathBytesMax = 107
 /** The socket cannot be had; `message` is one sentence for people. */
 export class SocketUnavailable extends Error {
   override readonly name = 'SocketUnavailable'
+  /** How a daemon ends that hears this while it starts: the machine says no. */
+  readonly exitCode = 1
 }
 
 /** Makes `path` free for a listener: removes the socket of a process that is gone.
@@ -28,7 +30,10 @@ async function isListening(path: string): Promise<boolean> {
     await once(probe, 'connect')
     return true
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED') return false
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ECONNREFUSED') return false
+    // Its queue of connections is full: somebody holds it.
+    if (code === 'EAGAIN') return true
     throw new SocketUnavailable(`socket ${path} cannot be probed: ${(error as Error).message}`, { cause: error })
   } finally {
     probe.destroy()
