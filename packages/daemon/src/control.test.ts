@@ -29,7 +29,11 @@ const handlers: Readonly<Record<string, ControlHandler>> = {
     throw new ExpectedFailure(1, 'the disk is full')
   },
   crash: () => assert.equal(1, 2),
-  wait: (_params, { signal }) => once(signal, 'abort').then(() => waited.resolve()),
+  wait: async (_params, { progress, signal }) => {
+    progress('waiting')
+    await once(signal, 'abort')
+    waited.resolve()
+  },
 }
 let waited = Promise.withResolvers<void>()
 
@@ -70,7 +74,7 @@ test('errors keep their code; bugs stay in the log', async () => {
 test('several questions go down one connection; what is no JSON object ends only its own', async () => {
   await using server = await served()
   const socket = connect(server.path)
-  socket.end('{"verb":"echo","n":1}\n{"verb":"echo","n":2}\n[]\n')
+  socket.write('{"verb":"echo","n":1}\n{"verb":"echo","n":2}\n[]\n')
   let text = ''
   for await (const chunk of socket) text += chunk
   assert.equal(
@@ -84,18 +88,18 @@ test('an asker that leaves aborts its handler', async () => {
   await using server = await served()
   waited = Promise.withResolvers()
   const leaving = new AbortController()
-  const asked = askControl(server.path, 'wait', {}, { signal: leaving.signal })
-  setImmediate(() => leaving.abort(new Error('left')))
-  await assert.rejects(asked, { message: 'left' })
+  const onProgress = () => leaving.abort(new Error('left'))
+  await assert.rejects(askControl(server.path, 'wait', {}, { signal: leaving.signal, onProgress }), { message: 'left' })
   await waited.promise
 })
 
 test('closing the server ends what runs', async () => {
   const server = await served()
   waited = Promise.withResolvers()
-  const asked = askControl(server.path, 'wait')
+  const started = Promise.withResolvers<unknown>()
+  const asked = askControl(server.path, 'wait', {}, { onProgress: started.resolve })
   asked.catch(() => undefined)
-  await askControl(server.path, 'nothing')
+  await started.promise
   await server[Symbol.asyncDispose]()
   await assert.rejects(asked, { code: 'unreachable' })
   await waited.promise

@@ -32,7 +32,7 @@ export class ControlUnreachable extends Error {
 }
 
 /** Serves a control socket (mode 0600): a line `{verb, ...params}` is answered by lines `{progress}`, then `{result}` or
- *  `{error: {message, code}}`. One connection may ask again after each answer. Disposing closes it and ends what runs.
+ *  `{error: {message, code}}`. One connection may ask again; closing it, or its writing half, ends what it asked for. Disposing closes it and ends what runs.
  *  @throws ExpectedFailure when the socket is in use */
 export async function serveControl(
   path: string,
@@ -61,19 +61,27 @@ async function serveConnection(
   log: Log,
 ): Promise<void> {
   const gone = new AbortController()
-  socket.once('close', () => gone.abort(new ControlUnreachable('the asker is gone')))
+  const leave = () => gone.abort(new ControlUnreachable('the asker is gone'))
+  socket.once('close', leave)
   socket.on('error', error => log.debug('control.connection_lost', { error }))
+  // A malformed line is answered too, so its iterator must not destroy the socket.
+  const requests = messagesOf(socket.iterator({ destroyOnReturn: false }))
   try {
-    for await (const request of messagesOf(socket)) {
+    let next = requests.next()
+    for (;;) {
+      const { done, value: request } = await next
+      if (done) return
+      // Reading on while the handler works is how the end of the connection is noticed.
+      next = requests.next()
+      next.then(({ done }) => done && leave(), leave)
       const answer = await answerTo(request, handlers, log, {
         progress: value => void socket.write(encodeMessage({ progress: value })),
         signal: gone.signal,
       })
       if (!socket.write(encodeMessage(answer))) await once(socket, 'drain', { signal: gone.signal })
     }
-    socket.end()
   } catch (error) {
-    if (!gone.signal.aborted)
+    if (!socket.destroyed)
       socket.end(encodeMessage({ error: { code: 'malformed', message: (error as Error).message } }))
   }
 }

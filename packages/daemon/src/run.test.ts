@@ -16,7 +16,7 @@ function daemon(tmp: TemporaryDirectory, body: string, args: readonly string[] =
     `import { ExpectedFailure, runDaemon } from ${JSON.stringify(runUrl)}
      import { lockFile } from ${JSON.stringify(lockUrl)}
      await runDaemon('sample', async ({ signal, stack, log, argv, stop }) => {
-       stack.defer(() => console.log('disposed'))
+       stack.defer(() => console.log('disposed'));
        ${body}
        console.log('up ' + argv.join(' '))
      })`,

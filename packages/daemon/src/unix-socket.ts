@@ -1,4 +1,4 @@
-import { unlinkSync } from 'node:fs'
+import { lstatSync, unlinkSync } from 'node:fs'
 import { connect, type Server } from 'node:net'
 import { ExpectedFailure } from './failure.ts'
 
@@ -13,7 +13,7 @@ export async function listenUnix(server: Server, path: string): Promise<void> {
   }
   const state = await probeSocket(path)
   if (state === 'alive') throw new ExpectedFailure(1, `the socket ${path} is in use by another process`)
-  if (state === 'dead') unlinkSync(path)
+  if (state === 'dead') removeSocket(path)
   const listening = new Promise<void>((resolve, reject) => {
     server.once('listening', resolve).once('error', reject)
   })
@@ -27,7 +27,13 @@ export async function listenUnix(server: Server, path: string): Promise<void> {
   await listening
 }
 
-/** alive: a process accepts connections there; dead: a socket without one; absent: nothing, or no socket. */
+/** connect(2) refuses a plain file too; that one is somebody's. */
+function removeSocket(path: string): void {
+  if (!lstatSync(path).isSocket()) throw new ExpectedFailure(2, `${path} is there and is no socket`)
+  unlinkSync(path)
+}
+
+/** alive: a process accepts connections there; dead: something without one; absent: nothing. */
 export function probeSocket(path: string): Promise<'alive' | 'dead' | 'absent'> {
   return new Promise((resolve, reject) => {
     const probe = connect({ path })
