@@ -83,8 +83,8 @@ export interface BackendStatus {
   readonly reachable: boolean
   /** Values it holds. */
   readonly entryCount: number
-  readonly usedBytes: number
   /** null: it did not say. */
+  readonly usedBytes: number | null
   readonly freeBytes: number | null
   /** What an answered sync means there. */
   readonly durability: 'disk' | 'memory' | 'unknown'

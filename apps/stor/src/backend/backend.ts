@@ -6,10 +6,16 @@ export interface BackendOptions {
   readonly signal?: AbortSignal
 }
 
+export interface SyncOptions extends BackendOptions {
+  /** The pieces that the caller is about to rely on: the sync also fails when one of them is known to be lost. */
+  readonly ids?: Iterable<PieceId>
+}
+
 /** What a backend says of itself. */
 export interface BackendStat {
   readonly valueCount: number
-  readonly usedBytes: number
+  /** null where it would have to be counted file by file. */
+  readonly usedBytes: number | null
   /** Room for new values, null where the backend does not say. */
   readonly freeBytes: number | null
   /** What an answered sync means there: on its disk; nothing (memory only); or not known, as with a C 0-db, which has no
@@ -45,8 +51,9 @@ export interface Backend extends AsyncDisposable {
   stat(options?: BackendOptions): Promise<BackendStat>
 
   /** Resolves when every value whose put resolved before this call began is on the backend's disk: FSYNC for cachedb,
-   *  file and directory fsync for a directory. */
-  sync(options?: BackendOptions): Promise<void>
+   *  file and directory fsync for a directory. Rejects with 'missing' when the server was restarted in between and does
+   *  not hold one of them any more: what rests on it must be put again. */
+  sync(options?: SyncOptions): Promise<void>
 }
 
 /** One place that holds records under keys of the caller's choice: a user-mode namespace, or a directory. The same

@@ -1,0 +1,238 @@
+import { createHash, createHmac } from 'node:crypto'
+import { MiB } from '@qsfs/bytes/units'
+import { ConfigError, loadSection } from '@qsfs/config/load'
+import { duration, path, size } from '@qsfs/config/values'
+import { z } from 'zod'
+import { type Redundancy, unkeepable } from './placement.ts'
+
+/** Where a backend is. @see practice.md row 10, in docs/operations.md */
+const address = z.string().superRefine((typed, context) => {
+  const known = /^(unix:\/.+|dir:\/.+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[^\s:/[\]]+:\d{1,5})$/
+  if (typed.startsWith('tls://')) context.addIssue('is a TLS address; this version speaks no TLS to backends')
+  else if (!known.test(typed)) context.addIssue('is none of "host:port", "[v6]:port", "unix:/path", "dir:/path"')
+})
+
+const backendSchema = z.strictObject({
+  address,
+  /** Of the 0-db server; sequential for data, user mode for metadata. */
+  namespace: z.string().min(1).max(128).optional(),
+  password: z.string().min(1).max(63).optional(),
+  /** Stable name by which records know the backend; moving it to another address then strands nothing. */
+  name: z.string().min(1).max(200).optional(),
+  admin_password_file: path().optional(),
+})
+const encryption = z.strictObject({
+  algorithm: z.literal('AES'),
+  key: z.string().regex(/^[0-9a-fA-F]{64}$/, 'is not 64 hex digits'),
+})
+const count = (min: number, max: number) => z.int().min(min).max(max)
+
+/** [stor]: zstor's own keys, and ours below them. */
+const storSchema = z.strictObject({
+  /** k: how many shards rebuild an object. */
+  minimal_shards: count(1, 255),
+  /** n: how many are stored, each on another backend. */
+  expected_shards: count(1, 255),
+  /** Whole groups that may be lost. */
+  redundant_groups: count(0, 255).default(1),
+  /** Backends of each remaining group that may be lost with them. */
+  redundant_nodes: count(0, 255).default(0),
+  /** Stripped from the front of names. */
+  root: path().optional(),
+  /** The control socket; clients find the daemon there. */
+  socket: path().optional(),
+  pid_file: path().optional(),
+  groups: z.array(z.strictObject({ backends: z.array(backendSchema).min(1) })).min(1),
+  meta: z.strictObject({
+    type: z.literal('zdb').default('zdb'),
+    config: z.strictObject({
+      /** First part of every record's key: several stores can share a metadata namespace. */
+      prefix: z.string().max(64).default(''),
+      encryption: encryption.optional(),
+      /** How many shards rebuild a record; as many as there are backends are stored. */
+      minimal_shards: count(1, 255).optional(),
+      backends: z.array(backendSchema).min(1).max(255),
+    }),
+  }),
+  /** zstor: the key in the file. Ours: master_key_file. */
+  encryption: encryption.optional(),
+  compression: z.strictObject({ algorithm: z.enum(['snappy', 'zstd']) }).optional(),
+  zdb_data_dir_path: z.string().optional(),
+  max_zdb_data_dir_size: z.union([z.number(), z.string()]).optional(),
+  zdbfs_mountpoint: z.string().optional(),
+  prometheus_port: count(1, 65_535).optional(),
+
+  /** The master secret, mode 0600; made on the first start of a new store. */
+  master_key_file: path().optional(),
+  /** A namespace that a backend lacks is created. For backends that are only ours. */
+  create_namespaces: z.boolean().default(false),
+  /** Uploads and downloads at once; downloads go first. */
+  stores_max: count(1, 64).default(2),
+  retrieves_max: count(1, 64).default(4),
+  /** Plain bytes of a file that become one stripe. */
+  frame_bytes: size({ min: 64 * 1024, max: 8 * MiB }).default(MiB),
+  /** Stripes in memory at once: what an upload costs in memory, whatever its size. */
+  frames_in_flight: count(1, 64).default(8),
+  /** Decode every stripe once more before it leaves. Costs a third of the encoding speed. */
+  verify_encode: z.boolean().default(true),
+  connect_timeout: duration({ min: 50 }).default(3000),
+  /** A backend that has not answered by then counts as silent. */
+  backend_timeout: duration({ min: 50 }).default(10_000),
+  health_check_interval: duration({ min: 20 }).default(3000),
+  /** A backend that has failed its checks for so long is called down: nothing waits for it any more. */
+  down_after: duration({ min: 0 }).default(10_000),
+})
+type StorSection = z.output<typeof storSchema>
+
+export interface BackendConfig {
+  readonly name: string
+  readonly address: string
+  readonly namespace: string
+  readonly password: string | null
+  readonly adminPasswordFile: string | null
+}
+
+export interface StorConfig {
+  readonly redundancy: Redundancy
+  readonly metaDataShards: number
+  readonly metaPrefix: string
+  readonly metaBackends: readonly BackendConfig[]
+  readonly groups: readonly (readonly BackendConfig[])[]
+  readonly root: string | null
+  readonly socket: string | null
+  readonly pidFile: string | null
+  /** The lock that the daemon, or a command without a daemon, holds. */
+  readonly lockFile: string | null
+  readonly masterKeyFile: string | null
+  /** The master secret as zstor's file spells it: 32 bytes. */
+  readonly masterKey: Buffer | null
+  readonly createNamespaces: boolean
+  readonly storesMax: number
+  readonly retrievesMax: number
+  readonly frameBytes: number
+  readonly framesInFlight: number
+  readonly verifyEncode: boolean
+  readonly connectTimeoutMs: number
+  readonly backendTimeoutMs: number
+  readonly healthCheckIntervalMs: number
+  readonly downAfterMs: number
+  /** Keys of a zstor file that were read and have no effect, with the reason. */
+  readonly remarks: readonly string[]
+}
+
+/** Reads and checks [stor].
+ *  @throws ConfigError, also for a promise that no placement could keep */
+export function loadStorConfig(
+  file: string | undefined,
+  overrides: Readonly<Record<string, unknown>> = {},
+): StorConfig {
+  const section = loadSection(storSchema, { path: file, section: 'stor', overrides })
+  const fail = (key: string, text: string): never => {
+    throw new ConfigError(`${file ?? 'flags'}: [stor] ${key}: ${text}`)
+  }
+  const redundancy = {
+    k: section.minimal_shards,
+    n: section.expected_shards,
+    redundantGroups: section.redundant_groups,
+    redundantNodes: section.redundant_nodes,
+  }
+  const groups = section.groups.map(({ backends }) => backends.map(toBackend))
+  const metaBackends = section.meta.config.backends.map(toBackend)
+  const reason = unkeepable(
+    groups.map(group => group.length),
+    redundancy,
+  )
+  if (reason !== null) fail('groups', reason)
+  for (const [key, backends] of [
+    ['groups', groups.flat()],
+    ['meta.config.backends', metaBackends],
+  ] as const) {
+    const twice = duplicateOf(backends)
+    if (twice !== null) fail(key, `${twice} is there twice; shards on one place are lost together`)
+  }
+  const metaDataShards =
+    section.meta.config.minimal_shards ?? Math.min(2, Math.max(1, Math.floor(metaBackends.length / 2)))
+  if (metaDataShards > metaBackends.length)
+    fail('meta.config.minimal_shards', `is more than the ${metaBackends.length} backends`)
+  if (section.encryption === undefined && section.master_key_file === undefined) {
+    fail('master_key_file', 'is missing: the file that holds the master secret, or will on the first start')
+  }
+  return {
+    redundancy,
+    metaDataShards,
+    metaPrefix: section.meta.config.prefix,
+    metaBackends,
+    groups,
+    root: section.root ?? null,
+    socket: section.socket ?? null,
+    pidFile: section.pid_file ?? null,
+    lockFile: section.socket === undefined ? null : `${section.socket}.lock`,
+    masterKeyFile: section.master_key_file ?? null,
+    masterKey: masterKeyOf(section),
+    createNamespaces: section.create_namespaces,
+    storesMax: section.stores_max,
+    retrievesMax: section.retrieves_max,
+    frameBytes: section.frame_bytes,
+    framesInFlight: section.frames_in_flight,
+    verifyEncode: section.verify_encode,
+    connectTimeoutMs: section.connect_timeout,
+    backendTimeoutMs: section.backend_timeout,
+    healthCheckIntervalMs: section.health_check_interval,
+    downAfterMs: section.down_after,
+    remarks: remarksOn(section),
+  }
+}
+
+function toBackend(backend: z.output<typeof backendSchema>): BackendConfig {
+  const namespace = backend.namespace ?? (backend.address.startsWith('dir:') ? '' : 'default')
+  return {
+    name: backend.name ?? [backend.address, namespace].filter(part => part !== '').join(' '),
+    address: backend.address,
+    namespace,
+    password: backend.password ?? null,
+    adminPasswordFile: backend.admin_password_file ?? null,
+  }
+}
+
+function duplicateOf(backends: readonly BackendConfig[]): string | null {
+  const seen = new Set<string>()
+  for (const { name, address, namespace } of backends) {
+    for (const identity of new Set([name, `${address} ${namespace}`.trim()])) {
+      if (seen.has(identity)) return identity
+      seen.add(identity)
+    }
+  }
+  return null
+}
+
+/** zstor has two keys, one of which it read and never used; with ours both are needed when they differ. */
+function masterKeyOf({ encryption, meta }: StorSection): Buffer | null {
+  if (encryption === undefined) return null
+  const key = Buffer.from(encryption.key, 'hex')
+  const metaKey = meta.config.encryption?.key
+  if (metaKey === undefined || metaKey.toLowerCase() === encryption.key.toLowerCase()) return key
+  return createHmac('sha256', key).update('qsfs 1 zstor keys').update(Buffer.from(metaKey, 'hex')).digest()
+}
+
+function remarksOn(section: StorSection): string[] {
+  const remarks: readonly (readonly [boolean, string])[] = [
+    [section.compression?.algorithm === 'snappy', 'compression.algorithm: frames use zstd, snappy is not written'],
+    [
+      section.zdb_data_dir_path !== undefined,
+      'zdb_data_dir_path: cachedb keeps its own directory small, stor deletes nothing there',
+    ],
+    [section.zdbfs_mountpoint !== undefined, 'zdbfs_mountpoint: the filesystem tells its own numbers'],
+    [section.prometheus_port !== undefined, 'prometheus_port: this version serves no HTTP'],
+  ]
+  return remarks.filter(([applies]) => applies).map(([, text]) => text)
+}
+
+/** Where the lock is when there is no socket to put it beside: one per set of metadata backends. */
+export function lockFileOf(config: StorConfig, temporaryDirectory: string): string {
+  const members = config.metaBackends.map(({ name }) => name).sort()
+  const identity = createHash('sha256')
+    .update([config.metaPrefix, ...members].join('\n'))
+    .digest('hex')
+    .slice(0, 16)
+  return config.lockFile ?? `${temporaryDirectory}/qsfs-stor-${identity}.lock`
+}
