@@ -1,4 +1,4 @@
-import { silentLog } from '@qsfs/telemetry/log'
+import { type LogFields, silentLog } from '@qsfs/telemetry/log'
 import { ManualClock } from '@qsfs/testkit/manual-clock'
 import type { Prng } from '@qsfs/testkit/prng'
 import type { BlockId, Store } from '../src/store/store.ts'
@@ -59,6 +59,7 @@ export class LogModel {
       await this.#disk.crash()
       finding = await this.#mountAfterCrash()
     }
+    if (this.#backgroundFailure !== undefined) throw this.#backgroundFailure
     return finding
   }
 
@@ -83,7 +84,7 @@ export class LogModel {
         this.#store = await this.#disk.open()
         const options = { commitDelayMs: 1000, ringSlots }
         this.#clock = new ManualClock()
-        this.#log = await MetadataLog.open(this.#store, this.#clock, silentLog, options)
+        this.#log = await MetadataLog.open(this.#store, this.#clock, this.#backgroundLog(), options)
         return await this.#compare()
       } catch (error) {
         if (!this.#disk.isCrash(error)) throw error
@@ -122,6 +123,15 @@ export class LogModel {
     return null
   }
 
+  /** What fails in the background is a finding too, unless it is the crash. */
+  #backgroundLog() {
+    const warn = (_name: string, fields?: LogFields) => {
+      if (!this.#disk.isCrash(fields?.error)) this.#backgroundFailure ??= fields?.error
+    }
+    return { ...silentLog, warn }
+  }
+  #backgroundFailure: unknown
+
   #write(): void {
     const index = this.#prng.below(fileCount)
     const at = this.#prng.below(piecesPerFile)
@@ -150,14 +160,16 @@ export class LogModel {
 
   /** Stores some dirty pieces; a crash before the next commit leaves them without a name. */
   async #flushUnnamed(): Promise<void> {
+    const puts: Promise<void>[] = []
     for (const index of this.#dirty) {
-      for (const piece of this.#files[index]!) {
-        if (piece !== null && piece.id === null) {
-          piece.id = await this.#log.putBlock(Buffer.from(piece.token))
-          this.#unnamed.push(piece.id)
-        }
-      }
+      for (const piece of this.#files[index]!) if (piece !== null && piece.id === null) puts.push(this.#put(piece))
     }
+    for (const result of await Promise.allSettled(puts)) if (result.status === 'rejected') throw result.reason
+  }
+
+  async #put(piece: Piece): Promise<void> {
+    piece.id = await this.#log.putBlock(Buffer.from(piece.token))
+    this.#unnamed.push(piece.id)
   }
   #unnamed: BlockId[] = []
 

@@ -163,7 +163,8 @@ export class LogTail {
     for (const { transaction, sizeBytes } of done) {
       this.#sizeBytes -= sizeBytes
       for (const key of transaction.records.keys()) {
-        if (this.#newest.get(key)!.seq < this.#firstSeq) this.#newest.delete(key)
+        const newest = this.#newest.get(key)
+        if (newest !== undefined && newest.seq < this.#firstSeq) this.#newest.delete(key)
       }
     }
   }

@@ -1,0 +1,378 @@
+import assert from 'node:assert'
+import { MiB } from '@qsfs/bytes/units'
+import { type Clock, delay, type RandomSource } from '@qsfs/concurrency/clock'
+import { Semaphore } from '@qsfs/concurrency/semaphore'
+import { FuseError } from '@qsfs/fuse/errno'
+import { ErrorText, WireLimit } from '@qsfs/protocol/cachedb-commands'
+import { ConnectionLost, parsePositions, type Reply } from '@qsfs/resp/client'
+import type { Log } from '@qsfs/telemetry/log'
+import { blockIdOf, blockKey } from './block-key.ts'
+import { deleteKey, type KnownState, recover, type UnansweredPut } from './cachedb-recovery.ts'
+import type { CachedbSession, Connect, NamespaceNames } from './cachedb-session.ts'
+import { before } from './deadline.ts'
+import { coldSegmentOf, hasText, toFuseError } from './resp-errors.ts'
+import { ownerLost, SessionKeeper } from './session-keeper.ts'
+import type { BlockId, CallOptions, Store } from './store.ts'
+import { type AnsweredCommand, UnsyncedJournal } from './unsynced-journal.ts'
+
+export interface CachedbStoreOptions {
+  /** A read that has no answer by then is EIO. */
+  readonly readWaitMs: number
+  /** So long a write waits for room or for the server to come back. */
+  readonly writeWaitMs: number
+  /** Bytes sent and not answered. */
+  readonly inFlightBytesMax: number
+  /** What was answered is synced in the background after this long, or this much. */
+  readonly syncDelayMs: number
+  readonly syncBytes: number
+  /** The record that no two mounts leave alike: a changed one means that another process owns the namespaces. */
+  readonly guardKey: string
+}
+
+export const cachedbStoreDefaults: CachedbStoreOptions = {
+  readWaitMs: 60_000,
+  writeWaitMs: 30_000,
+  inFlightBytesMax: 8 * MiB,
+  syncDelayMs: 1000,
+  syncBytes: 64 * MiB,
+  guardKey: 'c',
+}
+
+interface PutInFlight extends UnansweredPut {
+  /** After a lost reply, settled before the next session is used: the id it got, or null when it was not executed. */
+  readonly verdict: PromiseWithResolvers<BlockId | null>
+}
+
+/** Weight in the in-flight window of a command without a value. */
+const smallCommandBytes = 128
+/** Deletes in flight at once. */
+const deletesInFlight = 256
+const fullPauseMs = 200
+const warmPauseMs = 100
+
+/** The store over a cachedb that knows OWNER and FSYNC: one owner, replies may get lost (see cachedb-recovery.ts). */
+export class CachedbStore implements Store {
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #names: NamespaceNames
+  readonly #options: CachedbStoreOptions
+  readonly #keeper: SessionKeeper
+  readonly #window: Semaphore
+  readonly #journal = new UnsyncedJournal()
+  /** In the order of sending; those whose reply was lost stay until a recovery decides. */
+  readonly #puts = new Set<PutInFlight>()
+  /** What the guard record may hold: its value at the last sync, and the one sent since. */
+  #guardValues: (Buffer | null)[] = []
+  #instance = ''
+  #incarnations = { data: '', meta: '' }
+  #nextBlockId: BlockId = 0
+  /** What an earlier process left may be page cache alone: no sync of ours has covered it. */
+  #inheritedUnsynced = 1
+  #nextSync: Promise<void> | null = null
+  #lastSync: Promise<unknown> = Promise.resolve()
+  #cancelTimer: (() => void) | null = null
+  #disposed = false
+
+  private constructor(
+    connect: Connect,
+    names: NamespaceNames,
+    clock: Clock,
+    random: RandomSource,
+    log: Log,
+    options: CachedbStoreOptions,
+  ) {
+    this.#clock = clock
+    this.#log = log
+    this.#names = names
+    this.#options = options
+    this.#window = new Semaphore(options.inFlightBytesMax)
+    this.#keeper = new SessionKeeper(connect, names, clock, random, log, session => this.#bringUpToDate(session))
+  }
+
+  /** Takes the namespaces over: whoever owned them before gets errors from now on.
+   *  @throws ConnectionLost when there is no server, RespError when it refuses */
+  static async open(
+    connect: Connect,
+    names: NamespaceNames,
+    clock: Clock,
+    random: RandomSource,
+    log: Log,
+    options: Partial<CachedbStoreOptions> = {},
+  ): Promise<CachedbStore> {
+    const store = new CachedbStore(connect, names, clock, random, log, { ...cachedbStoreDefaults, ...options })
+    const { data, meta } = (await store.#keeper.openFirst()).positions
+    store.#instance = data.instance
+    store.#incarnations = { data: data.incarnation, meta: meta.incarnation }
+    store.#nextBlockId = data.nextId
+    return store
+  }
+
+  get nextBlockId(): BlockId {
+    return this.#nextBlockId
+  }
+
+  get answered(): number {
+    return this.#journal.answered
+  }
+
+  get synced(): number {
+    return this.#journal.synced - this.#inheritedUnsynced
+  }
+
+  get unsyncedBytes(): number {
+    return this.#journal.sizeBytes
+  }
+
+  async putBlock(bytes: Buffer, { signal }: CallOptions = {}): Promise<BlockId> {
+    assert(bytes.length > 0 && bytes.length <= WireLimit.bulkBytesMax)
+    // What no sync has covered stays in memory; when syncs are slow, so are writers.
+    while (this.#journal.sizeBytes > 1.5 * this.#options.syncBytes) await this.sync()
+    using _room = await this.#window.acquire(bytes.length, { signal })
+    return this.#write('a block cannot be stored', signal, async (session, deadlineMs) => {
+      const put: PutInFlight = { bytes, verdict: Promise.withResolvers() }
+      this.#puts.add(put)
+      try {
+        const id = blockIdOf(await session.blocks.call('SET', '', bytes))
+        this.#puts.delete(put)
+        this.#putAnswered(id, bytes)
+        return id
+      } catch (error) {
+        if (!(error instanceof ConnectionLost)) this.#puts.delete(put)
+        else {
+          this.#keeper.replace(session)
+          await this.#before(deadlineMs, this.#keeper.ready, signal)
+          const id = await put.verdict.promise
+          if (id !== null) return id
+        }
+        throw error
+      }
+    })
+  }
+
+  async getBlock(id: BlockId, offsetBytes: number, lengthBytes: number, options: CallOptions = {}): Promise<Buffer> {
+    const reply = await this.#read(
+      `block ${id} cannot be read`,
+      this.#names.data,
+      session => session.blockReads.call('GETRANGE', blockKey(id), String(offsetBytes), String(lengthBytes)),
+      options,
+    )
+    if (!Buffer.isBuffer(reply)) throw new FuseError('EIO', `there is no block ${id}`)
+    if (reply.length !== lengthBytes) {
+      throw new FuseError('EIO', `block ${id} has ${reply.length} of ${lengthBytes} bytes at ${offsetBytes}`)
+    }
+    // A small reply may be a view that keeps a whole receive buffer alive.
+    return reply.length * 2 < reply.buffer.byteLength ? Buffer.from(Uint8Array.from(reply).buffer) : reply
+  }
+
+  async deleteBlocks(ids: readonly BlockId[]): Promise<void> {
+    for (let at = 0; at < ids.length; at += deletesInFlight) {
+      await allOf(ids.slice(at, at + deletesInFlight).map(id => this.#deleteBlock(id)))
+    }
+  }
+
+  async setRecord(key: string, value: Buffer): Promise<void> {
+    if (key === this.#options.guardKey) this.#guardValues = [...this.#guardValues.slice(-1), value]
+    await this.#writeKey(`record ${key} cannot be stored`, value.length, { kind: 'set', key, value }, session =>
+      // nil: the same bytes are there already.
+      session.records.call('SET', key, value),
+    )
+  }
+
+  async getRecord(key: string, options: CallOptions = {}): Promise<Buffer | null> {
+    const call = (session: CachedbSession) => session.recordReads.call('GET', key)
+    const reply = await this.#read(`record ${key} cannot be read`, this.#names.meta, call, options)
+    const value = Buffer.isBuffer(reply) ? Buffer.from(Uint8Array.from(reply).buffer) : null
+    if (key === this.#options.guardKey && this.#guardValues.length === 0) this.#guardValues = [value]
+    return value
+  }
+
+  async deleteRecord(key: string): Promise<void> {
+    await this.#writeKey(`record ${key} cannot be deleted`, smallCommandBytes, { kind: 'unset', key }, session =>
+      deleteKey(session.records, key),
+    )
+  }
+
+  sync(): Promise<void> {
+    if (this.synced === this.answered) return Promise.resolve()
+    // A sync under way does not count for what was answered since it began.
+    this.#nextSync ??= this.#syncAfter(this.#lastSync)
+    return this.#nextSync
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#disposed) return
+    this.#disposed = true
+    this.#cancelTimer?.()
+    await this.#keeper[Symbol.asyncDispose]()
+  }
+
+  async #deleteBlock(id: BlockId): Promise<void> {
+    await this.#writeKey(`block ${id} cannot be deleted`, smallCommandBytes, { kind: 'delete', id }, session =>
+      deleteKey(session.blocks, blockKey(id)),
+    )
+  }
+
+  async #writeKey(
+    noun: string,
+    sizeBytes: number,
+    command: AnsweredCommand,
+    send: (session: CachedbSession) => Promise<unknown>,
+  ): Promise<void> {
+    using _room = await this.#window.acquire(Math.max(sizeBytes, smallCommandBytes))
+    await this.#write(noun, undefined, send)
+    this.#answeredNow(command)
+  }
+
+  /** Sends until it is answered: after a lost connection on the next session, and again while the server makes room. */
+  async #write<T>(
+    noun: string,
+    signal: AbortSignal | undefined,
+    send: (session: CachedbSession, deadlineMs: number) => Promise<T>,
+  ): Promise<T> {
+    const deadlineMs = this.#clock.monotonicMs() + this.#options.writeWaitMs
+    for (;;) {
+      try {
+        return await this.#onSession(deadlineMs, signal, session => send(session, deadlineMs))
+      } catch (error) {
+        const isLate = this.#clock.monotonicMs() >= deadlineMs
+        if (error instanceof ConnectionLost && !isLate) continue
+        if (isLate || !hasText(error, ErrorText.fullWait)) throw this.#failure(error, noun)
+        await delay(this.#clock, fullPauseMs, { signal })
+      }
+    }
+  }
+
+  async #read(
+    noun: string,
+    namespace: string,
+    send: (session: CachedbSession) => Promise<Reply>,
+    { signal }: CallOptions,
+  ): Promise<Reply> {
+    const deadlineMs = this.#clock.monotonicMs() + this.#options.readWaitMs
+    for (;;) {
+      try {
+        return await this.#onSession(deadlineMs, signal, async session => {
+          const reply = this.#before(deadlineMs, send(session), signal)
+          return reply.catch(error => this.#warmFor(error, session, namespace, deadlineMs, signal))
+        })
+      } catch (error) {
+        if (signal?.aborted) throw signal.reason
+        if (
+          !(error instanceof ConnectionLost || error instanceof ReadAgain) ||
+          this.#clock.monotonicMs() >= deadlineMs
+        ) {
+          throw this.#failure(error, noun)
+        }
+      }
+    }
+  }
+
+  /** @throws ReadAgain when the segment the read failed for is back; else the failure */
+  async #warmFor(
+    error: unknown,
+    session: CachedbSession,
+    namespace: string,
+    deadlineMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<never> {
+    const segment = coldSegmentOf(error)
+    if (segment === null) throw error
+    try {
+      await this.#before(deadlineMs, session.warm(namespace, segment), signal)
+    } catch (warmError) {
+      // Only the connection of this restore is gone; the session's own tell by themselves.
+      if (!(warmError instanceof ConnectionLost)) throw warmError
+      await delay(this.#clock, warmPauseMs, { signal })
+    }
+    throw new ReadAgain('the segment is warm')
+  }
+
+  /** @throws ConnectionLost when the session was lost: ask for the next */
+  async #onSession<T>(
+    deadlineMs: number,
+    signal: AbortSignal | undefined,
+    use: (session: CachedbSession) => Promise<T>,
+  ): Promise<T> {
+    let session = this.#keeper.current
+    for (; session === null; session = this.#keeper.current) await this.#before(deadlineMs, this.#keeper.ready, signal)
+    try {
+      return await use(session)
+    } catch (error) {
+      if (error instanceof ConnectionLost) this.#keeper.replace(session)
+      throw error
+    }
+  }
+
+  #failure(error: unknown, noun: string): FuseError {
+    if (hasText(error, ErrorText.ownerLost)) this.#keeper.end(ownerLost(error))
+    return toFuseError(error, noun)
+  }
+
+  #before<T>(deadlineMs: number, promise: Promise<T>, signal?: AbortSignal): Promise<T> {
+    return before(this.#clock, deadlineMs, promise, signal)
+  }
+
+  #putAnswered(id: BlockId, bytes: Buffer): void {
+    this.#nextBlockId = Math.max(this.#nextBlockId, id + 1)
+    this.#answeredNow({ kind: 'put', id, bytes })
+  }
+
+  #answeredNow(command: AnsweredCommand): void {
+    this.#journal.add(command)
+    if (this.#journal.sizeBytes >= this.#options.syncBytes) this.#syncInBackground()
+    else this.#cancelTimer ??= this.#clock.schedule(this.#options.syncDelayMs, () => this.#syncInBackground())
+  }
+
+  #syncInBackground(): void {
+    this.#cancelTimer?.()
+    this.#cancelTimer = null
+    if (this.#disposed) return
+    // Whoever needs it durable asks by himself and sees the failure.
+    this.sync().catch(error => this.#log.warn('store.sync_failed', { error }))
+  }
+
+  async #syncAfter(previous: Promise<unknown>): Promise<void> {
+    await previous
+    this.#nextSync = null
+    const round = this.#syncNow()
+    this.#lastSync = Promise.allSettled([round])
+    return round
+  }
+
+  async #syncNow(): Promise<void> {
+    const covered = await this.#write('the server cannot sync', undefined, async session => {
+      const answered = this.#journal.answered
+      const reply = await session.control.call('FSYNC', this.#names.data, this.#names.meta)
+      // By the instance that acknowledged all of it, or was told again.
+      for (const { instance } of parsePositions(reply)) assert.equal(instance, this.#instance)
+      return answered
+    })
+    this.#inheritedUnsynced = 0
+    this.#journal.dropUpTo(covered)
+  }
+
+  async #bringUpToDate(session: CachedbSession): Promise<void> {
+    const known: KnownState = {
+      instance: this.#instance,
+      incarnations: this.#incarnations,
+      nextBlockId: this.#nextBlockId,
+      unsynced: this.#journal.commands,
+      guard: { key: this.#options.guardKey, values: this.#guardValues },
+    }
+    const unanswered = [...this.#puts]
+    await recover(session, known, unanswered, this.#clock, (put, id) => {
+      this.#puts.delete(put as PutInFlight)
+      this.#putAnswered(id, put.bytes)
+      ;(put as PutInFlight).verdict.resolve(id)
+    })
+    this.#instance = session.positions.data.instance
+    for (const put of this.#puts) put.verdict.resolve(null)
+    this.#puts.clear()
+  }
+}
+
+class ReadAgain extends Error {}
+
+async function allOf(promises: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(promises)) if (result.status === 'rejected') throw result.reason
+}
