@@ -1,0 +1,62 @@
+import { parentPort } from 'node:worker_threads'
+import { crc32 } from 'node:zlib'
+import { SimdKernel } from '@qsfs/erasure/kernel'
+import { type MaybeShard, ReedSolomon } from '@qsfs/erasure/reed-solomon'
+import { readFully, writeFully } from '../segment-file.ts'
+import { cutPieces, decodeFrame, encodeFrame, verifyFrame } from './frame.ts'
+import type { DecodeJob, Encoded, EncodeJob } from './frame-jobs.ts'
+import { shardBytesOf } from './piece.ts'
+import { answerJobs } from './worker-answers.ts'
+
+/** Runs in a worker thread: one frame at a time, so everything here may block. */
+const kernel = new SimdKernel()
+const codecs = new Map<string, ReedSolomon>()
+let plainBuffer = Buffer.alloc(0)
+
+answerJobs(parentPort!, async job => {
+  if (job.kind === 'encode') return encode(job)
+  if (job.kind === 'decode') return decode(job)
+  throw new TypeError(`a frame worker was asked to ${job.kind}`)
+})
+
+function encode({ fd, positionBytes, plainBytes, slot, verify, keys, place, ...shape }: EncodeJob): Encoded {
+  const codec = codecOf(shape.dataShards, shape.totalShards)
+  const plain = plainRoom(plainBytes)
+  readFully(fd, plain, positionBytes)
+  const target = Buffer.from(slot)
+  const received = receivedKeys(keys)
+  const entry = encodeFrame(codec, received, place, plain, target)
+  if (verify) verifyFrame(codec, received, place, entry, plain, target)
+  return { entry, plainCrc: crc32(plain) }
+}
+
+function decode({ entry, shardIndexes, slot, target, keys, place, ...shape }: DecodeJob): null {
+  const codec = codecOf(shape.dataShards, shape.totalShards)
+  const shards: MaybeShard[] = Array.from({ length: shape.totalShards }, () => null)
+  const present = cutPieces(Buffer.from(slot), shardIndexes.length, shardBytesOf(entry.sealedBytes, shape.dataShards))
+  shardIndexes.forEach((shardIndex, at) => {
+    shards[shardIndex] = present[at]!
+  })
+  const plain = decodeFrame(codec, receivedKeys(keys), place, entry, shards)
+  if (target === null) Buffer.from(slot).set(plain)
+  else writeFully(target.fd, plain, target.positionBytes)
+  return null
+}
+
+/** Buffers arrive as plain Uint8Arrays. */
+function receivedKeys(keys: EncodeJob['keys']): EncodeJob['keys'] {
+  return { ...keys, objectId: Buffer.from(keys.objectId) }
+}
+
+function codecOf(dataShards: number, totalShards: number): ReedSolomon {
+  const name = `${dataShards} of ${totalShards}`
+  const codec = codecs.get(name) ?? new ReedSolomon(dataShards, totalShards - dataShards, kernel)
+  codecs.set(name, codec)
+  return codec
+}
+
+/** One buffer for the life of the worker: a fresh one per frame doubles the memory held. */
+function plainRoom(lengthBytes: number): Buffer {
+  if (plainBuffer.length < lengthBytes) plainBuffer = Buffer.alloc(lengthBytes)
+  return plainBuffer.subarray(0, lengthBytes)
+}

@@ -1,0 +1,191 @@
+import type { Clock } from '@qsfs/concurrency/clock'
+import { KeyError } from '@qsfs/crypto/errors'
+import type { KeyRing } from '@qsfs/crypto/keys'
+import type { Backend } from '../backend/backend.ts'
+import { StorError } from '../errors.ts'
+import type { FrameEntry, ObjectRecord, ShardPlace } from '../metadata/object-record.ts'
+import type { FrameKeys } from './frame.ts'
+import type { FramePool, Slot } from './frame-pool.ts'
+import { type FramePlace, openPiece, pieceBytesOf, shardBytesOf } from './piece.ts'
+import { idOfPiece } from './shard-writer.ts'
+
+/** What went wrong with one piece while others stood in for it: it was other bytes, the backend does not hold it, did
+ *  not answer, or had not answered when a spare was asked. */
+export interface PieceFault {
+  readonly kind: 'wrong' | 'missing' | 'unavailable' | 'slow'
+  readonly objectId: string
+  readonly backend: string
+  readonly shardIndex: number
+  readonly frameNumber: number
+}
+
+export interface ReadContext {
+  readonly pool: FramePool
+  readonly keys: KeyRing
+  readonly clock: Clock
+  /** The data backend of this name, if the config still has it. */
+  backend(name: string): Backend | undefined
+  isDown(backendName: string): boolean
+  /** A backend that has not answered by then gets a spare asked beside it. */
+  readonly spareAfterMs: number
+  /** Counts and logs; the piece is to be rewritten. */
+  onFault(fault: PieceFault): void
+}
+
+interface Answer {
+  readonly place: ShardPlace
+  readonly shard: Buffer | null
+}
+
+/** Reads the frames of one object: first the k shards that promise to be quickest, a spare for each that disappoints.
+ *  Every piece is checked before it takes part. */
+export class ObjectReader {
+  readonly #record: ObjectRecord
+  readonly #context: ReadContext
+  readonly #keys: FrameKeys
+  readonly #frames: readonly FrameEntry[]
+  /** Faults met in this object, by shard index: who disappointed is asked last. */
+  readonly #faultCounts: number[]
+
+  /** @throws StorError 'wrong-key' or 'damaged' when the object's key cannot be unwrapped, 'not-found' for a deleted one */
+  constructor(record: ObjectRecord, context: ReadContext) {
+    if (record.state === 'deleted')
+      throw new StorError('not-found', `object ${record.objectId.toString('hex')} is deleted`)
+    this.#record = record
+    this.#context = context
+    this.#keys = frameKeys(record, context.keys)
+    this.#frames = [...record.frames, ...(record.attachment?.frames ?? [])]
+    this.#faultCounts = record.shards.map(() => 0)
+  }
+
+  /** The plain bytes of one frame; a file's frames come first, its attachment's after them.
+   *  @param target where they are written, or null: they are handed back
+   *  @throws StorError 'too-few-shards' when fewer than k good pieces are to be had, 'file', 'damaged' */
+  async readFrame(
+    frameNumber: number,
+    target: { readonly fd: number; readonly positionBytes: number } | null,
+    { signal }: { readonly signal?: AbortSignal } = {},
+  ): Promise<Buffer | null> {
+    const entry = this.#frames[frameNumber]!
+    const { dataShards, totalShards } = this.#record
+    const shardBytes = shardBytesOf(entry.sealedBytes, dataShards)
+    const slotBytes = Math.max(dataShards * shardBytes, entry.plainBytes)
+    using slot = await this.#context.pool.decodeSlots.take(slotBytes, { signal })
+    const place = this.#placeOf(frameNumber)
+    const shardIndexes = await this.#gather(place, entry, slot, signal)
+    await this.#context.pool.run({
+      ...{ kind: 'decode', entry, shardIndexes, slot: slot.memory, target },
+      ...{ keys: this.#keys, dataShards, totalShards, place },
+    })
+    return target === null ? Buffer.from(slot.bytes.subarray(0, entry.plainBytes)) : null
+  }
+
+  /** Fills the slot with k good shards; answers their indexes in the slot's order. */
+  async #gather(place: FramePlace, entry: FrameEntry, slot: Slot, signal: AbortSignal | undefined): Promise<number[]> {
+    const { dataShards } = this.#record
+    const shardBytes = shardBytesOf(entry.sealedBytes, dataShards)
+    const enough = new AbortController()
+    const stop = signal === undefined ? enough.signal : AbortSignal.any([signal, enough.signal])
+    const candidates = this.#candidates()
+    const asked = new Map<number, Promise<Answer>>()
+    const askOne = () => {
+      const next = candidates.shift()
+      if (next !== undefined) asked.set(next.index, this.#ask(next, place, entry, stop))
+    }
+    const gathered: number[] = []
+    try {
+      while (asked.size < dataShards && candidates.length > 0) askOne()
+      while (gathered.length < dataShards) {
+        if (asked.size === 0) throw this.#tooFew(place.frameNumber, gathered.length)
+        const answer = await this.#firstAnswer(asked, candidates.length > 0)
+        signal?.throwIfAborted()
+        if (answer === 'slow') {
+          for (const index of asked.keys()) this.#fault('slow', this.#record.shards[index]!, place.frameNumber)
+          askOne()
+          continue
+        }
+        asked.delete(answer.place.index)
+        if (answer.shard === null) {
+          askOne()
+          continue
+        }
+        slot.bytes.set(answer.shard, gathered.length * shardBytes)
+        gathered.push(answer.place.index)
+      }
+    } finally {
+      enough.abort()
+    }
+    return gathered
+  }
+
+  async #firstAnswer(asked: ReadonlyMap<number, Promise<Answer>>, spares: boolean): Promise<Answer | 'slow'> {
+    if (!spares) return Promise.race(asked.values())
+    const slow = Promise.withResolvers<'slow'>()
+    const cancel = this.#context.clock.schedule(this.#context.spareAfterMs, () => slow.resolve('slow'))
+    try {
+      return await Promise.race([...asked.values(), slow.promise])
+    } finally {
+      cancel()
+    }
+  }
+
+  /** Never rejects: whatever happens is an answer without a shard. */
+  async #ask(shard: ShardPlace, place: FramePlace, entry: FrameEntry, signal: AbortSignal): Promise<Answer> {
+    const { objectId, dataShards } = this.#record
+    try {
+      const backend = this.#context.backend(shard.backend)
+      if (backend === undefined) throw new StorError('unavailable', `no backend is named ${shard.backend}`)
+      const value = await backend.get(idOfPiece(shard.runs, place.frameNumber), { signal })
+      // The first piece has the shard's header before it.
+      const piece = place.frameNumber === 0 ? value.subarray(-pieceBytesOf(entry.sealedBytes, dataShards)) : value
+      const opened = openPiece(piece, objectId, place, entry, shard.index, dataShards, this.#keys.piecesKey)
+      if (opened === null) this.#fault('wrong', shard, place.frameNumber)
+      return { place: shard, shard: opened }
+    } catch (error) {
+      if (!signal.aborted) this.#fault(faultKind(error), shard, place.frameNumber)
+      return { place: shard, shard: null }
+    }
+  }
+
+  /** Best first: backends that are up, that did not disappoint yet, and data before parity, which saves decoding. */
+  #candidates(): ShardPlace[] {
+    const cost = ({ backend, index }: ShardPlace) =>
+      (this.#context.isDown(backend) ? 1e9 : 0) + this.#faultCounts[index]! * 1e3 + index
+    return this.#record.shards.filter(shard => shard.confirmed).sort((a, b) => cost(a) - cost(b))
+  }
+
+  #placeOf(frameNumber: number): FramePlace {
+    const fileFrameCount = this.#record.frames.length
+    const last = frameNumber === fileFrameCount - 1 || frameNumber === this.#frames.length - 1
+    return { frameNumber, attachment: frameNumber >= fileFrameCount, last }
+  }
+
+  #fault(kind: PieceFault['kind'], shard: ShardPlace, frameNumber: number): void {
+    this.#faultCounts[shard.index]!++
+    const objectId = this.#record.objectId.toString('hex')
+    this.#context.onFault({ kind, objectId, backend: shard.backend, shardIndex: shard.index, frameNumber })
+  }
+
+  #tooFew(frameNumber: number, goodCount: number): StorError {
+    const { dataShards, objectId } = this.#record
+    const text = `frame ${frameNumber} of object ${objectId.toString('hex')} has ${goodCount} good pieces, ${dataShards} are needed`
+    return new StorError('too-few-shards', text)
+  }
+}
+
+function frameKeys({ wrappedKey, objectId }: ObjectRecord, keys: KeyRing): FrameKeys {
+  try {
+    const { frames, pieces } = keys.openObjectKeys(wrappedKey, objectId)
+    return { objectId, framesKey: frames.expose(), piecesKey: pieces.expose() }
+  } catch (error) {
+    if (!(error instanceof KeyError)) throw error
+    const reason = error.reason === 'wrong-key' ? 'wrong-key' : 'damaged'
+    throw new StorError(reason, `the key of object ${objectId.toString('hex')}: ${error.message}`, { cause: error })
+  }
+}
+
+function faultKind(error: unknown): PieceFault['kind'] {
+  if (!(error instanceof StorError)) throw error
+  if (error.reason === 'missing') return 'missing'
+  return error.reason === 'damaged' ? 'wrong' : 'unavailable'
+}

@@ -1,0 +1,124 @@
+import { StorError } from '../errors.ts'
+import type { FrameEntry, ObjectRecord } from '../metadata/object-record.ts'
+import { createPart, type PartFile } from '../segment-file.ts'
+import { ObjectReader, type ReadContext } from './object-reader.ts'
+
+export interface RetrieveTarget {
+  readonly path: string
+  /** Where the object's attachment goes, if it is wanted. */
+  readonly attachmentPath?: string
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void
+}
+
+/** A file or an attachment: which frames hold it, and what it must be. */
+interface Part {
+  readonly firstFrame: number
+  readonly frames: readonly FrameEntry[]
+  readonly sizeBytes: number
+  readonly sha256: Buffer
+}
+
+/** Record → first k good shards → frames → file. The file (and the attachment before it) appears under its path whole, on
+ *  disk and with the SHA-256 that was stored, or not at all.
+ *  @throws StorError 'too-few-shards', 'wrong-key', 'damaged', 'not-found', 'file'; the signal's reason when aborted */
+export async function retrieveObject(
+  record: ObjectRecord,
+  { path, attachmentPath, onProgress }: RetrieveTarget,
+  context: ReadContext,
+  { signal }: { readonly signal?: AbortSignal } = {},
+): Promise<void> {
+  const reader = new ObjectReader(record, context)
+  const wanted = [{ part: filePart(record), path }]
+  if (attachmentPath !== undefined) wanted.unshift({ part: attachmentPart(record), path: attachmentPath })
+  const totalBytes = wanted.reduce((sum, { part }) => sum + part.sizeBytes, 0)
+  let doneBytes = 0
+  await using written = new AsyncDisposableStack()
+  const files: PartFile[] = []
+  for (const { part, path } of wanted) {
+    const file = written.use(await createPart(path, record.objectId, part.sizeBytes))
+    await writeFrames(reader, record, part, file, signal, frame => {
+      doneBytes += frame.plainBytes
+      onProgress?.(doneBytes, totalBytes)
+    })
+    const { fd } = file
+    const digest = {
+      kind: 'digest',
+      fd,
+      sizeBytes: part.sizeBytes,
+      frameBytes: record.frameBytes,
+      blake2b: false,
+    } as const
+    const { sha256 } = await context.pool.run(digest)
+    if (!part.sha256.equals(sha256))
+      throw new StorError('damaged', `what was retrieved for ${path} is not what was stored`)
+    files.push(file)
+  }
+  signal?.throwIfAborted()
+  for (const file of files) await file.publish()
+}
+
+/** Bytes [offset, offset + length) of the file, or of the attachment, cut at its end. Only the frames that hold them are
+ *  read.
+ *  @throws as retrieveObject */
+export async function readRange(
+  record: ObjectRecord,
+  { of, offsetBytes, lengthBytes }: { of: 'file' | 'attachment'; offsetBytes: number; lengthBytes: number },
+  context: ReadContext,
+  { signal }: { readonly signal?: AbortSignal } = {},
+): Promise<Buffer> {
+  const part = of === 'file' ? filePart(record) : attachmentPart(record)
+  const reader = new ObjectReader(record, context)
+  const endBytes = Math.min(offsetBytes + lengthBytes, part.sizeBytes)
+  const { frameBytes } = record
+  const pieces: Buffer[] = []
+  for (let atBytes = offsetBytes; atBytes < endBytes; ) {
+    const index = Math.floor(atBytes / frameBytes)
+    const frameAt = index * frameBytes
+    const plain = (await reader.readFrame(part.firstFrame + index, null, { signal }))!
+    pieces.push(plain.subarray(atBytes - frameAt, Math.min(endBytes - frameAt, frameBytes)))
+    atBytes = frameAt + frameBytes
+  }
+  return Buffer.concat(pieces)
+}
+
+function filePart({ frames, sizeBytes, sha256 }: ObjectRecord): Part {
+  return { firstFrame: 0, frames, sizeBytes, sha256 }
+}
+
+function attachmentPart({ attachment, frames, objectId }: ObjectRecord): Part {
+  if (attachment === null) throw new StorError('not-found', `object ${objectId.toString('hex')} has no attachment`)
+  return { ...attachment, firstFrame: frames.length }
+}
+
+/** As many frames at once as the pool lends slots. */
+async function writeFrames(
+  reader: ObjectReader,
+  { frameBytes }: ObjectRecord,
+  part: Part,
+  file: PartFile,
+  signal: AbortSignal | undefined,
+  onFrame: (frame: FrameEntry) => void,
+): Promise<void> {
+  const queue = part.frames.entries()
+  let failed = false
+  const lane = async () => {
+    for (const [index, frame] of queue) {
+      if (failed) return
+      signal?.throwIfAborted()
+      await reader.readFrame(part.firstFrame + index, { fd: file.fd, positionBytes: index * frameBytes }, { signal })
+      onFrame(frame)
+    }
+  }
+  const lanes = Array.from({ length: lanesMax }, () =>
+    lane().catch(error => {
+      failed = true
+      throw error
+    }),
+  )
+  // All of them, before the file is closed: a worker may still be writing to it.
+  const outcomes = await Promise.allSettled(lanes)
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+}
+
+/** Frames of one object on their way at once; the pool's slots bound all objects together. */
+const lanesMax = 4

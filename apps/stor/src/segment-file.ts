@@ -1,0 +1,99 @@
+import { readSync, writeSync } from 'node:fs'
+import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { StorError } from './errors.ts'
+
+/** A file to be stored, open for reading. It belongs to somebody else: nothing is ever written to it. */
+export interface SourceFile extends AsyncDisposable {
+  /** Workers of this process read through it. */
+  readonly fd: number
+  readonly sizeBytes: number
+  /** @throws StorError 'file' when the file changed since it was opened */
+  assertUnchanged(): Promise<void>
+}
+
+/** @throws StorError 'file' when it is absent, unreadable or no regular file */
+export async function openSource(path: string): Promise<SourceFile> {
+  await using opening = new AsyncDisposableStack()
+  const file = opening.use(await orFileError(`cannot read ${path}`, open(path, 'r')))
+  const before = await file.stat({ bigint: true })
+  if (!before.isFile()) throw new StorError('file', `${path} is not a regular file`)
+  const owned = opening.move()
+  return {
+    fd: file.fd,
+    sizeBytes: Number(before.size),
+    async assertUnchanged() {
+      const now = await file.stat({ bigint: true })
+      if (now.size !== before.size || now.mtimeNs !== before.mtimeNs) {
+        throw new StorError('file', `${path} changed while it was being stored; store it again`)
+      }
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
+
+/** A file that is being retrieved: `.<name>.<object>.part` beside its final path until published; removed when disposed
+ *  of before that. */
+export interface PartFile extends AsyncDisposable {
+  readonly fd: number
+  /** On disk under its final name when it resolves: sync, rename, sync the directory. */
+  publish(): Promise<void>
+}
+
+/** @param objectId goes into the name, so that cachedb knows whose remains it finds
+ *  @throws StorError 'file' */
+export async function createPart(path: string, objectId: Buffer, sizeBytes: number): Promise<PartFile> {
+  const directory = dirname(path)
+  const partPath = join(directory, `.${basename(path)}.${objectId.toString('hex')}.part`)
+  // What a killed retrieve of the same object left behind.
+  await orFileError(`cannot replace ${partPath}`, rm(partPath, { force: true }))
+  const file: FileHandle = await orFileError(`cannot create ${partPath}`, open(partPath, 'wx+', 0o600))
+  let published = false
+  const part: PartFile = {
+    fd: file.fd,
+    async publish() {
+      await orFileError(`cannot sync ${partPath}`, file.sync())
+      await orFileError(`cannot publish ${path}`, rename(partPath, path))
+      published = true
+      await using parent = await open(directory, 'r')
+      await parent.sync()
+    },
+    async [Symbol.asyncDispose]() {
+      await file.close()
+      if (!published) await rm(partPath, { force: true })
+    },
+  }
+  try {
+    // Frames arrive in any order.
+    await orFileError(`no room for ${path}`, file.truncate(sizeBytes))
+  } catch (error) {
+    await part[Symbol.asyncDispose]()
+    throw error
+  }
+  return part
+}
+
+/** Fills `target` from the file; for workers, which may block.
+ *  @throws StorError 'file' when the file ends before */
+export function readFully(fd: number, target: Uint8Array, positionBytes: number): void {
+  for (let done = 0; done < target.length; ) {
+    const readBytes = readSync(fd, target, done, target.length - done, positionBytes + done)
+    if (readBytes === 0) throw new StorError('file', 'the file became shorter while it was being read')
+    done += readBytes
+  }
+}
+
+/** Writes all of `bytes`; for workers, which may block. */
+export function writeFully(fd: number, bytes: Uint8Array, positionBytes: number): void {
+  for (let done = 0; done < bytes.length; ) {
+    done += writeSync(fd, bytes, done, bytes.length - done, positionBytes + done)
+  }
+}
+
+async function orFileError<T>(text: string, action: Promise<T>): Promise<T> {
+  try {
+    return await action
+  } catch (cause) {
+    throw new StorError('file', `${text}: ${(cause as Error).message}`, { cause })
+  }
+}

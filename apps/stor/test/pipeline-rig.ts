@@ -1,0 +1,68 @@
+import { randomBytes } from 'node:crypto'
+import { systemClock } from '@qsfs/concurrency/clock'
+import { KeyRing } from '@qsfs/crypto/keys'
+import { silentLog } from '@qsfs/telemetry/log'
+import type { Backend } from '../src/backend/backend.ts'
+import { MemoryBackend } from '../src/backend/memory-backend.ts'
+import { decodeRecord, encodeRecord, type ObjectRecord } from '../src/metadata/object-record.ts'
+import { FramePool } from '../src/pipeline/frame-pool.ts'
+import type { PieceFault, ReadContext } from '../src/pipeline/object-reader.ts'
+import { type NewRecord, type StoreContext, type StoreRequest, storeObject } from '../src/pipeline/store.ts'
+
+/** The pipeline with everything around it in memory: backends, keys, records. */
+export class PipelineRig implements AsyncDisposable {
+  readonly pool = new FramePool()
+  readonly keys = KeyRing.fresh(randomBytes)
+  readonly down = new Set<string>()
+  readonly faults: PieceFault[] = []
+  backends: Backend[]
+
+  constructor(backends: Backend[] = Array.from({ length: 6 }, (_, i) => new MemoryBackend(`b${i}`))) {
+    this.backends = backends
+  }
+
+  get storeContext(): StoreContext {
+    const { pool, keys } = this
+    const isDown = (name: string) => this.down.has(name)
+    return { pool, keys, clock: systemClock, random: randomBytes, log: silentLog, isDown }
+  }
+
+  get readContext(): ReadContext {
+    const { pool, keys } = this
+    return {
+      ...{ pool, keys, clock: systemClock, spareAfterMs: 100 },
+      backend: name => this.backends.find(backend => backend.name === name),
+      isDown: name => this.down.has(name),
+      onFault: fault => this.faults.push(fault),
+    }
+  }
+
+  /** Stores with small frames, so that small files have many; the record takes the way through its bytes. */
+  async store(
+    path: string,
+    options: Partial<StoreRequest> = {},
+    commit: (record: NewRecord) => Promise<void> = async () => undefined,
+    signal?: AbortSignal,
+  ): Promise<ObjectRecord> {
+    const request: StoreRequest = {
+      ...{
+        path,
+        name: path,
+        backends: this.backends,
+        dataShards: 4,
+        frameBytes: 64 * 1024,
+        epoch: 1,
+        verifyFrames: true,
+      },
+      ...options,
+    }
+    const record = await storeObject(request, this.storeContext, commit, { signal })
+    return decodeRecord(
+      encodeRecord({ ...record, memberSet: 1, generation: { epoch: 1, counter: 1, attempt: randomBytes(16) } }),
+    )
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.pool[Symbol.asyncDispose]()
+  }
+}
