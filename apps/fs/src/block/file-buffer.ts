@@ -1,0 +1,46 @@
+import type { Inode } from '../tree/inode.ts'
+import type { DirtyWindow } from './dirty-window.ts'
+import { windowBytes } from './extents.ts'
+
+/** The unwritten bytes of one file, by window: those that may still change, and those on their way to the store. */
+export class FileBuffer {
+  readonly inode: Inode
+  readonly bornMs: number
+  readonly windows = new Map<number, DirtyWindow>()
+  readonly flushing = new Map<number, DirtyWindow>()
+
+  constructor(inode: Inode, bornMs: number) {
+    this.inode = inode
+    this.bornMs = bornMs
+  }
+
+  get isEmpty(): boolean {
+    return this.windows.size === 0 && this.flushing.size === 0
+  }
+
+  /** Bytes that are here, as stat counts them until they have extents. */
+  get dirtyBytes(): number {
+    let bytes = 0
+    for (const window of this.windows.values()) for (const { start, end } of window.ranges) bytes += end - start
+    for (const window of this.flushing.values()) for (const { start, end } of window.ranges) bytes += end - start
+    return bytes
+  }
+
+  /** The layers over the extents of a window, oldest first. */
+  layers(index: number): DirtyWindow[] {
+    const older = this.flushing.get(index)
+    const newer = this.windows.get(index)
+    return older === undefined ? (newer === undefined ? [] : [newer]) : newer === undefined ? [older] : [older, newer]
+  }
+
+  /** Forgets [start, end) of the file, also of what is on its way: its flush will find less to name. */
+  subtract(start: number, end: number): void {
+    for (const windows of [this.windows, this.flushing]) {
+      for (const window of windows.values()) {
+        if (window.offset < end && window.offset + windowBytes > start) {
+          window.subtract(Math.max(0, start - window.offset), Math.min(windowBytes, end - window.offset))
+        }
+      }
+    }
+  }
+}

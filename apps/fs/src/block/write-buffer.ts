@@ -1,0 +1,275 @@
+import type { Clock } from '@qsfs/concurrency/clock'
+import type { MaybePromise } from '@qsfs/fuse/filesystem'
+import type { Inode } from '../tree/inode.ts'
+import { DirtyWindow, type WindowMemory } from './dirty-window.ts'
+import { windowBytes } from './extents.ts'
+import { FileBuffer } from './file-buffer.ts'
+import { WriteQueue } from './write-queue.ts'
+
+export interface WriteBufferLimits {
+  /** Memory for bytes that are not stored yet. */
+  readonly dirtyBytesMax: number
+  /** Memory for writes that wait for room in it. */
+  readonly waitingBytesMax: number
+  /** How long such a write waits before it fails. */
+  readonly writeWaitMs: number
+  /** Windows on their way to the store at once. */
+  readonly flushesMax: number
+  /** Windows that do not get full are stored after this long. */
+  readonly flushDelayMs: number
+}
+
+/** Stores one window: when it settles, the running transaction names what is left of the window's ranges. */
+export type StoreWindow = (inode: Inode, window: DirtyWindow) => Promise<void>
+
+interface ReadyWindow {
+  readonly file: FileBuffer
+  readonly window: DirtyWindow
+}
+
+/** After a failed flush nothing is tried for this long; writes that come meanwhile are told why. */
+const pauseMs = 1000
+
+/** Bytes that were written and are not stored yet. Bounded; what finds no room waits in a queue, with a deadline.
+ *  Bytes that cannot be stored are kept and tried again, so an fsync fails as long as they are not stored, and not longer. */
+export class WriteBuffer implements AsyncDisposable {
+  readonly #clock: Clock
+  readonly #memory: WindowMemory
+  readonly #store: StoreWindow
+  readonly #limits: WriteBufferLimits
+  readonly #files = new Set<FileBuffer>()
+  readonly #waiting: WriteQueue
+  #ready: ReadyWindow[] = []
+  #flushes = 0
+  #dirtyBytes = 0
+  #failure: unknown = null
+  #cancelTick: (() => void) | null = null
+  #isClosed = false
+
+  constructor(clock: Clock, memory: WindowMemory, store: StoreWindow, limits: WriteBufferLimits) {
+    this.#clock = clock
+    this.#memory = memory
+    this.#store = store
+    this.#limits = limits
+    this.#waiting = new WriteQueue(clock, { bytesMax: limits.waitingBytesMax, waitMs: limits.writeWaitMs })
+  }
+
+  get dirtyBytes(): number {
+    return this.#dirtyBytes
+  }
+  get waitingBytes(): number {
+    return this.#waiting.sizeBytes
+  }
+  /** Why the last flush failed; null when it did not. */
+  get failure(): unknown {
+    return this.#failure
+  }
+
+  /** Takes a copy of `data`; `written` runs in the same stretch as the bytes become visible.
+   *  @throws FuseError what the last flush failed with, or the deadline */
+  write(inode: Inode, offset: number, data: Uint8Array, written: () => void): MaybePromise<void> {
+    if (this.#failure !== null) throw this.#failure
+    if (this.#waiting.isEmpty && this.#hasRoom(data.length)) {
+      this.#put(inode, offset, data)
+      written()
+      return
+    }
+    const kept = Buffer.from(data)
+    this.#enqueueAll()
+    return this.#waiting.wait(kept.length, () => {
+      this.#put(inode, offset, kept)
+      written()
+    })
+  }
+
+  /** [start, end) of the file is forgotten: cut off, or punched. */
+  subtract(inode: Inode, start: number, end: number): void {
+    const file = inode.buffer
+    if (file === null) return
+    file.subtract(start, end)
+    for (const window of [...file.windows.values()]) {
+      if (window.ranges.length > 0) continue
+      file.windows.delete(window.index)
+      this.#dirtyBytes -= window.sizeBytes
+      window.release()
+      window.settle(null)
+    }
+    this.#closeIfEmpty(file)
+    this.#waiting.admit(bytes => this.#hasRoom(bytes))
+  }
+
+  /** Everything written to the file so far has extents when this settles.
+   *  @throws FuseError why that could not be */
+  flush(inode: Inode): MaybePromise<void> {
+    const file = inode.buffer
+    if (file === null) return
+    const flushes = this.#flushFile(file)
+    return Promise.all(flushes).then(() => undefined)
+  }
+
+  /** The same for all files. */
+  async flushAll(): Promise<void> {
+    await Promise.all([...this.#files].flatMap(file => this.#flushFile(file)))
+  }
+
+  /** Stores what it can and stops its timer. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#cancelTick?.()
+    this.#failure = null
+    await this.flushAll()
+  }
+
+  #hasRoom(bytes: number): boolean {
+    return this.#dirtyBytes + bytes <= this.#limits.dirtyBytesMax
+  }
+
+  #put(inode: Inode, offset: number, data: Uint8Array): void {
+    const file = inode.buffer ?? this.#open(inode)
+    const now = this.#clock.monotonicMs()
+    for (let at = 0; at < data.length; ) {
+      const index = Math.floor((offset + at) / windowBytes)
+      const from = offset + at - index * windowBytes
+      const length = Math.min(windowBytes - from, data.length - at)
+      let window = file.windows.get(index)
+      if (window === undefined) {
+        window = new DirtyWindow(index, now, this.#memory)
+        file.windows.set(index, window)
+      }
+      this.#dirtyBytes += window.write(from, length === data.length ? data : data.subarray(at, at + length))
+      if (window.isFull) this.#enqueue(file, window)
+      at += length
+    }
+    if (this.#dirtyBytes > this.#limits.dirtyBytesMax / 2) this.#enqueueAll()
+    else this.#pump()
+    this.#armTick()
+  }
+
+  #open(inode: Inode): FileBuffer {
+    const file = new FileBuffer(inode, this.#clock.monotonicMs())
+    inode.buffer = file
+    inode.pins++
+    this.#files.add(file)
+    return file
+  }
+
+  #closeIfEmpty(file: FileBuffer): void {
+    if (!file.isEmpty || file.inode.buffer !== file) return
+    file.inode.buffer = null
+    file.inode.pins--
+    this.#files.delete(file)
+  }
+
+  #enqueue(file: FileBuffer, window: DirtyWindow): void {
+    if (window.isQueued) return
+    window.isQueued = true
+    this.#ready.push({ file, window })
+  }
+
+  #flushFile(file: FileBuffer): Promise<void>[] {
+    const flushes = [...file.flushing.values(), ...file.windows.values()].map(window => window.whenFlushed())
+    this.#enqueueFile(file)
+    this.#pump()
+    return flushes
+  }
+
+  #enqueueAll(): void {
+    for (const file of this.#files) this.#enqueueFile(file)
+    this.#pump()
+  }
+
+  /** From low to high: the stored size then grows without holes. */
+  #enqueueFile(file: FileBuffer): void {
+    for (const window of [...file.windows.values()].sort((a, b) => a.index - b.index)) this.#enqueue(file, window)
+  }
+
+  #pump(): void {
+    if (this.#ready.length === 0) return
+    const blocked: ReadyWindow[] = []
+    const ready = this.#ready
+    this.#ready = blocked
+    for (let index = 0; index < ready.length; index++) {
+      if (this.#flushes >= this.#limits.flushesMax) {
+        this.#ready = blocked.concat(ready.slice(index))
+        return
+      }
+      const { file, window } = ready[index]!
+      // One flush of a window at a time, so that the newer bytes get the later extents.
+      if (file.windows.get(window.index) !== window) continue
+      if (file.flushing.has(window.index)) blocked.push(ready[index]!)
+      else void this.#flushWindow(file, window)
+    }
+  }
+
+  async #flushWindow(file: FileBuffer, window: DirtyWindow): Promise<void> {
+    const { inode } = file
+    file.windows.delete(window.index)
+    file.flushing.set(window.index, window)
+    window.isQueued = false
+    this.#flushes++
+    const sizeBytes = window.sizeBytes
+    let failure: unknown = null
+    try {
+      await this.#store(inode, window)
+    } catch (error) {
+      failure = error
+    }
+    this.#flushes--
+    this.#dirtyBytes += window.sizeBytes - sizeBytes
+    file.flushing.delete(window.index)
+    if (failure === null) {
+      this.#dirtyBytes -= window.sizeBytes
+      window.release()
+      this.#failure = null
+    } else this.#keep(file, window)
+    this.#closeIfEmpty(file)
+    window.settle(failure)
+    if (failure === null) this.#waiting.admit(bytes => this.#hasRoom(bytes))
+    else this.#pause(failure)
+    this.#pump()
+  }
+
+  /** The bytes could not be stored: they lie under what was written since. */
+  #keep(file: FileBuffer, window: DirtyWindow): void {
+    const newer = file.windows.get(window.index)
+    if (newer === undefined) {
+      file.windows.set(window.index, window)
+      return
+    }
+    this.#dirtyBytes += newer.underlay(window) - window.sizeBytes
+    window.release()
+  }
+
+  #pause(failure: unknown): void {
+    this.#failure = failure
+    this.#waiting.reject(failure)
+    const stopped = this.#ready
+    this.#ready = []
+    for (const { window } of stopped) {
+      window.isQueued = false
+      window.settle(failure)
+    }
+    this.#armTick()
+  }
+
+  #armTick(): void {
+    if (this.#cancelTick !== null || this.#isClosed) return
+    const delayMs = this.#failure === null ? this.#limits.flushDelayMs / 2 : pauseMs
+    this.#cancelTick = this.#clock.schedule(delayMs, () => {
+      this.#cancelTick = null
+      this.#tick()
+    })
+  }
+
+  #tick(): void {
+    const isRetry = this.#failure !== null
+    this.#failure = null
+    const bornBefore = this.#clock.monotonicMs() - (isRetry ? 0 : this.#limits.flushDelayMs)
+    for (const file of this.#files) {
+      for (const window of file.windows.values()) if (window.bornMs <= bornBefore) this.#enqueue(file, window)
+    }
+    this.#pump()
+    if (this.#files.size > 0) this.#armTick()
+  }
+}

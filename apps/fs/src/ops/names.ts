@@ -1,0 +1,277 @@
+import { FuseError } from '@qsfs/fuse/errno'
+import type { Entry, MaybePromise, NodeId, RequestContext } from '@qsfs/fuse/filesystem'
+import { accessAclName, defaultAclName, inheritAcl, parseAcl } from '../tree/acl.ts'
+import { attempt, change } from '../tree/attempt.ts'
+import type { DirectoryName } from '../tree/directory-format.ts'
+import { FileType, type Inode, ModeBit } from '../tree/inode.ts'
+import type { Volume } from './volume.ts'
+
+/** What an inode is made with. */
+interface NewInode {
+  readonly mode: number
+  readonly rdev?: number
+  readonly target?: Buffer
+}
+
+/** lookup, and the operations that make a name. */
+export class NameOperations {
+  readonly #volume: Volume
+
+  constructor(volume: Volume) {
+    this.#volume = volume
+  }
+
+  lookup(parent: NodeId, name: Buffer): MaybePromise<Entry | null> {
+    return attempt(() => {
+      const { directories, inodes } = this.#volume
+      const entry = directories.find(directoryAt(this.#volume, parent), nameOf(name))
+      if (entry === null) return null
+      const inode = inodes.get(entry.nodeId)
+      inodes.raiseLookups(inode.nodeId)
+      return entryOf(inode)
+    })
+  }
+
+  /** `mode` unmasked: the caller's umask or the directory's default list does that. */
+  create(parent: NodeId, name: Buffer, made: NewInode, context: RequestContext): MaybePromise<Entry> {
+    const key = nameOf(name)
+    // Borrowed bytes: the operation may have to wait before it runs.
+    const target = made.target === undefined ? undefined : Buffer.from(made.target)
+    return change(this.#volume.metadata, () => this.#create(parent, key, { ...made, target }, context))
+  }
+
+  link(node: NodeId, newParent: NodeId, newName: Buffer): MaybePromise<Entry> {
+    const key = nameOf(newName)
+    return change(this.#volume.metadata, () => {
+      const { directories, inodes } = this.#volume
+      const inode = inodes.get(node)
+      const directory = livingDirectoryAt(this.#volume, newParent)
+      if (inode.isDirectory) throw new FuseError('EPERM')
+      if (inode.linkCount === 0) throw new FuseError('ENOENT')
+      if (directories.find(directory, key) !== null) throw new FuseError('EEXIST')
+      directories.add(directory, key, node, typeOf(inode))
+      const now = this.#volume.now()
+      inode.linkCount++
+      inode.ctime = now
+      touchTimes(directory, now)
+      inodes.touch(inode)
+      inodes.touch(directory)
+      inodes.raiseLookups(node)
+      return entryOf(inode)
+    })
+  }
+
+  #create(parent: NodeId, key: string, { mode, rdev = 0, target }: NewInode, context: RequestContext): Entry {
+    const { attributes, directories, inodes } = this.#volume
+    const directory = livingDirectoryAt(this.#volume, parent)
+    if (directories.find(directory, key) !== null) throw new FuseError('EEXIST')
+    const inherited = this.#inherited(directory, mode, context.umask ?? 0)
+    const nodeId = inodes.prepareCreate()
+    directories.add(directory, key, nodeId, (mode & FileType.mask) >>> 12)
+    const now = this.#volume.now()
+    const inode = inodes.create(inherited.mode, now)
+    inode.uid = context.uid
+    inode.gid = (directory.mode & ModeBit.setGid) === 0 ? context.gid : directory.gid
+    inode.rdev = rdev
+    inode.linkCount = 1
+    if (inode.isDirectory) {
+      inode.linkCount = 2
+      inode.parent = parent
+      inode.hashSeed = seedOf(nodeId, now.nanos)
+      if ((directory.mode & ModeBit.setGid) !== 0) inode.mode |= ModeBit.setGid
+      directory.linkCount++
+      directories.open(inode)
+    }
+    if (inherited.attributes.size > 0) attributes.set(inode, inherited.attributes)
+    if (target !== undefined) {
+      attributes.set(inode, new Map([['', target]]))
+      inode.sizeBytes = target.length
+      inode.storedSizeBytes = target.length
+    }
+    touchTimes(directory, now)
+    inodes.touch(directory)
+    inodes.raiseLookups(nodeId)
+    return entryOf(inode)
+  }
+
+  /** Mode and access lists of a new child: acl(5), "object creation and default ACLs". */
+  #inherited(directory: Inode, mode: number, umask: number): { mode: number; attributes: Map<string, Buffer> } {
+    const defaults = this.#volume.attributes.of(directory).get(defaultAclName)
+    const entries = defaults === undefined ? null : parseAcl(defaults)
+    const attributes = new Map<string, Buffer>()
+    if ((mode & FileType.mask) === FileType.symlink) return { mode, attributes }
+    if (defaults === undefined || entries === null) return { mode: mode & ~umask, attributes }
+    const inherited = inheritAcl(entries, mode)
+    if (inherited.value !== null) attributes.set(accessAclName, inherited.value)
+    if ((mode & FileType.mask) === FileType.directory) attributes.set(defaultAclName, defaults)
+    return { mode: inherited.mode, attributes }
+  }
+}
+
+/** unlink, rmdir, rename: the operations that take a name away. */
+export class RemoveOperations {
+  readonly #volume: Volume
+
+  constructor(volume: Volume) {
+    this.#volume = volume
+  }
+
+  unlink(parent: NodeId, name: Buffer): MaybePromise<void> {
+    const key = nameOf(name)
+    return change(this.#volume.metadata, () => {
+      const { directories, inodes } = this.#volume
+      const directory = directoryAt(this.#volume, parent)
+      const inode = inodes.get(existing(directories.find(directory, key)).nodeId)
+      if (inode.isDirectory) throw new FuseError('EISDIR')
+      const now = this.#volume.now()
+      directories.remove(directory, key)
+      touchTimes(directory, now)
+      inodes.touch(directory)
+      this.#dropName(inode, now)
+    })
+  }
+
+  rmdir(parent: NodeId, name: Buffer): MaybePromise<void> {
+    const key = nameOf(name)
+    return change(this.#volume.metadata, () => {
+      const { directories, inodes } = this.#volume
+      const directory = directoryAt(this.#volume, parent)
+      const inode = inodes.get(existing(directories.find(directory, key)).nodeId)
+      if (!inode.isDirectory) throw new FuseError('ENOTDIR')
+      if (inode.nameCount > 0) throw new FuseError('ENOTEMPTY')
+      const now = this.#volume.now()
+      directories.remove(directory, key)
+      directory.linkCount--
+      touchTimes(directory, now)
+      inodes.touch(directory)
+      this.#dropName(inode, now)
+    })
+  }
+
+  rename(parent: NodeId, name: Buffer, newParent: NodeId, newName: Buffer, flags: number): MaybePromise<void> {
+    if ((flags & ~(RenameFlag.noReplace | RenameFlag.exchange)) !== 0) throw new FuseError('EINVAL')
+    const from = { parent, key: nameOf(name) }
+    const to = { parent: newParent, key: nameOf(newName) }
+    // A name that is taken over must never lead to less than it did: the new file's bytes come first.
+    const storing = attempt(() => this.#storeSource(from, to, flags))
+    if (storing instanceof Promise) {
+      return storing
+        .then(flushing => flushing)
+        .then(() => change(this.#volume.metadata, () => this.#rename(from, to, flags)))
+    }
+    return change(this.#volume.metadata, () => this.#rename(from, to, flags))
+  }
+
+  #storeSource(from: Place, to: Place, flags: number): MaybePromise<void> {
+    const { buffer, directories, inodes } = this.#volume
+    if (flags !== 0) return
+    const source = directories.find(directoryAt(this.#volume, from.parent), from.key)
+    const target = directories.find(directoryAt(this.#volume, to.parent), to.key)
+    if (source === null || target === null) return
+    const inode = inodes.get(source.nodeId)
+    return inode.buffer === null ? undefined : buffer.flush(inode)
+  }
+
+  #rename(from: Place, to: Place, flags: number): void {
+    const { directories, inodes } = this.#volume
+    const fromDirectory = directoryAt(this.#volume, from.parent)
+    const toDirectory = livingDirectoryAt(this.#volume, to.parent)
+    const source = existing(directories.find(fromDirectory, from.key))
+    const target = directories.find(toDirectory, to.key)
+    const inode = inodes.get(source.nodeId)
+    const replaced = target === null ? null : inodes.get(target.nodeId)
+    if (replaced !== null && (flags & RenameFlag.noReplace) !== 0) throw new FuseError('EEXIST')
+    if (replaced === null && (flags & RenameFlag.exchange) !== 0) throw new FuseError('ENOENT')
+    if (inode === replaced) return
+    const now = this.#volume.now()
+    if (replaced !== null && (flags & RenameFlag.exchange) !== 0) {
+      directories.retarget(toDirectory, target!, inode.nodeId, typeOf(inode))
+      directories.retarget(fromDirectory, source, replaced.nodeId, typeOf(replaced))
+      this.#moved(replaced, toDirectory, fromDirectory, now)
+    } else if (replaced !== null) {
+      if (inode.isDirectory && !replaced.isDirectory) throw new FuseError('ENOTDIR')
+      if (!inode.isDirectory && replaced.isDirectory) throw new FuseError('EISDIR')
+      if (replaced.nameCount > 0) throw new FuseError('ENOTEMPTY')
+      directories.retarget(toDirectory, target!, inode.nodeId, typeOf(inode))
+      directories.remove(fromDirectory, from.key)
+      if (replaced.isDirectory) toDirectory.linkCount--
+      this.#dropName(replaced, now)
+    } else {
+      directories.add(toDirectory, to.key, inode.nodeId, typeOf(inode))
+      directories.remove(fromDirectory, from.key)
+    }
+    this.#moved(inode, fromDirectory, toDirectory, now)
+    for (const directory of new Set([fromDirectory, toDirectory])) {
+      touchTimes(directory, now)
+      inodes.touch(directory)
+    }
+  }
+
+  #moved(inode: Inode, from: Inode, to: Inode, now: Inode['ctime']): void {
+    inode.ctime = now
+    if (inode.isDirectory && from !== to) {
+      inode.parent = to.nodeId
+      from.linkCount--
+      to.linkCount++
+    }
+    this.#volume.inodes.touch(inode)
+  }
+
+  #dropName(inode: Inode, now: Inode['ctime']): void {
+    inode.ctime = now
+    inode.linkCount = inode.isDirectory ? 0 : inode.linkCount - 1
+    this.#volume.inodes.touch(inode)
+    if (inode.linkCount === 0) this.#volume.reclaimer.unlinked(inode)
+  }
+}
+
+interface Place {
+  readonly parent: NodeId
+  readonly key: string
+}
+
+/** include/uapi/linux/fs.h */
+const RenameFlag = { noReplace: 1, exchange: 2 } as const
+
+export function entryOf(inode: Inode): Entry {
+  return { attr: inode.attr(), generation: inode.generation }
+}
+
+/** Names in memory: latin1 strings, one character per byte. */
+export function nameOf(name: Buffer): string {
+  if (name.length > nameBytesMax) throw new FuseError('ENAMETOOLONG')
+  return name.toString('latin1')
+}
+export const nameBytesMax = 255
+
+export function directoryAt(volume: Volume, nodeId: NodeId): Inode {
+  const inode = volume.inodes.get(nodeId)
+  if (!inode.isDirectory) throw new FuseError('ENOTDIR')
+  return inode
+}
+
+/** One that may get new names: it was not removed. */
+function livingDirectoryAt(volume: Volume, nodeId: NodeId): Inode {
+  const inode = directoryAt(volume, nodeId)
+  if (inode.linkCount === 0) throw new FuseError('ENOENT')
+  return inode
+}
+
+function existing(entry: DirectoryName | null): DirectoryName {
+  if (entry === null) throw new FuseError('ENOENT')
+  return entry
+}
+
+function typeOf(inode: Inode): number {
+  return inode.type >>> 12
+}
+
+function touchTimes(directory: Inode, now: Inode['mtime']): void {
+  directory.mtime = now
+  directory.ctime = now
+}
+
+/** Differs from directory to directory and cannot be guessed from outside. */
+function seedOf(nodeId: number, nanos: number): number {
+  return (Math.imul(nodeId, 0x9e3779b1) ^ Math.imul(nanos, 0x85ebca6b)) >>> 0
+}

@@ -1,0 +1,133 @@
+import type { Clock } from '@qsfs/concurrency/clock'
+import type { Log } from '@qsfs/telemetry/log'
+import { BlockCache } from '../block/block-cache.ts'
+import { FileExtents } from '../block/file-extents.ts'
+import { Flusher } from '../block/flusher.ts'
+import { Reader } from '../block/reader.ts'
+import { WindowPool } from '../block/window-pool.ts'
+import { WriteBuffer } from '../block/write-buffer.ts'
+import type { Store } from '../store/store.ts'
+import { attempt, change } from '../tree/attempt.ts'
+import { Attributes } from '../tree/attributes.ts'
+import { Directories } from '../tree/directory.ts'
+import { FileType, timestampOf } from '../tree/inode.ts'
+import { InodeTable } from '../tree/inode-table.ts'
+import { MetadataLog } from '../tree/metadata-log.ts'
+import { Orphans } from '../tree/orphans.ts'
+import { Reclaimer } from '../tree/reclaimer.ts'
+import { RecordCache } from '../tree/record-cache.ts'
+
+export interface VolumeLimits {
+  readonly dirtyBytesMax: number
+  readonly blockCacheBytesMax: number
+  readonly writeWaitMs: number
+  /** Most bytes of WRITE the kernel may have under way: max_background × max_write. */
+  readonly waitingBytesMax: number
+  readonly recordsMax: number
+}
+
+export const defaultVolumeLimits: VolumeLimits = {
+  dirtyBytesMax: 64 * 1024 * 1024,
+  blockCacheBytesMax: 128 * 1024 * 1024,
+  writeWaitMs: 30_000,
+  waitingBytesMax: 64 * 1024 * 1024,
+  recordsMax: 16_384,
+}
+
+/** Enough to keep a pipelined connection busy: 4 MiB under way. */
+const flushesMax = 32
+const flushDelayMs = 1000
+const aheadBytesMax = 4 * 1024 * 1024
+/** The store keeps what it was handed until a sync, at most about this much. */
+const restingBytesMax = 96 * 1024 * 1024
+const trimDelayMs = 200
+
+/** A filesystem in a store: all its parts, made and put together. What operations work on. */
+export class Volume implements AsyncDisposable {
+  readonly clock: Clock
+  readonly store: Store
+  readonly metadata: MetadataLog
+  readonly records: RecordCache
+  readonly inodes: InodeTable
+  readonly directories: Directories
+  readonly attributes: Attributes
+  readonly orphans: Orphans
+  readonly extents: FileExtents
+  readonly blocks: BlockCache
+  readonly reader: Reader
+  readonly buffer: WriteBuffer
+  readonly reclaimer: Reclaimer
+  #cancelTrim: (() => void) | null = null
+
+  private constructor(store: Store, metadata: MetadataLog, clock: Clock, log: Log, limits: VolumeLimits) {
+    this.clock = clock
+    this.store = store
+    this.metadata = metadata
+    this.records = new RecordCache(metadata, { recordsMax: limits.recordsMax })
+    this.inodes = new InodeTable(this.records)
+    this.directories = new Directories(this.records)
+    this.attributes = new Attributes(this.records)
+    this.orphans = new Orphans(this.records, this.inodes, metadata.session)
+    this.extents = new FileExtents(this.records)
+    this.blocks = new BlockCache(store, { bytesMax: limits.blockCacheBytesMax })
+    this.reader = new Reader(this.extents, this.blocks, { aheadBytesMax })
+    const flusher = new Flusher(metadata, this.inodes, this.extents, this.reader, this.blocks)
+    const memory = new WindowPool(store, { restingBytesMax })
+    this.buffer = new WriteBuffer(clock, memory, (inode, window) => flusher.store(inode, window), {
+      dirtyBytesMax: limits.dirtyBytesMax,
+      waitingBytesMax: limits.waitingBytesMax,
+      writeWaitMs: limits.writeWaitMs,
+      flushesMax,
+      flushDelayMs,
+    })
+    this.reclaimer = new Reclaimer(this, clock, log)
+  }
+
+  /** Recovers what is in the store, or makes an empty filesystem there. */
+  static async open(store: Store, clock: Clock, log: Log, limits: Partial<VolumeLimits> = {}): Promise<Volume> {
+    const metadata = await MetadataLog.open(store, clock, log)
+    await using opening = new AsyncDisposableStack()
+    opening.use(metadata)
+    const volume = new Volume(store, metadata, clock, log, { ...defaultVolumeLimits, ...limits })
+    await change(metadata, () => volume.#makeRoot())
+    await volume.reclaimer.resume(await attempt(() => volume.orphans.load()))
+    volume.#armTrim()
+    opening.move()
+    return volume
+  }
+
+  /** Now, as inodes keep it. */
+  now() {
+    return timestampOf(this.clock.nowMs())
+  }
+
+  /** Everything that happened so far is on the store's disk when this settles. */
+  async sync(): Promise<void> {
+    await this.buffer.flushAll()
+    await this.metadata.fsync()
+  }
+
+  /** Stores what is buffered, syncs it, and stops all timers. The store stays open: it belongs to who opened it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#cancelTrim?.()
+    await using closing = new AsyncDisposableStack()
+    closing.use(this.metadata)
+    closing.use(this.buffer)
+  }
+
+  #makeRoot(): void {
+    if (this.inodes.numbers.inodeCount > 0) return
+    this.inodes.prepareCreate()
+    const root = this.inodes.create(FileType.directory | 0o755, this.now())
+    root.linkCount = 2
+    root.parent = root.nodeId
+    this.directories.open(root)
+  }
+
+  #armTrim(): void {
+    this.#cancelTrim = this.clock.schedule(trimDelayMs, () => {
+      this.records.trim()
+      this.#armTrim()
+    })
+  }
+}

@@ -1,0 +1,170 @@
+import { layout } from '@qsfs/bytes/layout'
+import { FuseError } from '@qsfs/fuse/errno'
+import type { NodeId, Timestamp } from '@qsfs/fuse/filesystem'
+import { FormatError } from '../errors.ts'
+import { Inode } from './inode.ts'
+import { decodeInodes, encodeInodes, inodesPerRecord } from './inode-format.ts'
+import type { CachedRecord, RecordCache } from './record-cache.ts'
+
+export const rootNodeId = 1
+
+/** 16 inodes: what is read, written and let go together. */
+class InodeGroup implements CachedRecord {
+  readonly key: string
+  readonly firstNodeId: number
+  readonly inodes: (Inode | null)[]
+
+  constructor(firstNodeId: number, bytes: Buffer | null) {
+    this.key = groupKey(firstNodeId)
+    this.firstNodeId = firstNodeId
+    this.inodes = decodeInodes(firstNodeId, bytes)
+  }
+  get isPinned(): boolean {
+    return this.inodes.some(inode => inode !== null && inode.pins > 0)
+  }
+  encode(): Buffer | null {
+    return encodeInodes(this.firstNodeId, this.inodes)
+  }
+}
+
+/** docs/formats/inode.md: the record `n`, numbers that are handed out. */
+const NumbersLayout = layout('numbers', 32, {
+  magic: [0, 'bytes', 4],
+  version: [4, 'u16'],
+  reserved: [6, 'u16'],
+  nextNodeId: [8, 'u53'],
+  inodeCount: [16, 'u53'],
+  orphanRecordCount: [24, 'u53'],
+})
+const numbersMagic = Buffer.from('QNUM')
+const numbersVersion = 1
+
+/** The next inode number, and counts that no single other record knows. */
+export class Numbers implements CachedRecord {
+  readonly key = 'n'
+  readonly isPinned = true
+  nextNodeId = rootNodeId
+  inodeCount = 0
+  orphanRecordCount = 0
+
+  constructor(bytes: Buffer | null) {
+    if (bytes === null) return
+    const { magic, version, nextNodeId, inodeCount, orphanRecordCount } = NumbersLayout.decode(bytes)
+    if (!magic.equals(numbersMagic) || version !== numbersVersion) throw new FormatError('numbers', 'not version 1')
+    Object.assign(this, { nextNodeId, inodeCount, orphanRecordCount })
+  }
+  encode(): Buffer {
+    const { nextNodeId, inodeCount, orphanRecordCount } = this
+    const numbers = { nextNodeId, inodeCount, orphanRecordCount }
+    return NumbersLayout.toBuffer({ magic: numbersMagic, version: numbersVersion, reserved: 0, ...numbers })
+  }
+}
+
+/** All inodes by number, and how often the kernel holds each. Looks may throw NotLoaded. */
+export class InodeTable {
+  readonly #cache: RecordCache
+  readonly #lookupCounts = new Map<NodeId, number>()
+
+  constructor(cache: RecordCache) {
+    this.#cache = cache
+  }
+
+  /** @throws FuseError ESTALE when there is no such inode; NotLoaded */
+  get(nodeId: NodeId): Inode {
+    const inode = this.find(nodeId)
+    if (inode === null) throw new FuseError('ESTALE', `there is no inode ${nodeId}`)
+    return inode
+  }
+
+  find(nodeId: NodeId): Inode | null {
+    return this.#group(nodeId).inodes[nodeId % inodesPerRecord] ?? null
+  }
+
+  /** Starts to load what is missing of these; null when all are in memory. */
+  prefetch(nodeIds: Iterable<NodeId>): Promise<void> | null {
+    const wanted = new Map<number, readonly [string, (bytes: Buffer | null) => CachedRecord]>()
+    for (const nodeId of nodeIds) {
+      const first = nodeId - (nodeId % inodesPerRecord)
+      if (!wanted.has(first)) wanted.set(first, [groupKey(first), bytes => new InodeGroup(first, bytes)])
+    }
+    return this.#cache.prefetch(wanted.values())
+  }
+
+  get numbers(): Numbers {
+    return this.#cache.get('n', decodeNumbers) as Numbers
+  }
+
+  /** Looks at all that `create` will change. Call it before the first change of an operation.
+   *  @returns the number of the inode to be */
+  prepareCreate(): NodeId {
+    const { nextNodeId } = this.numbers
+    // Numbers go up only, so this record was never written: no need to ask for it.
+    if (nextNodeId === rootNodeId) this.#cache.put(new InodeGroup(0, null))
+    else if (nextNodeId % inodesPerRecord === 0) this.#cache.put(new InodeGroup(nextNodeId, null))
+    this.#group(nextNodeId)
+    return nextNodeId
+  }
+
+  /** A new inode with the next number; the caller sets what is not zero. */
+  create(mode: number, now: Timestamp): Inode {
+    const numbers = this.numbers
+    const nodeId = numbers.nextNodeId
+    const group = this.#group(nodeId)
+    const inode = new Inode(nodeId, mode, now)
+    group.inodes[nodeId % inodesPerRecord] = inode
+    numbers.nextNodeId = nodeId + 1
+    numbers.inodeCount++
+    this.#cache.touch(numbers)
+    this.#cache.touch(group)
+    return inode
+  }
+
+  /** The inode changed, and joins the running transaction. */
+  touch(inode: Inode): void {
+    this.#cache.touch(this.#group(inode.nodeId))
+  }
+
+  /** Look before `remove`, as with `prepareCreate`. */
+  remove(inode: Inode): void {
+    const group = this.#group(inode.nodeId)
+    group.inodes[inode.nodeId % inodesPerRecord] = null
+    this.numbers.inodeCount--
+    this.#cache.touch(this.numbers)
+    this.#cache.touch(group)
+  }
+
+  touchNumbers(): void {
+    this.#cache.touch(this.numbers)
+  }
+
+  /** The kernel got another reference to the node. */
+  raiseLookups(nodeId: NodeId): void {
+    this.#lookupCounts.set(nodeId, (this.#lookupCounts.get(nodeId) ?? 0) + 1)
+  }
+
+  /** @returns true when the kernel holds the node no more */
+  dropLookups(nodeId: NodeId, count: number): boolean {
+    const left = (this.#lookupCounts.get(nodeId) ?? 0) - count
+    if (left > 0) {
+      this.#lookupCounts.set(nodeId, left)
+      return false
+    }
+    this.#lookupCounts.delete(nodeId)
+    return true
+  }
+
+  isHeld(nodeId: NodeId): boolean {
+    return this.#lookupCounts.has(nodeId)
+  }
+
+  #group(nodeId: NodeId): InodeGroup {
+    const first = nodeId - (nodeId % inodesPerRecord)
+    return this.#cache.get(groupKey(first), bytes => new InodeGroup(first, bytes)) as InodeGroup
+  }
+}
+
+function groupKey(firstNodeId: number): string {
+  return `i${firstNodeId / inodesPerRecord}`
+}
+
+const decodeNumbers = (bytes: Buffer | null): Numbers => new Numbers(bytes)

@@ -1,0 +1,180 @@
+import type { Clock } from '@qsfs/concurrency/clock'
+import type { NodeId } from '@qsfs/fuse/filesystem'
+import type { Log } from '@qsfs/telemetry/log'
+import type { BlockCache } from '../block/block-cache.ts'
+import { chunkBytes } from '../block/extent-format.ts'
+import type { FileExtents } from '../block/file-extents.ts'
+import type { WriteBuffer } from '../block/write-buffer.ts'
+import type { BlockId } from '../store/store.ts'
+import { attempt, change } from './attempt.ts'
+import type { Attributes } from './attributes.ts'
+import type { Inode } from './inode.ts'
+import { inlineExtentsMax } from './inode-format.ts'
+import type { InodeTable } from './inode-table.ts'
+import type { MetadataLog } from './metadata-log.ts'
+import { type Orphan, OrphanReason } from './orphan-format.ts'
+import type { Orphans } from './orphans.ts'
+import { NotLoaded } from './record-cache.ts'
+
+/** One step looks at most at so many chunks, and stops at so many extents: a transaction stays small. */
+const chunksPerStep = 64
+const extentsPerStep = 2048
+const retryDelayMs = 1000
+
+export interface ReclaimedFrom {
+  readonly metadata: MetadataLog
+  readonly inodes: InodeTable
+  readonly attributes: Attributes
+  readonly extents: FileExtents
+  readonly blocks: BlockCache
+  readonly orphans: Orphans
+  readonly buffer: WriteBuffer
+}
+
+/** Gives back what files no longer need, in steps that each are one small transaction, however long the file is. */
+export class Reclaimer {
+  readonly #from: ReclaimedFrom
+  readonly #clock: Clock
+  readonly #log: Log
+
+  constructor(from: ReclaimedFrom, clock: Clock, log: Log) {
+    this.#from = from
+    this.#clock = clock
+    this.#log = log
+  }
+
+  /** What earlier mounts left behind: nobody has any of it open. */
+  async resume(orphans: readonly Orphan[]): Promise<void> {
+    for (const { nodeId, reason } of orphans) {
+      if (reason === OrphanReason.unlinked) {
+        this.dropUnheld(nodeId)
+        continue
+      }
+      const inode = await attempt(() => this.#from.inodes.find(nodeId))
+      if (inode !== null) this.#trimInBackground(inode)
+    }
+  }
+
+  /** The inode lost its last name, in the stretch of an operation that looked at all of it: it goes as soon as nobody holds it. */
+  unlinked(inode: Inode): void {
+    const { inodes, orphans } = this.#from
+    if (!inodes.isHeld(inode.nodeId) && this.#isSmall(inode) && inode.inlineAttributes !== null) {
+      this.#remove(inode)
+      return
+    }
+    orphans.add(inode.nodeId, OrphanReason.unlinked)
+    if (!inodes.isHeld(inode.nodeId)) this.dropUnheld(inode.nodeId)
+  }
+
+  /** The kernel let go of a node: if it has no name either, it goes. */
+  dropUnheld(nodeId: NodeId): void {
+    const dropping = change(this.#from.metadata, () => {
+      const { inodes, orphans } = this.#from
+      const inode = inodes.find(nodeId)
+      if (inode === null) return orphans.remove(nodeId)
+      if (inode.linkCount > 0 || inodes.isHeld(nodeId)) return
+      if (inode.inlineAttributes === null) this.#from.attributes.of(inode)
+      if (this.#isSmall(inode)) return this.#remove(inode)
+      this.#from.buffer.subtract(inode, 0, Number.MAX_SAFE_INTEGER)
+      inode.sizeBytes = 0
+      inode.storedSizeBytes = 0
+      if (inode.trimming === null) this.#trimInBackground(inode)
+    })
+    if (dropping instanceof Promise) dropping.catch(error => this.#retry(nodeId, error))
+  }
+
+  /** In the stretch of a truncate, after the size was set: extents beyond it go, now or in the background. Looks first. */
+  lookTrim(inode: Inode, sizeBytes: number): void {
+    if (inode.isRegular && sizeBytes % chunkBytes !== 0) this.#from.extents.at(inode, sizeBytes)
+  }
+
+  trim(inode: Inode): void {
+    const { extents, orphans } = this.#from
+    const { sizeBytes } = inode
+    if (sizeBytes % chunkBytes !== 0) {
+      const chunkEnd = (Math.floor(sizeBytes / chunkBytes) + 1) * chunkBytes
+      this.#free(extents.replace(inode, sizeBytes, chunkEnd).freed)
+    }
+    if (extents.lastChunk(inode) < Math.ceil(sizeBytes / chunkBytes)) return
+    if (this.#isSmall(inode)) {
+      this.#free(extents.replace(inode, sizeBytes, chunkBytes).freed)
+      return
+    }
+    orphans.add(inode.nodeId, OrphanReason.trimmed)
+    this.#trimInBackground(inode)
+  }
+
+  #isSmall(inode: Inode): boolean {
+    return inode.chunkSpans.length === 0 && (inode.inlineExtents?.length ?? 0) <= inlineExtentsMax
+  }
+
+  /** All of it in one stretch: nothing is left but records that are in memory. */
+  #remove(inode: Inode): void {
+    const { buffer, extents, attributes, inodes, orphans } = this.#from
+    buffer.subtract(inode, 0, Number.MAX_SAFE_INTEGER)
+    this.#free(extents.replace(inode, 0, chunkBytes).freed)
+    if (inode.inlineAttributes === null) attributes.set(inode, new Map())
+    orphans.remove(inode.nodeId)
+    inodes.remove(inode)
+  }
+
+  #trimInBackground(inode: Inode): void {
+    if (inode.trimming !== null) return
+    inode.pins++
+    const trimming = this.#trimAll(inode).finally(() => {
+      inode.pins--
+      inode.trimming = null
+    })
+    inode.trimming = trimming
+    trimming.then(
+      () => {
+        if (inode.linkCount === 0) this.dropUnheld(inode.nodeId)
+      },
+      error => {
+        this.#log.warn('trim.failed', { nodeId: inode.nodeId, error: String(error) })
+        this.#clock.schedule(retryDelayMs, () => this.#trimInBackground(inode))
+      },
+    )
+  }
+
+  async #trimAll(inode: Inode): Promise<void> {
+    for (let isDone = false; !isDone; ) isDone = await change(this.#from.metadata, () => this.#trimStep(inode))
+  }
+
+  /** @returns true when no extents beyond the size are left */
+  #trimStep(inode: Inode): boolean {
+    const { extents, inodes, orphans } = this.#from
+    const firstChunk = Math.ceil(inode.sizeBytes / chunkBytes)
+    const last = extents.lastChunk(inode)
+    const chunks: number[] = []
+    for (let index = last; index >= firstChunk && chunks.length < chunksPerStep; index--) chunks.push(index)
+    const loading = extents.prefetch(
+      inode,
+      chunks.map(index => index * chunkBytes),
+    )
+    if (loading !== null) throw new NotLoaded(loading)
+    let count = 0
+    for (const index of chunks) {
+      if (count > extentsPerStep) break
+      count += extents.at(inode, index * chunkBytes).length
+      this.#free(extents.replace(inode, index * chunkBytes, (index + 1) * chunkBytes).freed)
+      extents.dropSpansFrom(inode, index)
+    }
+    const isDone = extents.lastChunk(inode) < firstChunk
+    // Without a name it stays on the list until it is gone.
+    if (isDone && inode.linkCount > 0) orphans.remove(inode.nodeId)
+    inodes.touch(inode)
+    return isDone
+  }
+
+  #retry(nodeId: NodeId, error: unknown): void {
+    this.#log.warn('reclaim.failed', { nodeId, error: String(error) })
+    this.#clock.schedule(retryDelayMs, () => this.dropUnheld(nodeId))
+  }
+
+  #free(ids: readonly BlockId[]): void {
+    if (ids.length === 0) return
+    this.#from.metadata.freeBlocks(ids)
+    this.#from.blocks.drop(ids)
+  }
+}

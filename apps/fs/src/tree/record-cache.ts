@@ -1,0 +1,121 @@
+import type { LogRecord, MetadataLog } from './metadata-log.ts'
+
+/** A record of the tree in memory. It may leave memory only while nothing in it is newer than the log's bytes. */
+export interface CachedRecord extends LogRecord {
+  /** Something outside holds on to this very object. */
+  readonly isPinned: boolean
+}
+
+/** Thrown by a look at a record that is not in memory: the operation has changed nothing yet, and is run again after `loading`. */
+export class NotLoaded extends Error {
+  readonly loading: Promise<void>
+  constructor(loading: Promise<void>) {
+    super('record is not loaded')
+    this.loading = loading
+  }
+}
+
+interface Slot {
+  record: CachedRecord
+  recent: boolean
+  /** Touched, and not encoded since: the log would answer a reader with bytes from this object only. */
+  dirty: boolean
+}
+
+export type DecodeRecord = (bytes: Buffer | null) => CachedRecord
+
+/** The tree's records by key, at most `recordsMax` of those that could be read again.
+ *  A look is synchronous: what is not there is thrown as NotLoaded, and `attempt` or `change` starts the operation again. */
+export class RecordCache {
+  readonly #log: MetadataLog
+  readonly #recordsMax: number
+  readonly #slots = new Map<string, Slot>()
+  readonly #loading = new Map<string, Promise<void>>()
+
+  constructor(log: MetadataLog, limits: { recordsMax: number }) {
+    this.#log = log
+    this.#recordsMax = limits.recordsMax
+  }
+
+  get count(): number {
+    return this.#slots.size
+  }
+
+  /** The record under `key`, made by `decode`, which also says what an absent record is.
+   *  @throws NotLoaded */
+  get(key: string, decode: DecodeRecord): CachedRecord {
+    const slot = this.#slots.get(key)
+    if (slot !== undefined) {
+      slot.recent = true
+      return slot.record
+    }
+    const bytes = this.#loading.has(key) ? undefined : this.#log.read(key)
+    if (bytes === undefined || bytes instanceof Promise) throw new NotLoaded(this.#load(key, bytes, decode))
+    return this.#insert(key, decode(bytes)).record
+  }
+
+  /** Starts to load what is not in memory; null when all is there. */
+  prefetch(wanted: Iterable<readonly [key: string, decode: DecodeRecord]>): Promise<void> | null {
+    const loads: Promise<void>[] = []
+    for (const [key, decode] of wanted) {
+      if (this.#slots.has(key)) continue
+      const bytes = this.#loading.has(key) ? undefined : this.#log.read(key)
+      if (bytes === undefined || bytes instanceof Promise) loads.push(this.#load(key, bytes, decode))
+      else this.#insert(key, decode(bytes))
+    }
+    return loads.length === 0 ? null : Promise.all(loads).then(() => undefined)
+  }
+
+  /** The record joins the running transaction, and the cache if it is new. */
+  touch(record: CachedRecord): void {
+    const slot = this.#slots.get(record.key) ?? this.#insert(record.key, record)
+    // A bucket that was empty and left behind may come back as a new object.
+    slot.record = record
+    if (slot.dirty) return
+    slot.dirty = true
+    this.#log.touch({
+      key: record.key,
+      encode: () => {
+        slot.dirty = false
+        return slot.record.encode()
+      },
+    })
+  }
+
+  /** A record that is known to be new: its bytes need not be asked for. */
+  put(record: CachedRecord): void {
+    if (!this.#slots.has(record.key)) this.#insert(record.key, record)
+  }
+
+  /** Lets the least recently used records go. Called between operations, never within one. */
+  trim(): void {
+    if (this.#slots.size <= this.#recordsMax) return
+    let looks = this.#slots.size
+    for (const [key, slot] of this.#slots) {
+      if (looks-- === 0 || this.#slots.size <= this.#recordsMax * 0.9) return
+      this.#slots.delete(key)
+      const stays = slot.recent || slot.dirty || slot.record.isPinned
+      slot.recent = false
+      if (stays) this.#slots.set(key, slot)
+    }
+  }
+
+  #insert(key: string, record: CachedRecord): Slot {
+    const slot: Slot = { record, recent: true, dirty: false }
+    this.#slots.set(key, slot)
+    return slot
+  }
+
+  #load(key: string, bytes: Promise<Buffer | null> | undefined, decode: DecodeRecord): Promise<void> {
+    const running = this.#loading.get(key)
+    if (running !== undefined) return running
+    const loading = (bytes ?? Promise.resolve(null))
+      .then(value => {
+        // Another way in (a touch of a new record) may have been faster, and it is newer.
+        if (!this.#slots.has(key)) this.#insert(key, decode(value))
+      })
+      .finally(() => this.#loading.delete(key))
+    this.#loading.set(key, loading)
+    return loading
+  }
+}
