@@ -1,0 +1,166 @@
+import assert from 'node:assert'
+import { randomBytes } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { describe, test } from 'node:test'
+import { systemClock } from '@qsfs/concurrency/clock'
+import { RespError } from '@qsfs/resp/reply'
+import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { DirectoryBackend, DirectoryRecordBackend } from '../src/backend/directory-backend.ts'
+import { LimitedBackend } from '../src/backend/limit.ts'
+import { MemoryBackend, MemoryRecordBackend } from '../src/backend/memory-backend.ts'
+import { Retrier, RetryingBackend } from '../src/backend/retry.ts'
+import { ZdbBackend } from '../src/backend/zdb-backend.ts'
+import { ZdbRecordBackend } from '../src/backend/zdb-record-backend.ts'
+import { backendSuite } from './backend-suite.ts'
+import { FakeZdb } from './fake-zdb.ts'
+
+const links = { createNamespace: true, connectTimeoutMs: 2000, commandTimeoutMs: 2000 }
+
+backendSuite({
+  name: 'memory',
+  durability: 'memory',
+  open: async () => ({ backend: new MemoryBackend('m'), reopen: null }),
+  openRecords: async () => new MemoryRecordBackend('m'),
+})
+
+backendSuite({
+  name: 'a directory',
+  durability: 'disk',
+  open: async stack => {
+    const { path } = stack.use(await temporaryDirectory())
+    return { backend: new DirectoryBackend('d', path), reopen: async () => new DirectoryBackend('d', path) }
+  },
+  openRecords: async stack => new DirectoryRecordBackend('d', stack.use(await temporaryDirectory()).path),
+})
+
+for (const hasFsync of [true, false]) {
+  const openServer = async (stack: AsyncDisposableStack) => stack.use(await FakeZdb.listen({ hasFsync }))
+  backendSuite({
+    name: hasFsync ? 'a 0-db server' : 'a 0-db server without FSYNC',
+    durability: hasFsync ? 'disk' : 'unknown',
+    open: async stack => {
+      const { address } = await openServer(stack)
+      const open = async () => stack.use(new ZdbBackend('z', { address, namespace: 'data' }, links))
+      return { backend: await open(), reopen: open }
+    },
+    openRecords: async stack => {
+      const { address } = await openServer(stack)
+      return stack.use(new ZdbRecordBackend('z', { address, namespace: 'meta' }, links))
+    },
+  })
+}
+
+backendSuite({
+  name: 'memory behind its decorators',
+  durability: 'memory',
+  open: async () => {
+    const retrier = new Retrier(systemClock, randomBytes, { attemptsMax: 3 })
+    const limited = new LimitedBackend(new MemoryBackend('m'), { putBytesMax: 1000, readsMax: 2 })
+    return { backend: new RetryingBackend(limited, retrier), reopen: null }
+  },
+  openRecords: async () => new MemoryRecordBackend('m'),
+})
+
+describe('a 0-db backend', () => {
+  test('connects anew after the connection was lost', async () => {
+    await using server = await FakeZdb.listen()
+    await using backend = new ZdbBackend('z', { address: server.address, namespace: 'data' }, links)
+    const id = await backend.put(Buffer.from('kept'))
+    server.cut()
+    const retrying = new RetryingBackend(backend, new Retrier(systemClock, randomBytes, { attemptsMax: 3 }))
+    assert.strictEqual(String(await retrying.get(id)), 'kept')
+    await retrying.sync({ ids: [id] })
+  })
+
+  test('a restart that lost a piece fails the sync that relies on it', async () => {
+    await using server = await FakeZdb.listen()
+    await using backend = new ZdbBackend('z', { address: server.address, namespace: 'data' }, links)
+    const retrying = new RetryingBackend(backend, new Retrier(systemClock, randomBytes, { attemptsMax: 3 }))
+    const id = await retrying.put(Buffer.from('in its page cache'))
+    server.cut({ loses: ['data'] })
+    await assert.rejects(retrying.sync(), { reason: 'missing' })
+    await assert.rejects(retrying.sync({ ids: [id] }), { reason: 'missing' })
+    const again = await retrying.put(Buffer.from('put again'))
+    await retrying.sync({ ids: [again] })
+  })
+
+  test('a server that hangs is unavailable, and given up by a signal', async () => {
+    await using server = await FakeZdb.listen()
+    await using backend = new ZdbBackend(
+      'z',
+      { address: server.address, namespace: 'data' },
+      { ...links, commandTimeoutMs: 100 },
+    )
+    await backend.put(Buffer.from('x'))
+    server.hangs = true
+    await assert.rejects(backend.put(Buffer.from('y')), { reason: 'unavailable' })
+    const controller = new AbortController()
+    const waiting = backend.put(Buffer.from('z'), { signal: controller.signal })
+    controller.abort(new Error('enough'))
+    await assert.rejects(waiting, { message: 'enough' })
+  })
+
+  test('a server that is not there is unavailable', async () => {
+    const server = await FakeZdb.listen()
+    const { address } = server
+    await server[Symbol.asyncDispose]()
+    await using backend = new ZdbBackend('z', { address, namespace: 'data' }, links)
+    await assert.rejects(backend.stat(), { reason: 'unavailable' })
+  })
+
+  test('tells a full backend', async () => {
+    await using server = await FakeZdb.listen()
+    await using backend = new ZdbBackend('z', { address: server.address, namespace: 'data' }, links)
+    server.onCommand = name => {
+      if (name === 'SET') throw new RespError('No space left on this namespace')
+    }
+    await assert.rejects(backend.put(Buffer.from('x')), { reason: 'full' })
+  })
+
+  test('refuses a namespace that is not there, or of the wrong mode', async () => {
+    await using server = await FakeZdb.listen()
+    const place = { address: server.address, namespace: 'data' }
+    await using careful = new ZdbBackend('z', place, { ...links, createNamespace: false })
+    await assert.rejects(careful.stat(), { reason: 'refused', message: /no namespace data/ })
+    await using records = new ZdbRecordBackend('z', place, links)
+    await records.stat()
+    await assert.rejects(careful.stat(), { reason: 'refused', message: /mode userkey, not sequential/ })
+  })
+
+  test('sends the passwords', async () => {
+    await using server = await FakeZdb.listen({ password: 'open sesame' })
+    const place = { address: server.address, namespace: 'data' }
+    await using stranger = new ZdbBackend('z', { ...place, adminPassword: 'wrong' }, links)
+    await assert.rejects(stranger.stat(), { reason: 'refused', message: /Access denied/ })
+    await using friend = new ZdbBackend('z', { ...place, adminPassword: 'open sesame' }, links)
+    await friend.stat()
+  })
+
+  test('a server that answers nonsense is damaged, not a crash', async () => {
+    await using server = await FakeZdb.listen()
+    await using backend = new ZdbBackend('z', { address: server.address, namespace: 'data' }, links)
+    await backend.stat()
+    server.namespaces.get('data')!.mode = 'userkey'
+    await assert.rejects(backend.put(Buffer.from('x')), { reason: 'damaged' })
+  })
+})
+
+describe('a directory backend', () => {
+  test('is away when its directory is: nothing is made in its place', async () => {
+    await using directory = await temporaryDirectory()
+    const path = `${directory.path}/disk`
+    const [backend, records] = [new DirectoryBackend('d', path), new DirectoryRecordBackend('d', path)]
+    await assert.rejects(backend.put(Buffer.from('x')), { reason: 'unavailable' })
+    await assert.rejects(backend.get(1), { reason: 'unavailable' })
+    await assert.rejects(records.get(Buffer.from('k')), { reason: 'unavailable' })
+    await assert.rejects(records.set(Buffer.from('k'), Buffer.from('v')), { reason: 'unavailable' })
+  })
+
+  test('a piece that vanished before its sync fails it', async () => {
+    await using directory = await temporaryDirectory()
+    const backend = new DirectoryBackend('d', directory.path)
+    const id = await backend.put(Buffer.from('x'))
+    await rm(`${directory.path}/pieces/0/${id}`)
+    await assert.rejects(backend.sync(), { reason: 'missing' })
+  })
+})
