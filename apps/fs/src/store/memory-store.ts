@@ -32,7 +32,8 @@ export class MemoryStore implements Store {
 
   async putBlock(bytes: Buffer): Promise<BlockId> {
     this.#answered++
-    this.#blocks.set(this.#nextBlockId, bytes)
+    // After a sync the caller may use its memory again.
+    this.#blocks.set(this.#nextBlockId, Buffer.from(bytes))
     return this.#nextBlockId++
   }
 
