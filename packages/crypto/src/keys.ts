@@ -1,4 +1,5 @@
 import assert from 'node:assert'
+import { createHmac } from 'node:crypto'
 import { blake2b } from '@noble/hashes/blake2.js'
 import { boxKeyId, boxOverheadBytes, openBox, sealBox } from './box.ts'
 import { KeyError } from './errors.ts'
@@ -10,6 +11,7 @@ const label = {
   objectWrap: 'qsfs 1 object wrap',
   records: 'qsfs 1 records',
   names: 'qsfs 1 names',
+  recordShards: 'qsfs 1 record shards',
   frames: 'qsfs 1 object frames',
   pieces: 'qsfs 1 object pieces',
   headers: 'qsfs 1 object shard headers',
@@ -81,6 +83,11 @@ export class KeyRing {
     return sealBox(this.#purpose(this.#newestId, label.records), this.#newestId, plain, context, this.#random)
   }
 
+  /** Length of a record of that many plain bytes, sealed. */
+  sealedBytesOf(plainBytes: number): number {
+    return plainBytes + boxOverheadBytes
+  }
+
   /** @throws KeyError 'wrong-key' or 'damaged' */
   openRecord(sealed: Buffer, context: Uint8Array): Buffer {
     return openBox(this.#purpose(boxKeyId(sealed), label.records), sealed, context)
@@ -90,6 +97,13 @@ export class KeyRing {
   nameHash(name: string): Buffer {
     const key = this.#purpose(this.#firstId, label.names).expose()
     return Buffer.from(blake2b(Buffer.from(name), { key, dkLen: 16 }))
+  }
+
+  /** 16 bytes that only a holder of the first root key can compute: HMAC-SHA-256, cut. For the shards of records. */
+  recordMac(...parts: readonly Uint8Array[]): Buffer {
+    const mac = createHmac('sha256', this.#purpose(this.#firstId, label.recordShards).expose())
+    for (const part of parts) mac.update(part)
+    return mac.digest().subarray(0, 16)
   }
 
   #purpose(rootId: number, purpose: string): Secret {
