@@ -23,9 +23,9 @@ import { type ServerState, Session } from './session.ts'
 await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
   const config = loadSection(cachedbSchema, { path: configPath(argv), section: 'cachedb' })
   const { dataDirectory } = config
-  const adminPassword = readAdminPassword(config.adminPasswordFile)
   const stats = new ServerStats(Math.floor(systemClock.nowMs() / 1000), randomInt(1, 2 ** 30))
   const storage = new MeasuredStorage(stats.disk)
+  const adminPassword = readAdminPassword(storage, config.adminPasswordFile)
   storage.makeDirectory(dataDirectory)
   stack.use(lockFile(join(dataDirectory, '.lockfile'), `the data directory ${dataDirectory}`))
 
@@ -78,7 +78,7 @@ await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
   stack.use(server)
   const exitCode = await hooks.event(HookEvent.ready, [])
   if (exitCode !== 0) throw new ExpectedFailure(1, `the hook answered ${exitCode} to 'ready'; nothing is served`)
-  log.event('server.ready', { addresses, dataDirectory, namespaceCount: namespaces.list().length })
+  log.event('server.ready', { socket: config.socketPath, host: config.listen?.host, port: server.port, dataDirectory })
 })
 
 /** `--config FILE`; without it the example beside this program. */

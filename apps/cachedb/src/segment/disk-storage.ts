@@ -17,7 +17,7 @@ import {
   writevSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { type AppendFile, type DirectoryItem, FileMissing, type ReadFile, type Storage, StorageError } from './storage.ts'
+import { type AppendFile, appendWhole, type DirectoryItem, FileMissing, type ReadFile, type Storage, StorageError } from './storage.ts'
 
 /** The real disk. The only user of node:fs in cachedb. */
 export class DiskStorage implements Storage {
@@ -40,10 +40,7 @@ export class DiskStorage implements Storage {
     this.remove(temporary)
     {
       using file = this.openAppend(temporary)
-      for (const part of parts) {
-        let rest = part
-        while (rest.length > 0) rest = rest.subarray(file.append([rest]))
-      }
+      appendWhole(file, parts)
       await file.sync()
     }
     this.rename(temporary, path)

@@ -72,3 +72,24 @@ export class FileMissing extends StorageError {
     this.name = 'FileMissing'
   }
 }
+
+/** IOV_MAX of Linux. */
+const partsMax = 1024
+
+/** Appends all parts, or leaves the file as it was.
+ *  @throws StorageError */
+export function appendWhole(file: AppendFile, parts: readonly Uint8Array[]): void {
+  const before = file.sizeBytes
+  try {
+    for (let at = 0; at < parts.length; at += partsMax) {
+      const some = parts.slice(at, at + partsMax)
+      const wanted = some.reduce((sum, part) => sum + part.length, 0)
+      const written = file.append(some)
+      // Linux stops a write short when the disk is full; asking again would say ENOSPC.
+      if (written < wanted) throw new StorageError(`${file.path}: only ${written} of ${wanted} bytes went in`, { full: true })
+    }
+  } catch (error) {
+    if (file.sizeBytes > before) file.truncate(before)
+    throw error
+  }
+}
