@@ -5,7 +5,7 @@ import type { Log } from '@qsfs/telemetry/log'
 import type { BlockId, CallOptions, Store } from '../store/store.ts'
 import { LogTail, ringSlots } from './log-tail.ts'
 import { type MountedLog, mountLog } from './mount-replay.ts'
-import { type LogRecord, RunningTransaction } from './transaction.ts'
+import { callersWentOn, type LogRecord, RoomGrants, RunningTransaction } from './transaction.ts'
 import { encodeTransaction } from './transaction-format.ts'
 
 export type { LogRecord }
@@ -38,11 +38,13 @@ export class MetadataLog implements AsyncDisposable {
   readonly #log: Log
   readonly #commitDelayMs: number
   readonly #tail: LogTail
+  readonly #roomTurn = new Semaphore(1)
   readonly #commitTurn = new Semaphore(1)
   readonly #upkeepTurn = new Semaphore(1)
   /** Stored blocks that no transaction names yet. */
   readonly #loose = new Set<BlockId>()
-  #running = new RunningTransaction()
+  readonly #grants = new RoomGrants()
+  #running = new RunningTransaction(this.#grants)
   /** The next commit begins with it. */
   #unsent: Unsent | null = null
   #sendFailed = false
@@ -89,7 +91,8 @@ export class MetadataLog implements AsyncDisposable {
   /** To be awaited right before the synchronous stretch of an operation (which then may touch up to 64 KiB of records).
    *  Returns undefined when there is room. Rejects with what made a commit fail: ENOSPC, EIO, EROFS. */
   room(): undefined | Promise<void> {
-    return !this.#sendFailed && this.#running.declare() ? undefined : this.#waitForRoom()
+    const mayTake = !this.#sendFailed && this.#roomTurn.available > 0
+    return mayTake && this.#running.declare() ? undefined : this.#waitForRoom()
   }
 
   /** Stores a block that no transaction names yet. It belongs to the caller until `addBlocks` or `freeBlocks`. */
@@ -129,7 +132,7 @@ export class MetadataLog implements AsyncDisposable {
     const records = this.#running.encodeRecords()
     const transaction = { session: this.session, seq: this.#tail.nextSeq, records, adds, frees }
     const bytes = encodeTransaction(transaction)
-    this.#running = new RunningTransaction()
+    this.#running = new RunningTransaction(this.#grants)
     this.#unsent = { bytes, ...this.#tail.push(transaction, bytes.length) }
     await this.#send(this.#unsent)
     if (this.#tail.isCheckpointDue) this.#startBackground()
@@ -165,8 +168,12 @@ export class MetadataLog implements AsyncDisposable {
   }
 
   async #waitForRoom(): Promise<void> {
-    do await this.commit()
-    while (!this.#running.declare())
+    using _turn = await this.#roomTurn.acquire()
+    for (;;) {
+      await callersWentOn()
+      if (!this.#sendFailed && this.#running.declare()) return
+      await this.commit()
+    }
   }
 
   async #send(unsent: Unsent): Promise<void> {

@@ -16,14 +16,58 @@ interface Touched {
   bytes: Buffer | null | undefined
 }
 
+/** Room granted to operations that may not have touched their records yet: between `await room()` and the next line of its
+ *  caller lie a few microtasks, in which others ask too. */
+export class RoomGrants {
+  #outstandingBytes = 0
+  #freshBytes = 0
+  #ageing = false
+
+  get outstandingBytes(): number {
+    return this.#outstandingBytes
+  }
+
+  take(): void {
+    this.#outstandingBytes += TransactionLimit.operationBytes
+    this.#freshBytes += TransactionLimit.operationBytes
+    if (!this.#ageing) this.#age()
+  }
+
+  async #age(): Promise<void> {
+    this.#ageing = true
+    while (this.#freshBytes > 0) {
+      const ageingBytes = this.#freshBytes
+      this.#freshBytes = 0
+      await callersWentOn()
+      this.#outstandingBytes -= ageingBytes
+    }
+    this.#ageing = false
+  }
+}
+
+/** Longer than a resolved promise takes through the async functions between `room` and the operation that awaits it. */
+const microtasksToCaller = 12
+
+/** Settles when whoever was told before has had time to go on. */
+export async function callersWentOn(): Promise<void> {
+  for (let i = 0; i < microtasksToCaller; i++) await null
+}
+
 /** What the running transaction touches, and how large it may have become. */
 export class RunningTransaction {
   readonly adds: BlockId[] = []
   readonly frees: BlockId[] = []
   readonly #touched = new Map<string, Touched>()
   readonly #outOfDate = new Set<Touched>()
+  readonly #grants: RoomGrants
   #measuredBytes = 0
-  #declaredBytes = 0
+  #declaredBytes: number
+
+  constructor(grants: RoomGrants) {
+    this.#grants = grants
+    // Operations that got their room from the transaction before may touch their records in this one.
+    this.#declaredBytes = grants.outstandingBytes
+  }
 
   get isEmpty(): boolean {
     return this.#touched.size === 0 && this.adds.length === 0 && this.frees.length === 0
@@ -48,15 +92,16 @@ export class RunningTransaction {
     return this.#touched.get(key)?.record.encode()
   }
 
-  /** Takes room for one operation; false: commit first. */
+  /** Takes room for one operation; false: there is none, now. */
   declare(): boolean {
     if (this.#boundBytes() + TransactionLimit.operationBytes > TransactionLimit.bytes) {
       // Most operations touch far less than they declare: what is touched so far is measured, each record once.
       this.#measure()
-      this.#declaredBytes = 0
+      this.#declaredBytes = this.#grants.outstandingBytes
       if (this.#boundBytes() + TransactionLimit.operationBytes > TransactionLimit.bytes) return false
     }
     this.#declaredBytes += TransactionLimit.operationBytes
+    this.#grants.take()
     return true
   }
 
