@@ -18,6 +18,8 @@ const smallestBytes = 4096
 export class DirtyWindow {
   readonly index: number
   readonly bornMs: number
+  /** Its bytes have extents in the running transaction or an earlier one. */
+  isNamed = false
   /** Waits for its turn in the flusher's queue. */
   isQueued = false
   #memory: WindowMemory

@@ -18,6 +18,11 @@ export class FileBuffer {
     return this.windows.size === 0 && this.flushing.size === 0
   }
 
+  /** Every byte has an extent: what is still here is on its way out. */
+  get isNamed(): boolean {
+    return this.windows.size === 0 && [...this.flushing.values()].every(window => window.isNamed)
+  }
+
   /** Bytes that are here, as stat counts them until they have extents. */
   get dirtyBytes(): number {
     let bytes = 0

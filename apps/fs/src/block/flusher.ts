@@ -103,8 +103,8 @@ export class Flusher {
       }
     }
     if (!lives) return
-    const isLast = inode.buffer?.windows.size === 0 && inode.buffer.flushing.size === 1
-    if (isLast) inode.storedSizeBytes = inode.sizeBytes
+    window.isNamed = true
+    if (inode.buffer?.isNamed) inode.storedSizeBytes = inode.sizeBytes
     this.#inodes.touch(inode)
   }
 
