@@ -15,7 +15,7 @@ const long = 'x'.repeat(511)
 test('one cachedb, user keys', async t => {
   const cachedb = await CachedbProcess.start(t)
   const client = await cachedb.raw()
-  const { ask } = { ask: client.ask.bind(client) }
+  const ask = client.ask.bind(client)
 
   await t.test('base', async () => {
     equal(await ask('PING'), '+PONG')

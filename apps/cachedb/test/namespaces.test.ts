@@ -99,7 +99,7 @@ test('namespaces of one cachedb', async t => {
     equal(await ask('SET', 'ten', 'x'.repeat(5)), '$ten')
     equal(await ask('SET', 'six', 'x'.repeat(6)), '-No space left on this namespace')
     equal(await ask('SET', 'six', 'x'.repeat(5)), '$six')
-    match(await ask('NSINFO', 'quota'), /data_size_bytes: 16\n[^]*\nspace_available: 0\n/)
+    match(await ask('NSINFO', 'quota'), /data_size_bytes: 16\n[\s\S]*\nspace_available: 0\n/)
     equal(await ask('SELECT', 'default'), '+OK')
   })
 
@@ -241,7 +241,7 @@ test('settings survive kill -9, lock and freeze do not', async t => {
   equal(await client.ask('NSLIST'), '[$default $kept]')
   match(
     await client.ask('NSINFO', 'kept'),
-    /public: yes\nworm: yes\nlocked: no\npassword: yes\n[^]*data_limits_bytes: 12345\n[^]*mode: sequential\n/,
+    /public: yes\nworm: yes\nlocked: no\npassword: yes\n[\s\S]*data_limits_bytes: 12345\n[\s\S]*mode: sequential\n/,
   )
   equal(await client.ask('SELECT', 'kept', 'wrong'), '-Access denied')
   equal(await client.ask('SELECT', 'kept', 'secret'), '+OK')
