@@ -31,6 +31,11 @@ export class StorError extends Error {
     this.reason = reason
   }
 
+  /** What the control socket tells its asker. */
+  get code(): StorErrorReason {
+    return this.reason
+  }
+
   /** Whether the same request may succeed later without anything being changed. */
   get retryable(): boolean {
     return RETRYABLE.has(this.reason)

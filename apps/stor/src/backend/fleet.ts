@@ -1,0 +1,89 @@
+import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
+import type { Log } from '@qsfs/telemetry/log'
+import type { Metrics } from '@qsfs/telemetry/metrics'
+import type { BackendConfig, StorConfig } from '../config.ts'
+import type { Candidate } from '../placement.ts'
+import type { Backend, RecordBackend } from './backend.ts'
+import { Health, type Observation } from './health.ts'
+import { BackendMetrics } from './measure.ts'
+import { openBackend, openRecordBackend } from './open-backend.ts'
+
+export interface DataPlace {
+  readonly config: BackendConfig
+  /** Index of its group in the config. */
+  readonly group: number
+  readonly backend: Backend
+}
+export interface MetaPlace {
+  readonly config: BackendConfig
+  readonly backend: RecordBackend
+}
+
+/** All backends of the config, and how they are. */
+export class Fleet implements AsyncDisposable {
+  readonly data: readonly DataPlace[]
+  readonly meta: readonly MetaPlace[]
+  readonly health: Health
+
+  /** Connects nothing yet.
+   *  @throws ConfigError */
+  constructor(config: StorConfig, clock: Clock, random: RandomSource, log: Log, metrics: Metrics) {
+    const backendMetrics = new BackendMetrics(metrics)
+    this.data = config.groups.flatMap((backends, group) =>
+      backends.map(backend => {
+        return { config: backend, group, backend: openBackend(backend, config, clock, random, backendMetrics) }
+      }),
+    )
+    this.meta = config.metaBackends.map(backend => {
+      return { config: backend, backend: openRecordBackend(backend, config, clock, random) }
+    })
+    const watched = [
+      ...this.data.map(({ backend }) => ({ id: dataId(backend.name), stat: backend.stat.bind(backend) })),
+      ...this.meta.map(({ backend }) => ({ id: metaId(backend.name), stat: backend.stat.bind(backend) })),
+    ]
+    this.health = new Health(watched, clock, log, {
+      intervalMs: config.healthCheckIntervalMs,
+      answerWithinMs: config.backendTimeoutMs,
+      downAfterMs: config.downAfterMs,
+    })
+  }
+
+  /** A data backend by its name in records; undefined when the config has it no more. */
+  backend(name: string): Backend | undefined {
+    return this.data.find(({ backend }) => backend.name === name)?.backend
+  }
+
+  isDown(name: string): boolean {
+    return this.health.isDown(dataId(name))
+  }
+
+  isMetaDown(name: string): boolean {
+    return this.health.isDown(metaId(name))
+  }
+
+  observeData(name: string): Observation {
+    return this.health.observe(dataId(name))
+  }
+
+  observeMeta(name: string): Observation {
+    return this.health.observe(metaId(name))
+  }
+
+  /** For placement: a backend that is up, or not known to be down, and has room for `shardBytes`. */
+  candidates(shardBytes: number): Candidate[] {
+    return this.data.map(({ backend, group }) => {
+      const { state, stat } = this.observeData(backend.name)
+      const freeBytes = stat?.freeBytes ?? null
+      const hasRoom = freeBytes === null || freeBytes >= shardBytes
+      return { name: backend.name, group, usable: state !== 'down' && hasRoom, freeBytes }
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.health[Symbol.asyncDispose]()
+    await Promise.all([...this.data, ...this.meta].map(({ backend }) => backend[Symbol.asyncDispose]()))
+  }
+}
+
+const dataId = (name: string) => `data ${name}`
+const metaId = (name: string) => `meta ${name}`

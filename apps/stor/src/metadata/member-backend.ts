@@ -1,0 +1,62 @@
+import type { BackendOptions, BackendStat, RecordBackend } from '../backend/backend.ts'
+import { StorError } from '../errors.ts'
+
+/** A metadata backend as a member of the store. One that came back empty is `blank`: it takes new records, but what it
+ *  does not hold means nothing, so to readers it is silent, until it was filled again. */
+export class MemberBackend implements RecordBackend {
+  readonly #inner: RecordBackend
+  readonly #prefix: Buffer
+  blank = false
+
+  /** @param prefix what the store's keys begin with in a namespace that is shared */
+  constructor(inner: RecordBackend, prefix: string) {
+    this.#inner = inner
+    this.#prefix = Buffer.from(prefix === '' ? '' : `${prefix}/`)
+  }
+
+  get name(): string {
+    return this.#inner.name
+  }
+
+  set(key: Uint8Array, bytes: Uint8Array, options?: BackendOptions): Promise<void> {
+    return this.#inner.set(this.#keyOf(key), bytes, options)
+  }
+
+  async get(key: Uint8Array, options?: BackendOptions): Promise<Buffer | null> {
+    this.#assertFilled()
+    return this.#inner.get(this.#keyOf(key), options)
+  }
+
+  /** As `get`, also from one that is blank. */
+  peek(key: Uint8Array, options?: BackendOptions): Promise<Buffer | null> {
+    return this.#inner.get(this.#keyOf(key), options)
+  }
+
+  remove(key: Uint8Array, options?: BackendOptions): Promise<void> {
+    return this.#inner.remove(this.#keyOf(key), options)
+  }
+
+  async *list(options?: BackendOptions): AsyncIterable<readonly Buffer[]> {
+    this.#assertFilled()
+    const length = this.#prefix.length
+    for await (const keys of this.#inner.list(options)) {
+      yield keys.filter(key => key.subarray(0, length).equals(this.#prefix)).map(key => key.subarray(length))
+    }
+  }
+
+  stat(options?: BackendOptions): Promise<BackendStat> {
+    return this.#inner.stat(options)
+  }
+
+  [Symbol.asyncDispose](): PromiseLike<void> {
+    return this.#inner[Symbol.asyncDispose]()
+  }
+
+  #keyOf(key: Uint8Array): Buffer {
+    return Buffer.concat([this.#prefix, key])
+  }
+
+  #assertFilled(): void {
+    if (this.blank) throw new StorError('unavailable', `${this.name} came back empty and is being filled`)
+  }
+}
