@@ -1,5 +1,6 @@
 import { parentPort } from 'node:worker_threads'
 import { crc32 } from 'node:zlib'
+import { releaseMemory } from '@qsfs/bytes/release'
 import { SimdKernel } from '@qsfs/erasure/kernel'
 import { type MaybeShard, ReedSolomon } from '@qsfs/erasure/reed-solomon'
 import { readFully, writeFully } from '../segment-file.ts'
@@ -40,6 +41,7 @@ function decode({ entry, shardIndexes, slot, target, keys, place, ...shape }: De
   const plain = decodeFrame(codec, receivedKeys(keys), place, entry, shards)
   if (target === null) Buffer.from(slot).set(plain)
   else writeFully(target.fd, plain, target.positionBytes)
+  releaseMemory(plain)
   return null
 }
 

@@ -1,4 +1,5 @@
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import { releaseMemory } from '@qsfs/bytes/release'
 import { openFrame, sealFrame, tagBytes } from '@qsfs/crypto/aead'
 import { KeyError } from '@qsfs/crypto/errors'
 import type { MaybeShard, ReedSolomon } from '@qsfs/erasure/reed-solomon'
@@ -43,6 +44,8 @@ export function encodeFrame(
   const shards = pieces.map(shardOfPiece)
   const shardBytes = shardBytesOf(entry.sealedBytes, dataShards)
   for (let i = 0; i < dataShards; i++) fillShard(shards[i]!, ciphertext, tag, i * shardBytes)
+  releaseMemory(ciphertext)
+  if (coded !== plain) releaseMemory(coded)
   codec.encode(shards)
   pieces.forEach((piece, shardIndex) => {
     finishPiece(piece, keys.objectId, place, entry, shardIndex, keys.piecesKey)
@@ -63,6 +66,7 @@ export function decodeFrame(
   const sealed = Buffer.concat(shards.slice(0, codec.dataShards) as Uint8Array[], entry.sealedBytes)
   try {
     const coded = openFrame(keys.framesKey, keys.objectId, place.frameNumber, sealed)
+    releaseMemory(sealed)
     const plain =
       entry.coding === FrameCoding.zstd ? zstdDecompressSync(coded, { maxOutputLength: entry.plainBytes + 1 }) : coded
     if (plain.length === entry.plainBytes) return plain
@@ -93,7 +97,10 @@ export function verifyFrame(
       : openPiece(piece, keys.objectId, place, entry, index, dataShards, keys.piecesKey),
   )
   const complete = shards.filter(shard => shard !== null).length === dataShards
-  if (!complete || Buffer.compare(decodeFrame(codec, keys, place, entry, shards), plain) !== 0) {
+  const decoded = complete ? decodeFrame(codec, keys, place, entry, shards) : null
+  const same = decoded?.equals(plain)
+  if (decoded !== null) releaseMemory(decoded)
+  if (!same) {
     throw new StorError('damaged', `frame ${place.frameNumber} did not decode to what was encoded; nothing was stored`)
   }
 }
