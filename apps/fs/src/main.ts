@@ -1,0 +1,105 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { systemClock } from '@qsfs/concurrency/clock'
+import { loadSection } from '@qsfs/config/load'
+import { serveControl } from '@qsfs/daemon/control'
+import { type DaemonContext, ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
+import { RequestCounts } from '@qsfs/fuse/request-counts'
+import { ConnectionLost, RespClient } from '@qsfs/resp/client'
+import { RespError } from '@qsfs/resp/reply'
+import type { Log } from '@qsfs/telemetry/log'
+import { type FsConfig, fsSchema } from './config.ts'
+import { VolumeFilesystem } from './ops/filesystem.ts'
+import { ServerCapacity } from './ops/server-capacity.ts'
+import { Volume } from './ops/volume.ts'
+import { type Connect, createNamespaces } from './store/cachedb-session.ts'
+import { CachedbStore } from './store/cachedb-store.ts'
+import { ForeignStore } from './store/foreign-store.ts'
+import type { Store } from './store/store.ts'
+import { serveTransport } from './transport.ts'
+
+/** The server may need this long to read its segments before it listens. */
+const connectTimeoutMs = 10_000
+
+await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
+  const config = loadSection(fsSchema, { path: configPath(argv), section: 'fs' })
+  const connect = connector(config)
+  const store = stack.use(await openStore(config, connect, log))
+  const volume = stack.use(
+    await Volume.open(store, systemClock, log, {
+      dirtyBytesMax: config.dirtyBytesMax,
+      blockCacheBytesMax: config.blockCacheBytesMax,
+      writeWaitMs: config.writeWaitMs,
+    }),
+  )
+  const capacity = stack.use(new ServerCapacity(connect, config.namespaces.data, systemClock))
+  const filesystem = new VolumeFilesystem(volume, {
+    opensSilently: config.transport === 'kernel',
+    capacity: () => capacity.get(),
+  })
+  const counts = new RequestCounts()
+  const transport = stack.use(await serveTransport(filesystem, config, counts, log))
+  transport.ended.then(() => stop(), stop)
+  await transport.usable
+  // Last, so that whoever gets an answer here finds the mount usable.
+  if (config.controlSocket !== undefined) {
+    const status = () => statusOf(volume, config, counts)
+    stack.use(await serveControl(config.controlSocket, { status }, log))
+  }
+  log.event('mount.ready', { mountpoint: config.mountpoint, transport: config.transport })
+})
+
+/** `--config FILE`; without it the example beside this program. */
+function configPath(argv: readonly string[]): string {
+  try {
+    const { values } = parseArgs({ args: [...argv], options: { config: { type: 'string' } } })
+    return values.config ?? join(import.meta.dirname, '../example.toml')
+  } catch (cause) {
+    throw new ExpectedFailure(2, `${(cause as Error).message}; usage: fs [--config FILE] [--supervised]`, { cause })
+  }
+}
+
+function connector({ cachedbAddress, adminPasswordFile, readWaitMs, writeWaitMs }: FsConfig): Connect {
+  const adminPassword =
+    adminPasswordFile === undefined ? undefined : readFileSync(adminPasswordFile, 'utf8').split('\n', 1)[0]
+  // A connection on which nothing moves for as long as anybody would wait is as good as lost.
+  const commandTimeoutMs = Math.max(readWaitMs, writeWaitMs)
+  return options =>
+    RespClient.connect({ address: cachedbAddress, adminPassword, connectTimeoutMs, commandTimeoutMs, ...options })
+}
+
+async function openStore(config: FsConfig, connect: Connect, log: Log): Promise<Store> {
+  const { cachedbAddress, namespaces, readWaitMs, writeWaitMs } = config
+  try {
+    await createNamespaces(connect, namespaces)
+    return config.store === 'owned'
+      ? await CachedbStore.open(connect, namespaces, systemClock, randomBytes, log, { readWaitMs, writeWaitMs })
+      : await ForeignStore.open(connect, namespaces, systemClock, { waitMs: writeWaitMs })
+  } catch (cause) {
+    if (cause instanceof ConnectionLost) {
+      throw new ExpectedFailure(1, `no server answers at ${cachedbAddress}: ${cause.message}`, { cause })
+    }
+    if (cause instanceof RespError) {
+      throw new ExpectedFailure(1, `the server at ${cachedbAddress} refuses: ${cause.message}`, { cause })
+    }
+    throw cause
+  }
+}
+
+function statusOf(volume: Volume, { mountpoint, transport }: FsConfig, counts: RequestCounts) {
+  const { buffer, blocks, records, store, orphans } = volume
+  return {
+    mountpoint,
+    transport,
+    dirtyBytes: buffer.dirtyBytes,
+    waitingBytes: buffer.waitingBytes,
+    flushFailure: buffer.failure === null ? null : String(buffer.failure),
+    unsyncedBytes: store.unsyncedBytes,
+    blockCacheBytes: blocks.sizeBytes,
+    recordsInMemory: records.count,
+    orphans: orphans.count,
+    requests: counts.all(),
+  }
+}
