@@ -44,13 +44,16 @@ export function loadSection<S extends z.ZodType>(
   throw new ConfigError(sentences.join('\n'))
 }
 
-interface SectionOfFile {
+/** One section of a TOML file, unchecked. */
+export interface SectionOfFile {
   readonly values: Table
   /** `file:line` of a key of the section, or the file when no line is known. */
   positionOf(key: KeyPath): string
 }
 
-function readSection(path: string, section: ConfigSection): SectionOfFile {
+/** Reads one section as it stands in the file, for who passes it on; everyone else uses `loadSection`.
+ *  @throws ConfigError */
+export function readSection(path: string, section: ConfigSection): SectionOfFile {
   const document = readDocument(path)
   const isZstor = Object.hasOwn(document.values, 'minimal_shards')
   if (!isZstor) checkSections(path, document)

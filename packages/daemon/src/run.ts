@@ -17,13 +17,21 @@ export interface DaemonContext {
   readonly stop: (error?: unknown) => void
 }
 
+export interface DaemonOptions {
+  /** Where events go; JSON lines on stderr unless told. */
+  readonly log?: Log
+}
+
 /** Runs a daemon: `main` sets it up and returns, then it serves until it is told to stop, then `stack` is disposed.
  *  Never returns: the process exits with 0, or, after one sentence on stderr, with 1 or 2.
  *  With `--supervised` it also stops when stdin closes, so that it never outlives the process that started it. */
-export async function runDaemon(name: string, main: (context: DaemonContext) => Promise<void>): Promise<never> {
+export async function runDaemon(
+  name: string,
+  main: (context: DaemonContext) => Promise<void>,
+  { log = createLog({ name, level: levelFromEnvironment() }) }: DaemonOptions = {},
+): Promise<never> {
   const argv = typedArguments()
   const isSupervised = argv.includes('--supervised')
-  const log = createLog({ name, level: levelFromEnvironment() })
   const stopping = new AbortController()
   const failures: unknown[] = []
   const stop = (error?: unknown) => {

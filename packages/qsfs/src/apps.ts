@@ -1,0 +1,26 @@
+import { join } from 'node:path'
+
+/** The repository: four folders up from packages/qsfs/src. */
+const root = join(import.meta.dirname, '../../..')
+
+/** The daemons by name. They are run, never imported: qsfs is below them. */
+export const appNames = ['cachedb', 'stor', 'fs'] as const
+export type AppName = (typeof appNames)[number]
+
+/** The program that serves. */
+export function appMain(app: AppName): string {
+  return join(root, 'apps', app, 'src/main.ts')
+}
+
+/** The program that `qsfs <app> …` passes its arguments to: stor has commands, the others only serve. */
+export function appCommand(app: AppName): string {
+  return app === 'stor' ? join(root, 'apps/stor/src/cli.ts') : appMain(app)
+}
+
+/** The config with which a daemon runs alone when it is told no other. */
+export function appExample(app: AppName): string {
+  return join(root, 'apps', app, 'example.toml')
+}
+
+/** What cachedb runs when a segment closes or is missed. */
+export const hookScript = join(root, 'apps/stor/hooks/qsfs-hook')

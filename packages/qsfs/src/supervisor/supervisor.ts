@@ -1,0 +1,112 @@
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import type { Clock } from '@qsfs/concurrency/clock'
+import { callerDirectory } from '@qsfs/config/caller'
+import type { Log } from '@qsfs/telemetry/log'
+import { appMain } from '../apps.ts'
+import type { DaemonConfig, EffectiveConfig } from '../embedded/effective-config.ts'
+import type { StateDirectory } from '../embedded/state-directory.ts'
+import { formatSection } from '../embedded/toml-lines.ts'
+import { ChildDaemon, type ChildSpec } from './child-daemon.ts'
+import { acceptsConnections, answersResp, servesMount } from './readiness.ts'
+import { removeInstance, startTicksOf, writeInstance } from './running-processes.ts'
+
+/** How long a daemon may take to end before it is killed: fs flushes, cachedb syncs. */
+const stopWithinMs = 60_000
+
+/** The local backends, stor, cachedb and fs of one state directory: started in this order, stopped in the other. */
+export class Supervisor {
+  readonly backends: readonly ChildDaemon[]
+  readonly stor: ChildDaemon
+  readonly cachedb: ChildDaemon
+  readonly fs: ChildDaemon
+  readonly #config: EffectiveConfig
+  readonly #state: StateDirectory
+  #isOver = false
+
+  constructor(config: EffectiveConfig, state: StateDirectory, clock: Clock, log: Log) {
+    this.#config = config
+    this.#state = state
+    const child = (daemon: DaemonConfig, isReady: () => Promise<boolean>) =>
+      new ChildDaemon(this.#spec(daemon, isReady), clock, randomBytes, log, () => this.#noteProcesses())
+    this.backends = config.backends.map(backend => child(backend, () => answersResp(`unix:${backend.values.socket}`)))
+    // stor before cachedb: a segment missing at cachedb's start is asked for at once.
+    this.stor = child(config.stor, () => acceptsConnections(config.storSocket))
+    this.cachedb = child(config.cachedb, () => answersResp(config.cachedbAddress))
+    this.fs = child(config.fs, () => servesMount(config.fsSocket, config.mountpoint))
+  }
+
+  get daemons(): readonly ChildDaemon[] {
+    return [...this.backends, this.stor, this.cachedb, this.fs]
+  }
+
+  /** Starts all, each when those it needs are ready.
+   *  @throws ExpectedFailure with the sentence of the one that could not; `stop` ends the others */
+  async start(signal: AbortSignal): Promise<void> {
+    await Promise.all(this.backends.map(backend => backend.start(signal)))
+    await this.stor.start(signal)
+    await this.cachedb.start(signal)
+    await this.fs.start(signal)
+  }
+
+  /** Ends what is still running: fs first, so that it can flush into those below it. Repeating it changes nothing. */
+  async stop(): Promise<void> {
+    for (const daemon of [this.fs, this.cachedb, this.stor]) await daemon.stop(stopWithinMs)
+    await Promise.all(this.backends.map(backend => backend.stop(stopWithinMs)))
+    this.#isOver = true
+    removeInstance(this.#state.processesPath)
+  }
+
+  /** Flushes and unmounts, while cachedb and stor go on.
+   *  @returns whether everything was flushed */
+  stopFs(): Promise<boolean> {
+    return this.fs.stop(stopWithinMs)
+  }
+
+  #spec(daemon: DaemonConfig, isReady: () => Promise<boolean>): ChildSpec {
+    const { name, app, section, values } = daemon
+    const configPath = this.#state.configPath(name)
+    mkdirSync(dirname(configPath), { recursive: true, mode: 0o700 })
+    // Passwords of backends may be in it.
+    writeFileSync(configPath, formatSection(section, values), { mode: 0o600 })
+    const position = new RegExp(`${RegExp.escape(configPath)}:(\\d+)`)
+    return {
+      name,
+      app,
+      argv: [appMain(app), '--config', configPath, '--supervised'],
+      logPath: this.#state.logPath(name),
+      environment: { ...process.env, INIT_CWD: callerDirectory() },
+      isReady,
+      rephrase: sentence => sentence.replace(position, (ours, line) => daemon.userPosition(Number(line)) ?? ours),
+    }
+  }
+
+  #noteProcesses(): void {
+    if (this.#isOver) return
+    const {
+      mountpoint,
+      transport,
+      cachedbAddress,
+      cachedbDirectory,
+      cacheBytesMax,
+      storSocket,
+      fsSocket,
+      masterKeyPath,
+    } = this.#config
+    const processes = this.daemons.flatMap(({ spec, pid, restartCount }) =>
+      pid === null ? [] : [{ name: spec.name, pid, restarts: restartCount, startTicks: startTicksOf(pid) }],
+    )
+    writeInstance(this.#state.processesPath, {
+      state: this.#state.path,
+      mount: mountpoint,
+      transport,
+      supervisorPid: process.pid,
+      cachedb: { address: cachedbAddress, dataDirectory: cachedbDirectory, cacheBytesMax },
+      storSocket,
+      fsSocket,
+      masterKeyPath,
+      processes,
+    })
+  }
+}
