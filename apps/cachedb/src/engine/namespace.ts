@@ -1,7 +1,7 @@
+import { zdbCrc } from '@qsfs/bytes/checksum'
 import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import type { NamespacePosition, SegmentInfo } from '@qsfs/protocol/cachedb-commands'
 import type { Log } from '@qsfs/telemetry/log'
-import { zdbCrc } from '@qsfs/bytes/checksum'
 import { ColdSegment, KeyNotFound, KeyRefused, NamespaceFull, SegmentUnavailable } from '../errors.ts'
 import type { Storage } from '../segment/storage.ts'
 import { Catalog } from './catalog.ts'
@@ -11,12 +11,12 @@ import type { Hooks } from './hooks.ts'
 import type { EntryLocation } from './keydir.ts'
 import { encodeId } from './keydir-sequential.ts'
 import { type OpenedNamespace, recover } from './recovery.ts'
+import type { Room } from './room.ts'
 import { ScanCursor } from './scan.ts'
 import { dataPath, hintPath } from './segment.ts'
 import type { Shelf } from './shelf.ts'
-import type { Writer } from './writer.ts'
-import type { Room } from './room.ts'
 import type { ValueCache } from './value-cache.ts'
+import type { Writer } from './writer.ts'
 
 export type MaybePromise<T> = T | Promise<T>
 export type KeyMode = 'user' | 'sequential'
@@ -91,6 +91,8 @@ export class Namespace implements AsyncDisposable {
   readonly #shelf: Shelf
   readonly #writer: Writer
   readonly #scan: ScanCursor
+  /** Of places in the value cache: another namespace of the same name is another one. */
+  readonly #placePrefix: string
   #ended = false
 
   private constructor(name: string, { shelf, writer }: OpenedNamespace) {
@@ -101,6 +103,7 @@ export class Namespace implements AsyncDisposable {
     this.#shelf = shelf
     this.#writer = writer
     this.#scan = new ScanCursor(writer)
+    this.#placePrefix = `${this.incarnation}.`
     shelf.context.room.evictor.add(shelf)
     if (shelf.context.limits.fsync === 'interval') this.#syncLater()
   }
@@ -145,7 +148,8 @@ export class Namespace implements AsyncDisposable {
     const location = this.#catalog.find(key)
     if (this.settings.worm && location !== null) throw new KeyRefused('Namespace is protected by worm mode')
     const { maxBytes } = this.settings
-    if (maxBytes > 0 && this.#catalog.dataBytes + value.length > maxBytes + (location?.valueBytes ?? 0)) throw new NamespaceFull()
+    if (maxBytes > 0 && this.#catalog.dataBytes + value.length > maxBytes + (location?.valueBytes ?? 0))
+      throw new NamespaceFull()
     const stored = this.#keyToStore(key, location)
     if (location !== null && this.#isUnchanged(key, value, location)) return null
     this.#writer.append(stored, value, timestampSeconds, 'value', this.pinned ? 'reserved' : 'data')
@@ -176,7 +180,12 @@ export class Namespace implements AsyncDisposable {
   }
 
   /** A part of the value; shorter or empty at its end. */
-  getRange(key: Buffer, offsetBytes: number, lengthBytes: number, options: { readonly cold: Cold }): MaybePromise<Buffer | null> {
+  getRange(
+    key: Buffer,
+    offsetBytes: number,
+    lengthBytes: number,
+    options: { readonly cold: Cold },
+  ): MaybePromise<Buffer | null> {
     const cut = (value: Buffer | null) => value?.subarray(offsetBytes, offsetBytes + lengthBytes) ?? null
     // The checksum covers the whole value, so all of it is read.
     const value = this.get(key, options)
@@ -346,7 +355,12 @@ export class Namespace implements AsyncDisposable {
     const segment = this.#shelf.get(segmentId)
     // Evicted or closed between look-up and read: look again.
     if (segment.activity === 'evicting' || segment.activity === 'burying') return
-    this.#context.log.error('entry.damaged', { directory: this.directory, segmentId, offsetBytes, state: segment.state })
+    this.#context.log.error('entry.damaged', {
+      directory: this.directory,
+      segmentId,
+      offsetBytes,
+      state: segment.state,
+    })
     if (segment.state !== 'stored') throw new SegmentUnavailable(`an entry of segment ${segmentId} fails its check`)
     if (segment.activity === null) await this.#shelf.giveUpFile(segment, 'damaged')
   }
@@ -357,7 +371,7 @@ export class Namespace implements AsyncDisposable {
 
   /** Unique over namespaces and segments; bytes of a segment never change. */
   #placeOf({ segmentId, offsetBytes }: EntryLocation): string {
-    return `${this.directory}\0${segmentId}.${offsetBytes}`
+    return `${this.#placePrefix}${segmentId}.${offsetBytes}`
   }
 
   #nowSeconds(): number {

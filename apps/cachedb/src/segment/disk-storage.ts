@@ -17,7 +17,15 @@ import {
   writevSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { type AppendFile, appendWhole, type DirectoryItem, FileMissing, type ReadFile, type Storage, StorageError } from './storage.ts'
+import {
+  type AppendFile,
+  appendWhole,
+  type DirectoryItem,
+  FileMissing,
+  type ReadFile,
+  type Storage,
+  StorageError,
+} from './storage.ts'
 
 /** The real disk. The only user of node:fs in cachedb. */
 export class DiskStorage implements Storage {
@@ -106,12 +114,18 @@ export class DiskStorage implements Storage {
 /** What append and read files share: a descriptor that is closed once. */
 class DiskFile {
   readonly path: string
-  protected readonly descriptor: number
+  readonly #descriptor: number
   #closed = false
 
   constructor(path: string, descriptor: number) {
     this.path = path
-    this.descriptor = descriptor
+    this.#descriptor = descriptor
+  }
+
+  /** A closed number may be another file's by now. @throws StorageError */
+  protected get descriptor(): number {
+    if (this.#closed) throw new StorageError(`${this.path} is closed`)
+    return this.#descriptor
   }
 
   readSync(offsetBytes: number, lengthBytes: number): Buffer {
@@ -129,7 +143,7 @@ class DiskFile {
   [Symbol.dispose](): void {
     if (this.#closed) return
     this.#closed = true
-    closeSync(this.descriptor)
+    closeSync(this.#descriptor)
   }
 }
 
@@ -156,8 +170,9 @@ class DiskAppendFile extends DiskFile implements AppendFile {
     this.#sizeBytes = sizeBytes
   }
 
-  sync(): Promise<void> {
-    return callback(this.path, done => fdatasync(this.descriptor, done))
+  async sync(): Promise<void> {
+    const { descriptor } = this
+    await callback(this.path, done => fdatasync(descriptor, done))
   }
 }
 
@@ -199,6 +214,7 @@ function callback(path: string, action: (done: (error: Error | null) => void) =>
 }
 
 function storageError(path: string, error: unknown): StorageError {
+  if (error instanceof StorageError) return error
   if (isMissing(error)) return new FileMissing(path, error)
   const { code, message } = error as NodeJS.ErrnoException
   return new StorageError(`${path}: ${message}`, { full: code === 'ENOSPC' || code === 'EDQUOT', cause: error })

@@ -86,7 +86,8 @@ export function appendWhole(file: AppendFile, parts: readonly Uint8Array[]): voi
       const wanted = some.reduce((sum, part) => sum + part.length, 0)
       const written = file.append(some)
       // Linux stops a write short when the disk is full; asking again would say ENOSPC.
-      if (written < wanted) throw new StorageError(`${file.path}: only ${written} of ${wanted} bytes went in`, { full: true })
+      if (written < wanted)
+        throw new StorageError(`${file.path}: only ${written} of ${wanted} bytes went in`, { full: true })
     }
   } catch (error) {
     if (file.sizeBytes > before) file.truncate(before)

@@ -1,0 +1,56 @@
+import { Backoff } from '@qsfs/concurrency/backoff'
+import { delay } from '@qsfs/concurrency/clock'
+import { HookFailed } from './hooks.ts'
+import type { Segment } from './segment.ts'
+import type { Shelf } from './shelf.ts'
+
+const deletePauses = { firstMs: 1_000, maxMs: 300_000 }
+
+/** A segment with nothing needed in it leaves: recorded, then unlinked, then its object is deleted. */
+export async function bury(shelf: Shelf, segment: Segment): Promise<void> {
+  const wasLocal = segment.isLocal
+  segment.activity = 'burying'
+  try {
+    segment.state = await shelf.recorded(segment, 'died', {
+      type: 'gone',
+      segmentId: segment.id,
+      objectId: segment.objectId,
+    })
+  } catch (error) {
+    segment.activity = null
+    throw error
+  }
+  // Flushed meanwhile: whoever flushed it cleans up.
+  if (shelf.find(segment.id) !== segment) return
+  if (wasLocal) shelf.dropFile(segment)
+  shelf.context.storage.remove(segment.hintPath)
+  shelf.context.log.event('segment.gone', { directory: shelf.directory, segmentId: segment.id })
+  shelf.remove(segment)
+  if (segment.objectId !== null) await deleteObject(shelf, segment, segment.objectId)
+}
+
+/** Runs the `segment-deleted` hook until it exits 0, then forgets the segment. */
+export async function deleteObject(
+  shelf: Shelf,
+  segment: Pick<Segment, 'id' | 'dataPath'>,
+  objectId: string,
+): Promise<void> {
+  const { hooks, clock, log, random } = shelf.context
+  const backoff = new Backoff({ ...deletePauses, random })
+  while (!shelf.signal.aborted) {
+    try {
+      await hooks.segmentDeleted({ dataPath: segment.dataPath, objectId })
+      break
+    } catch (error) {
+      if (!(error instanceof HookFailed)) throw error
+      log.warn('segment.not_deleted', {
+        directory: shelf.directory,
+        segmentId: segment.id,
+        objectId,
+        reason: error.message,
+      })
+    }
+    await delay(clock, backoff.next(), { signal: shelf.signal })
+  }
+  if (!shelf.signal.aborted) shelf.manifest.append({ type: 'deleted', segmentId: segment.id })
+}

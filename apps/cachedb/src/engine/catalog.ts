@@ -1,0 +1,78 @@
+import { entryBytes } from '../segment/format.ts'
+import type { Tombstone } from '../segment/hint-format.ts'
+import type { EntryLocation, Keydir } from './keydir.ts'
+import { SequentialKeydir } from './keydir-sequential.ts'
+import { UserKeydir } from './keydir-user.ts'
+import type { SegmentLife } from './life.ts'
+import type { KeyMode } from './namespace.ts'
+
+/** What the entries of a namespace, applied in append order, amount to: which values live, and what each segment is still needed
+ *  for. The same rules serve the running namespace and its recovery. */
+export class Catalog {
+  readonly mode: KeyMode
+  readonly #keydir: Keydir
+  readonly #lifeOf: (segmentId: number) => SegmentLife
+  /** Told of segments that lost a live value. */
+  readonly #onLoss: (segmentId: number) => void
+  #dataBytes = 0
+
+  constructor(
+    mode: KeyMode,
+    seed: number,
+    lifeOf: (segmentId: number) => SegmentLife,
+    onLoss: (segmentId: number) => void,
+  ) {
+    this.mode = mode
+    this.#keydir = mode === 'user' ? new UserKeydir(seed) : new SequentialKeydir(seed)
+    this.#lifeOf = lifeOf
+    this.#onLoss = onLoss
+  }
+
+  /** Live keys. */
+  get count(): number {
+    return this.#keydir.count
+  }
+
+  /** Payload bytes of live keys. */
+  get dataBytes(): number {
+    return this.#dataBytes
+  }
+
+  get memoryBytes(): number {
+    return this.#keydir.memoryBytes
+  }
+
+  find(key: Uint8Array): EntryLocation | null {
+    return this.#keydir.get(key)
+  }
+
+  /** A value was appended. */
+  put(key: Uint8Array, location: Omit<EntryLocation, 'updated'>): void {
+    const previous = this.#keydir.get(key)
+    this.#keydir.set(key, { ...location, updated: previous !== null })
+    this.#lifeOf(location.segmentId).addValue(entryBytes(key.length, location.valueBytes))
+    this.#dataBytes += location.valueBytes
+    if (previous !== null) this.#forget(key, previous)
+  }
+
+  /** How long a deletion of the key, appended to this segment now, must be remembered. */
+  tombstoneOf(key: Uint8Array, segmentId: number): Tombstone {
+    const location = this.#keydir.get(key)
+    // Sequential ids are never given again: the one value of an id that was never updated is all there is to forget.
+    const killsOne = this.mode === 'sequential' && location !== null && !location.updated
+    return { killsOne, originSegmentId: killsOne ? location.segmentId : segmentId }
+  }
+
+  /** A deletion was appended to the segment. */
+  delete(key: Uint8Array, segmentId: number, tombstone: Tombstone): void {
+    this.#lifeOf(segmentId).addTombstone(tombstone)
+    const previous = this.#keydir.delete(key)
+    if (previous !== null) this.#forget(key, previous)
+  }
+
+  #forget(key: Uint8Array, { segmentId, valueBytes }: EntryLocation): void {
+    this.#lifeOf(segmentId).removeValue(entryBytes(key.length, valueBytes))
+    this.#dataBytes -= valueBytes
+    this.#onLoss(segmentId)
+  }
+}

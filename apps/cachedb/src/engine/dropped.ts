@@ -1,0 +1,94 @@
+import { dirname, join } from 'node:path'
+import { Backoff } from '@qsfs/concurrency/backoff'
+import { delay } from '@qsfs/concurrency/clock'
+import type { ManifestRecord } from '../segment/manifest-format.ts'
+import { HookFailed } from './hooks.ts'
+import { Manifest } from './manifest.ts'
+import type { ManifestState } from './manifest-state.ts'
+import type { EngineContext } from './namespace.ts'
+import { dataPath } from './segment.ts'
+
+/** Where the manifests of dropped namespaces wait until their objects are deleted; a dot makes it no namespace. */
+const graveyard = '.dropped'
+const deletePauses = { firstMs: 1_000, maxMs: 300_000 }
+
+/** Removes a namespace whose manifest says `dropping`: what its objects are owed is kept aside first, then its files go, then the
+ *  objects, by themselves and also after a restart. Settles when the files are gone for good. */
+export async function dropNamespace(directory: string, state: ManifestState, context: EngineContext): Promise<void> {
+  const { storage, log } = context
+  const records = owedRecords(state)
+  if (records.length > 0) {
+    const yard = join(dirname(directory), graveyard)
+    storage.makeDirectory(yard)
+    await storage.syncDirectory(dirname(directory))
+    const grave = await Manifest.create(
+      storage,
+      join(yard, state.incarnation.toString('hex')),
+      state.incarnation,
+      records,
+    )
+    deleteInBackground(grave, directory, context)
+  }
+  storage.removeDirectory(directory)
+  await storage.syncDirectory(dirname(directory))
+  log.event('namespace.dropped', { directory, objectsOwed: records.length / recordsPerObject })
+}
+
+/** At start: finishes the drops that a crash interrupted, and goes on deleting the objects of namespaces dropped earlier. */
+export async function finishDrops(dataDirectory: string, context: EngineContext): Promise<void> {
+  const { storage } = context
+  const yard = join(dataDirectory, graveyard)
+  for (const { name, isDirectory } of storage.list(yard)) {
+    if (isDirectory || name.endsWith('.tmp')) continue
+    const grave = await Manifest.open(storage, join(yard, name))
+    if (grave !== null) deleteInBackground(grave, dataDirectory, context)
+  }
+  for (const { name, isDirectory } of storage.list(dataDirectory)) {
+    if (!isDirectory || name.startsWith('.')) continue
+    const directory = join(dataDirectory, name)
+    using manifest = await Manifest.open(storage, join(directory, 'manifest'))
+    if (manifest?.state.dropping) await dropNamespace(directory, manifest.state, context)
+  }
+}
+
+const recordsPerObject = 3
+
+function owedRecords({ segments }: ManifestState): readonly ManifestRecord[] {
+  return [...segments.values()].flatMap(({ segmentId, objectId, salt, dataBytes }): readonly ManifestRecord[] => {
+    if (objectId === null) return []
+    return [
+      { type: 'opens', segmentId, salt: salt ?? 0, previousEndBytes: 0, nextId: 0 },
+      { type: 'closed', segmentId, dataBytes, salt },
+      { type: 'gone', segmentId, objectId },
+    ]
+  })
+}
+
+function deleteInBackground(grave: Manifest, directory: string, context: EngineContext): void {
+  deleteObjects(grave, directory, context).catch(error => context.log.error('drop.failed', { path: grave.path, error }))
+}
+
+/** One object after the other, each until its hook exits 0; then the grave is closed. */
+async function deleteObjects(
+  grave: Manifest,
+  directory: string,
+  { hooks, clock, random, storage, log }: EngineContext,
+): Promise<void> {
+  const backoff = new Backoff({ ...deletePauses, random })
+  for (const { segmentId, objectId } of [...grave.state.segments.values()]) {
+    for (;;) {
+      try {
+        await hooks.segmentDeleted({ dataPath: dataPath(directory, segmentId), objectId: objectId! })
+        break
+      } catch (error) {
+        if (!(error instanceof HookFailed)) throw error
+        log.warn('segment.not_deleted', { directory, segmentId, objectId, reason: error.message })
+        await delay(clock, backoff.next())
+      }
+    }
+    backoff.reset()
+    grave.append({ type: 'deleted', segmentId })
+  }
+  grave[Symbol.dispose]()
+  storage.remove(grave.path)
+}

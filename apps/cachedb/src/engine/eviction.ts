@@ -1,0 +1,75 @@
+import type { Clock } from '@qsfs/concurrency/clock'
+import { StorageError } from '../segment/storage.ts'
+import type { Room } from './room.ts'
+import type { Segment } from './segment.ts'
+import type { Shelf } from './shelf.ts'
+
+/** When a pinned segment keeps eviction from reaching its goal, it looks again this much later. */
+const lookAgainMs = 1_000
+
+/** Keeps the local data segments of all namespaces under the limit: stored ones leave, the least recently read first. */
+export class Evictor {
+  readonly #room: Room
+  readonly #clock: Clock
+  readonly #shelves = new Set<Shelf>()
+  #running = false
+  #lookingAgain = false
+
+  constructor(room: Room, clock: Clock) {
+    this.#room = room
+    this.#clock = clock
+  }
+
+  add(shelf: Shelf): void {
+    this.#shelves.add(shelf)
+  }
+
+  remove(shelf: Shelf): void {
+    this.#shelves.delete(shelf)
+  }
+
+  /** There may be something to evict. */
+  press(): void {
+    if (this.#running || this.#room.excessBytes === 0) return
+    this.#running = true
+    void this.#run().finally(() => {
+      this.#running = false
+      this.#lookAgain()
+    })
+  }
+
+  async #run(): Promise<void> {
+    while (this.#room.excessBytes > 0) {
+      const chosen = this.#leastRecentlyRead()
+      if (chosen === null) return
+      const [shelf, segment] = chosen
+      try {
+        await shelf.giveUpFile(segment, 'evicted')
+      } catch (error) {
+        if (!(error instanceof StorageError)) throw error
+        shelf.context.log.error('segment.not_evicted', { directory: shelf.directory, segmentId: segment.id, error })
+        return
+      }
+      shelf.settled(segment)
+    }
+  }
+
+  #leastRecentlyRead(): readonly [Shelf, Segment] | null {
+    let chosen: readonly [Shelf, Segment] | null = null
+    for (const shelf of this.#shelves) {
+      for (const segment of shelf.evictable())
+        if (chosen === null || segment.lastReadMs < chosen[1].lastReadMs) chosen = [shelf, segment]
+    }
+    return chosen
+  }
+
+  /** Pins end by time and by readers leaving, which nobody announces. */
+  #lookAgain(): void {
+    if (this.#lookingAgain || this.#room.excessBytes === 0) return
+    this.#lookingAgain = true
+    this.#clock.schedule(lookAgainMs, () => {
+      this.#lookingAgain = false
+      this.press()
+    })
+  }
+}

@@ -1,0 +1,22 @@
+import { deleteObject } from './burying.ts'
+import { openNext } from './opening.ts'
+import type { Writer } from './writer.ts'
+
+/** Drops every segment of a namespace in one manifest write, and opens the next one at id 0: a crash finds all of it or nothing.
+ *  The namespace's incarnation is another one from now on. Durable when it settles.
+ *  @throws StorageError; nothing is dropped then */
+export async function flushSegments(writer: Writer): Promise<void> {
+  const { shelf } = writer
+  const { random, storage } = shelf.context
+  const dropped = shelf.all()
+  const gone = dropped.map(({ id, objectId }) => ({ type: 'gone', segmentId: id, objectId }) as const)
+  const active = openNext(shelf, writer.active.sizeBytes, 0, { type: 'flushed', incarnation: random(8) }, ...gone)
+  writer.restart(active)
+  for (const segment of dropped) shelf.forget(segment)
+  await writer.sync()
+  for (const segment of dropped) {
+    storage.remove(segment.dataPath)
+    storage.remove(segment.hintPath)
+    if (segment.objectId !== null) shelf.inBackground(deleteObject(shelf, segment, segment.objectId))
+  }
+}

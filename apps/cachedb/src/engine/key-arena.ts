@@ -1,0 +1,81 @@
+import assert from 'node:assert'
+
+/** A reference is chunk number × 1 MiB + offset, so 4 GiB of keys fit 32 bits. */
+const chunkBytes = 1024 * 1024
+const chunksMax = 4096
+/** Per key: the entry it belongs to (u32), its length (u8). */
+const headBytes = 5
+const dead = 0xffff_ffff
+
+interface Chunk {
+  readonly bytes: Buffer
+  usedBytes: number
+  liveBytes: number
+}
+
+/** The bytes of many short keys, packed. A chunk more than half dead is emptied into the newest one, so that at most half is waste. */
+export class KeyArena {
+  readonly #moved: (entry: number, reference: number) => void
+  readonly #chunks: (Chunk | null)[] = []
+  readonly #freeNumbers: number[] = []
+  #newest = -1
+
+  /** @param moved told the new reference of an entry's key when its chunk is emptied */
+  constructor(moved: (entry: number, reference: number) => void) {
+    this.#moved = moved
+  }
+
+  get memoryBytes(): number {
+    return (this.#chunks.length - this.#freeNumbers.length) * chunkBytes
+  }
+
+  /** Copies the key. @returns its reference */
+  add(entry: number, key: Uint8Array): number {
+    assert(key.length > 0 && key.length < 256)
+    const neededBytes = headBytes + key.length
+    let chunk = this.#chunks[this.#newest]
+    if (!chunk || chunk.usedBytes + neededBytes > chunkBytes) chunk = this.#begin()
+    const at = chunk.usedBytes
+    chunk.bytes.writeUInt32LE(entry, at)
+    chunk.bytes[at + 4] = key.length
+    chunk.bytes.set(key, at + headBytes)
+    chunk.usedBytes += neededBytes
+    chunk.liveBytes += neededBytes
+    return this.#newest * chunkBytes + at
+  }
+
+  equals(reference: number, key: Uint8Array): boolean {
+    const bytes = this.#chunks[Math.floor(reference / chunkBytes)]!.bytes
+    const at = reference % chunkBytes
+    if (bytes[at + 4] !== key.length) return false
+    for (let i = 0; i < key.length; i++) if (bytes[at + headBytes + i] !== key[i]) return false
+    return true
+  }
+
+  remove(reference: number): void {
+    const number = Math.floor(reference / chunkBytes)
+    const chunk = this.#chunks[number]!
+    const at = reference % chunkBytes
+    chunk.liveBytes -= headBytes + chunk.bytes[at + 4]!
+    chunk.bytes.writeUInt32LE(dead, at)
+    if (number !== this.#newest && chunk.liveBytes < chunkBytes / 2) this.#empty(number, chunk)
+  }
+
+  #begin(): Chunk {
+    this.#newest = this.#freeNumbers.pop() ?? this.#chunks.length
+    assert(this.#newest < chunksMax, 'more than 4 GiB of keys in one namespace')
+    const chunk = { bytes: Buffer.allocUnsafeSlow(chunkBytes), usedBytes: 0, liveBytes: 0 }
+    this.#chunks[this.#newest] = chunk
+    return chunk
+  }
+
+  #empty(number: number, { bytes, usedBytes }: Chunk): void {
+    for (let at = 0; at < usedBytes; at += headBytes + bytes[at + 4]!) {
+      const entry = bytes.readUInt32LE(at)
+      if (entry !== dead)
+        this.#moved(entry, this.add(entry, bytes.subarray(at + headBytes, at + headBytes + bytes[at + 4]!)))
+    }
+    this.#chunks[number] = null
+    this.#freeNumbers.push(number)
+  }
+}

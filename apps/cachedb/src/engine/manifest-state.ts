@@ -1,0 +1,161 @@
+import assert from 'node:assert'
+import type { SegmentState } from '@qsfs/protocol/cachedb-commands'
+import type { ManifestRecord } from '../segment/manifest-format.ts'
+import { type SegmentEvent, transitionOf } from './segment-state.ts'
+
+export type StoredSettings = Omit<Extract<ManifestRecord, { type: 'settings' }>, 'type'>
+
+type SegmentRecord = Extract<ManifestRecord, { segmentId: number }>
+
+/** A segment as the manifest knows it. */
+export interface ManifestSegment {
+  readonly segmentId: number
+  state: SegmentState
+  salt: number | null
+  /** The next sequential id when it opened. */
+  firstId: number
+  /** Where the segment opened after it says it ends; null while it is the last. */
+  endBytes: number | null
+  /** A lower bound of what is on disk. */
+  syncedBytes: number
+  /** From `closed` on. */
+  dataBytes: number
+  objectId: string | null
+}
+
+/** All records of a manifest, folded. `gone` segments stay while the deletion of their object is owed. */
+export class ManifestState {
+  incarnation: Buffer
+  settings: StoredSettings | null = null
+  readonly segments = new Map<number, ManifestSegment>()
+  /** -1 before the first. */
+  lastSegmentId = -1
+  dropping = false
+  epoch = 0
+  point = 0
+
+  constructor(incarnation: Buffer) {
+    this.incarnation = incarnation
+  }
+
+  apply(record: ManifestRecord): void {
+    if ('segmentId' in record) this.#applyToSegment(record)
+    else this.#applyToNamespace(record)
+  }
+
+  /** The shortest list of records that folds to this state. */
+  records(): readonly ManifestRecord[] {
+    const records: ManifestRecord[] = []
+    if (this.settings !== null) records.push({ type: 'settings', ...this.settings })
+    if (this.epoch > 0 || this.point > 0) records.push({ type: 'point', epoch: this.epoch, point: this.point })
+    for (const segment of this.segments.values()) records.push(...segmentRecords(segment))
+    if (this.dropping) records.push({ type: 'dropping' })
+    return records
+  }
+
+  #applyToNamespace(record: Exclude<ManifestRecord, SegmentRecord>): void {
+    switch (record.type) {
+      case 'settings': {
+        const { type: _, ...settings } = record
+        this.settings = settings
+        break
+      }
+      case 'dropping':
+        this.dropping = true
+        break
+      case 'flushed':
+        this.incarnation = record.incarnation
+        break
+      case 'point':
+        this.epoch = record.epoch
+        this.point = record.point
+        break
+      default:
+        record satisfies never
+    }
+  }
+
+  #applyToSegment(record: SegmentRecord): void {
+    if (record.type === 'opens') this.#open(record)
+    const segment = this.#segment(record.segmentId)
+    switch (record.type) {
+      case 'opens':
+        break
+      case 'ends':
+        segment.endBytes = record.endBytes
+        break
+      case 'synced':
+        segment.syncedBytes = record.syncedBytes
+        break
+      case 'closed':
+        segment.dataBytes = record.dataBytes
+        segment.salt = record.salt
+        move(segment, 'closed', 'closed')
+        break
+      case 'stored':
+        segment.objectId = record.objectId
+        move(segment, segment.state === 'absent' ? 'restored' : 'objectPrinted', 'stored')
+        break
+      case 'absent':
+        move(segment, 'evicted', 'absent')
+        break
+      case 'gone':
+        segment.objectId = record.objectId
+        move(segment, segment.state === 'open' ? 'voided' : 'died', 'gone')
+        if (record.objectId === null) this.segments.delete(record.segmentId)
+        break
+      case 'deleted':
+        this.segments.delete(record.segmentId)
+        break
+      default:
+        record satisfies never
+    }
+  }
+
+  #open(record: Extract<ManifestRecord, { type: 'opens' }>): void {
+    const previous = this.segments.get(this.lastSegmentId)
+    if (previous?.state === 'open') previous.endBytes = record.previousEndBytes
+    assert(record.segmentId > this.lastSegmentId, `segment ${record.segmentId} opens after ${this.lastSegmentId}`)
+    this.lastSegmentId = record.segmentId
+    this.segments.set(record.segmentId, {
+      segmentId: record.segmentId,
+      state: 'open',
+      salt: record.salt,
+      firstId: record.nextId,
+      endBytes: null,
+      syncedBytes: 0,
+      dataBytes: 0,
+      objectId: null,
+    })
+  }
+
+  #segment(segmentId: number): ManifestSegment {
+    const segment = this.segments.get(segmentId)
+    assert(segment !== undefined, `the manifest speaks of segment ${segmentId}, which never opened`)
+    return segment
+  }
+}
+
+/** A record whose sync failed is appended again: the second time changes nothing. */
+function move(segment: ManifestSegment, event: SegmentEvent, to: SegmentState): void {
+  if (segment.state !== to) segment.state = transitionOf(segment.state, event).to
+}
+
+function segmentRecords(segment: ManifestSegment): readonly ManifestRecord[] {
+  const { segmentId, salt, objectId } = segment
+  const records: ManifestRecord[] = [
+    { type: 'opens', segmentId, salt: salt ?? 0, previousEndBytes: 0, nextId: segment.firstId },
+  ]
+  if (segment.state === 'open') {
+    if (segment.endBytes !== null) records.push({ type: 'ends', segmentId, endBytes: segment.endBytes })
+    if (segment.syncedBytes > 0) records.push({ type: 'synced', segmentId, syncedBytes: segment.syncedBytes })
+    return records
+  }
+  records.push({ type: 'closed', segmentId, dataBytes: segment.dataBytes, salt })
+  if (segment.state === 'closed') return records
+  if (segment.state === 'gone') return [...records, { type: 'gone', segmentId, objectId }]
+  assert(objectId !== null, `segment ${segmentId} is ${segment.state} without an object`)
+  records.push({ type: 'stored', segmentId, objectId })
+  if (segment.state === 'absent') records.push({ type: 'absent', segmentId, objectId })
+  return records
+}

@@ -1,0 +1,141 @@
+import { dirname } from 'node:path'
+import { decodeManifest, encodeManifestHeader, encodeRecord, type ManifestRecord } from '../segment/manifest-format.ts'
+import { type AppendFile, appendWhole, type Storage } from '../segment/storage.ts'
+import { GroupCommit } from './group-commit.ts'
+import { ManifestState } from './manifest-state.ts'
+
+/** A manifest is written anew when it is this long and mostly history: 64 KiB are read in well under a millisecond. */
+const rewriteBytesMin = 64 * 1024
+const rewriteRatio = 4
+
+/** The manifest file of one namespace: what must be true of its segments after a crash. Records are appended to the kernel at
+ *  once and are durable after `sync`. */
+export class Manifest implements Disposable {
+  readonly path: string
+  readonly state: ManifestState
+  readonly #storage: Storage
+  /** Of the file's header: seeds the checksums. */
+  #fileIncarnation: Buffer
+  #file: AppendFile
+  /** Bytes of the file when it was last written as a whole. */
+  #rewrittenBytes: number
+  /** Records appended while the file is being written anew; null otherwise. */
+  #meanwhile: ManifestRecord[] | null = null
+  #syncFailed = false
+  readonly #commit = new GroupCommit(() => this.#syncOrRewrite())
+
+  private constructor(storage: Storage, file: AppendFile, state: ManifestState, fileIncarnation: Buffer) {
+    this.#storage = storage
+    this.path = file.path
+    this.state = state
+    this.#file = file
+    this.#fileIncarnation = fileIncarnation
+    this.#rewrittenBytes = file.sizeBytes
+  }
+
+  /** null when there is none. A torn tail is cut off.
+   *  @throws FormatError, StorageError */
+  static async open(storage: Storage, path: string): Promise<Manifest | null> {
+    if (storage.sizeBytes(path) === null) return null
+    const file = storage.openAppend(path)
+    try {
+      const { incarnation, records, goodBytes } = decodeManifest(file.readSync(0, file.sizeBytes))
+      const state = new ManifestState(incarnation)
+      for (const record of records) state.apply(record)
+      if (goodBytes < file.sizeBytes) file.truncate(goodBytes)
+      // What was read may be page cache alone; nothing is built on it before it is on disk.
+      await file.sync()
+      return new Manifest(storage, file, state, incarnation)
+    } catch (error) {
+      file[Symbol.dispose]()
+      throw error
+    }
+  }
+
+  static async create(
+    storage: Storage,
+    path: string,
+    incarnation: Buffer,
+    records: readonly ManifestRecord[],
+  ): Promise<Manifest> {
+    const state = new ManifestState(incarnation)
+    for (const record of records) state.apply(record)
+    await storage.publish(path, [
+      encodeManifestHeader(incarnation),
+      ...records.map(record => encodeRecord(record, incarnation)),
+    ])
+    return new Manifest(storage, storage.openAppend(path), state, incarnation)
+  }
+
+  get sizeBytes(): number {
+    return this.#file.sizeBytes
+  }
+
+  /** Appends the records in one write, or none of them.
+   *  @throws StorageError when the disk refuses */
+  append(...records: readonly ManifestRecord[]): void {
+    appendWhole(
+      this.#file,
+      records.map(record => encodeRecord(record, this.#fileIncarnation)),
+    )
+    for (const record of records) this.state.apply(record)
+    this.#meanwhile?.push(...records)
+  }
+
+  /** What was appended before the call is on disk when it settles; calls share one sync. */
+  sync(): Promise<void> {
+    return this.#commit.run()
+  }
+
+  [Symbol.dispose](): void {
+    this.#file[Symbol.dispose]()
+  }
+
+  async #syncOrRewrite(): Promise<void> {
+    const bytes = this.#file.sizeBytes
+    if (this.#syncFailed || (bytes > rewriteBytesMin && bytes > this.#rewrittenBytes * rewriteRatio))
+      return this.#rewrite()
+    try {
+      await this.#file.sync()
+    } catch {
+      // A failed sync is never repeated on its file: the state in memory is written to a new one, whose failure the caller hears.
+      this.#syncFailed = true
+      return this.#rewrite()
+    }
+  }
+
+  /** Publishes the folded state over the file, while appends to the old one go on. */
+  async #rewrite(): Promise<void> {
+    const temporary = `${this.path}.tmp`
+    const incarnation = this.state.incarnation
+    this.#storage.remove(temporary)
+    const file = this.#storage.openAppend(temporary)
+    try {
+      const write = (records: readonly ManifestRecord[]) =>
+        appendWhole(
+          file,
+          records.map(record => encodeRecord(record, incarnation)),
+        )
+      appendWhole(file, [encodeManifestHeader(incarnation)])
+      write(this.state.records())
+      this.#meanwhile = []
+      await file.sync()
+      while (this.#meanwhile.length > 0) {
+        write(this.#meanwhile.splice(0))
+        await file.sync()
+      }
+      this.#storage.rename(temporary, this.path)
+    } catch (error) {
+      file[Symbol.dispose]()
+      throw error
+    } finally {
+      this.#meanwhile = null
+    }
+    this.#file[Symbol.dispose]()
+    this.#file = file
+    this.#fileIncarnation = incarnation
+    this.#rewrittenBytes = file.sizeBytes
+    this.#syncFailed = false
+    await this.#storage.syncDirectory(dirname(this.path))
+  }
+}

@@ -1,0 +1,265 @@
+import { dirname, join } from 'node:path'
+import { ActiveSegment } from '../segment/active.ts'
+import { decodeFileHeader, entryBytes, FileHeader, FormatError } from '../segment/format.ts'
+import { HintEntries, type HintRecord, hintRecords } from '../segment/hint-format.ts'
+import type { ReadFile } from '../segment/storage.ts'
+import { deleteObject } from './burying.ts'
+import { Catalog } from './catalog.ts'
+import { publishHint, readHintIfGood } from './hint-file.ts'
+import { importSegments } from './import.ts'
+import { Manifest } from './manifest.ts'
+import type { ManifestSegment } from './manifest-state.ts'
+import type { EngineContext, NamespaceSettings } from './namespace.ts'
+import { openNext } from './opening.ts'
+import { replaySegment } from './replay.ts'
+import { dataPath, type Segment } from './segment.ts'
+import { hasFile } from './segment-state.ts'
+import { Shelf } from './shelf.ts'
+import { Writer } from './writer.ts'
+
+export interface OpenedNamespace {
+  readonly shelf: Shelf
+  readonly writer: Writer
+}
+
+/** Opens a directory, making it when there is none, and brings the namespace back to a prefix of its append order: all closed
+ *  segments, then the open ones up to the first that does not verify to its end.
+ *  @throws FormatError, StorageError, SegmentUnavailable when what must be there is not */
+export async function recover(
+  directory: string,
+  initial: NamespaceSettings,
+  pinned: boolean,
+  context: EngineContext,
+): Promise<OpenedNamespace> {
+  const manifest = await openManifest(directory, initial, context)
+  const shelf = new Shelf(directory, pinned, manifest, context)
+  try {
+    removeStrays(shelf)
+    return await new Recovery(shelf).run()
+  } catch (error) {
+    shelf.stop()
+    manifest[Symbol.dispose]()
+    throw error
+  }
+}
+
+async function openManifest(
+  directory: string,
+  initial: NamespaceSettings,
+  { storage, random }: EngineContext,
+): Promise<Manifest> {
+  const path = join(directory, 'manifest')
+  const manifest = await Manifest.open(storage, path)
+  if (manifest !== null) return manifest
+  storage.makeDirectory(directory)
+  await storage.syncDirectory(dirname(directory))
+  const records = [{ type: 'settings', ...initial } as const, ...importSegments(storage, directory)]
+  return Manifest.create(storage, path, random(8), records)
+}
+
+/** Files that count are the manifest's; everything else was left behind by a crash or a hook. Bytes cut earlier are kept. */
+function removeStrays({ directory, manifest, context: { storage } }: Shelf): void {
+  const { segments } = manifest.state
+  for (const { name, isDirectory } of storage.list(directory)) {
+    const match = /^([dh])(\d+)$/.exec(name)
+    const segment = match === null ? undefined : segments.get(Number(match[2]))
+    const isData = match?.[1] === 'd'
+    const counts =
+      segment !== undefined && (isData ? hasFile(segment.state) : segment.state !== 'gone' && segment.state !== 'open')
+    const isOurs = match !== null || name.endsWith('.tmp') || name.endsWith('.part')
+    if (isOurs && !isDirectory && !counts) storage.remove(join(directory, name))
+  }
+}
+
+/** One recovery, segment by segment in the order they were opened. */
+class Recovery {
+  readonly #shelf: Shelf
+  readonly #catalog: Catalog
+  #nextId = 0
+  /** The open segment to go on with, after a clean end. */
+  #active: ActiveSegment | null = null
+  #lastEndBytes = 0
+  /** Open segments count while all before them are whole. */
+  #isWhole = true
+
+  constructor(shelf: Shelf) {
+    this.#shelf = shelf
+    const seed = shelf.context.random(4).readUInt32LE(0)
+    this.#catalog = new Catalog(shelf.manifest.state.settings?.mode ?? 'user', seed, shelf.lifeOf, shelf.onLoss)
+  }
+
+  async run(): Promise<OpenedNamespace> {
+    const shelf = this.#shelf
+    for (const known of [...shelf.manifest.state.segments.values()]) {
+      if (known.state === 'gone')
+        shelf.inBackground(
+          deleteObject(
+            shelf,
+            { id: known.segmentId, dataPath: dataPath(shelf.directory, known.segmentId) },
+            known.objectId!,
+          ),
+        )
+      else if (known.state === 'open') await this.#recoverOpen(known)
+      else await this.#recoverClosed(known)
+    }
+    this.#active ??= openNext(shelf, this.#lastEndBytes, this.#nextId)
+    const writer = new Writer(shelf, this.#catalog, this.#active, this.#nextId)
+    await writer.syncNames()
+    shelf.start()
+    return { shelf, writer }
+  }
+
+  async #recoverClosed(known: ManifestSegment): Promise<void> {
+    const shelf = this.#shelf
+    const { storage, log } = shelf.context
+    const segment = this.#shelve(known, known.dataBytes, known.state)
+    this.#lastEndBytes = known.dataBytes
+    if (segment.isLocal && storage.sizeBytes(segment.dataPath) === null) {
+      log.error('segment.missing', { directory: shelf.directory, segmentId: segment.id, state: segment.state })
+      if (segment.state === 'stored') {
+        await shelf.giveUpFile(segment, 'damaged')
+      } else {
+        shelf.context.room.give(segment.dataBytes)
+        segment.lost = true
+      }
+    }
+    const hint = readHintIfGood(storage, segment)
+    if (hint !== null) {
+      this.#apply(segment, hintRecords(hint.entries))
+      this.#nextId = Math.max(this.#nextId, hint.nextId)
+      return
+    }
+    log.warn('hint.rebuilt', { directory: shelf.directory, segmentId: segment.id })
+    if (!segment.isLocal) await shelf.restore(segment)
+    using file = storage.openRead(segment.dataPath)
+    const entries = this.#replay(segment, file, { syncedBytes: segment.dataBytes, endBytes: segment.dataBytes }).entries
+    await publishHint(shelf, segment, { dataBytes: segment.dataBytes, nextId: this.#nextId, entries })
+  }
+
+  async #recoverOpen(known: ManifestSegment): Promise<void> {
+    const shelf = this.#shelf
+    const { storage } = shelf.context
+    const path = dataPath(shelf.directory, known.segmentId)
+    const segment = this.#shelve(known, storage.sizeBytes(path) ?? 0, 'open')
+    // A header that was on disk and is damaged takes no entry with it: the manifest knows the salt.
+    if (!this.#isWhole || (!checkHeader(shelf, segment) && known.syncedBytes <= FileHeader.sizeBytes)) {
+      if (known.endBytes !== null) this.#isWhole = false
+      return this.#void(segment)
+    }
+    const sizeBytes = segment.dataBytes
+    using file = storage.openRead(path)
+    const bounds = { syncedBytes: known.syncedBytes, ...(known.endBytes === null ? {} : { endBytes: known.endBytes }) }
+    const { goodBytes, isClean, entries } = this.#replay(segment, file, bounds)
+    if (known.endBytes !== null && goodBytes < known.endBytes) this.#isWhole = false
+    if (goodBytes < sizeBytes) await this.#cut(segment, file, goodBytes)
+    this.#lastEndBytes = goodBytes
+    const isLast = known.segmentId === shelf.manifest.state.lastSegmentId
+    if (isLast && isClean && goodBytes === sizeBytes && goodBytes === known.syncedBytes && segment.salt !== null) {
+      this.#active = ActiveSegment.reopen(storage, path, { segmentId: segment.id, salt: segment.salt }, entries)
+      segment.reader = this.#active
+      return
+    }
+    if (entries.count === 0) return this.#void(segment)
+    // What was just read may be page cache alone.
+    await storage.syncFile(path)
+    await storage.syncDirectory(shelf.directory)
+    await publishHint(shelf, segment, { dataBytes: goodBytes, nextId: this.#nextId, entries })
+    segment.state = await shelf.recorded(segment, 'closed', {
+      type: 'closed',
+      segmentId: segment.id,
+      dataBytes: goodBytes,
+      salt: segment.salt,
+    })
+  }
+
+  #shelve(known: ManifestSegment, dataBytes: number, state: ManifestSegment['state']): Segment {
+    this.#nextId = Math.max(this.#nextId, known.firstId)
+    return this.#shelf.add({
+      id: known.segmentId,
+      state,
+      salt: known.salt,
+      dataBytes,
+      objectId: known.objectId,
+      firstId: known.firstId,
+    })
+  }
+
+  /** Not one entry of it counts; bytes that are there are kept aside. */
+  async #void(segment: Segment): Promise<void> {
+    const shelf = this.#shelf
+    const { storage, log } = shelf.context
+    if (segment.dataBytes > FileHeader.sizeBytes) {
+      log.warn('segment.cut', {
+        directory: shelf.directory,
+        segmentId: segment.id,
+        goodBytes: 0,
+        cutBytes: segment.dataBytes,
+      })
+      storage.rename(segment.dataPath, join(shelf.directory, `cut-d${segment.id}-0`))
+    }
+    segment.state = await shelf.recorded(segment, 'voided', { type: 'gone', segmentId: segment.id, objectId: null })
+    shelf.dropFile(segment)
+    shelf.remove(segment)
+  }
+
+  /** Takes off what does not count, and keeps it aside for whoever wants to look. */
+  async #cut(segment: Segment, file: ReadFile, goodBytes: number): Promise<void> {
+    const { directory, context } = this.#shelf
+    const { storage, log, room } = context
+    const cutBytes = segment.dataBytes - goodBytes
+    log.warn('segment.cut', { directory, segmentId: segment.id, goodBytes, cutBytes })
+    await storage.publish(join(directory, `cut-d${segment.id}-${goodBytes}`), [file.readSync(goodBytes, cutBytes)])
+    {
+      using tail = storage.openAppend(segment.dataPath)
+      tail.truncate(goodBytes)
+    }
+    segment.dataBytes = goodBytes
+    room.give(cutBytes)
+  }
+
+  #replay(segment: Segment, file: ReadFile, bounds: { readonly syncedBytes: number; readonly endBytes?: number }) {
+    const { directory, context } = this.#shelf
+    const entries = new HintEntries()
+    const { goodBytes, damage } = replaySegment(this.#catalog, segment, file, bounds, record => {
+      entries.add(record)
+      if (record.tombstone === null) this.#nextId++
+    })
+    for (const range of damage) {
+      context.log.error('segment.damaged', { directory, segmentId: segment.id, ...range })
+      // Ids of the entries lost there were given: skip as many as can have been.
+      this.#nextId += Math.ceil((range.toBytes - range.fromBytes) / entryBytes(8, 0))
+    }
+    if (bounds.endBytes !== undefined && goodBytes < bounds.endBytes) {
+      context.log.error('segment.ends_early', {
+        directory,
+        segmentId: segment.id,
+        goodBytes,
+        endBytes: bounds.endBytes,
+      })
+    }
+    return { goodBytes, isClean: damage.length === 0, entries }
+  }
+
+  #apply(segment: Segment, records: Iterable<HintRecord>): void {
+    for (const { key, tombstone, ...location } of records) {
+      if (tombstone === null) this.#catalog.put(key, { ...location, segmentId: segment.id })
+      else this.#catalog.delete(key, segment.id, tombstone)
+    }
+  }
+}
+
+/** Whether the file begins as the segment should. One that 0-db appended to has lost its mark, and its entries their check. */
+function checkHeader({ directory, context: { storage, log } }: Shelf, segment: Segment): boolean {
+  if (storage.sizeBytes(segment.dataPath) === null) return false
+  using file = storage.openRead(segment.dataPath)
+  try {
+    const identity = decodeFileHeader(file.readSync(0, FileHeader.sizeBytes))
+    if (identity.segmentId !== segment.id) return false
+    if (identity.salt === null) segment.salt = null
+    return identity.salt === segment.salt
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error
+    log.warn('segment.header_damaged', { directory, segmentId: segment.id, error })
+    return false
+  }
+}

@@ -1,0 +1,22 @@
+import type { HintRecord } from '../segment/hint-format.ts'
+import { type ScannedFile, type ScanResult, scanEntries } from '../segment/recover.ts'
+import type { Catalog } from './catalog.ts'
+import type { Segment } from './segment.ts'
+
+/** Applies the entries of a data file to the catalog, in their order, as if they were just appended.
+ *  @param each is told every entry, as its hint says it; the key is a view of a big buffer */
+export function replaySegment(
+  catalog: Catalog,
+  segment: Segment,
+  file: ScannedFile,
+  bounds: { readonly syncedBytes: number; readonly endBytes?: number },
+  each: (record: HintRecord) => void,
+): ScanResult {
+  return scanEntries(file, segment.salt, bounds, ({ key, value, valueCrc, offsetBytes, timestampSeconds, deleted }) => {
+    const location = { segmentId: segment.id, offsetBytes, valueBytes: value.length, timestampSeconds, valueCrc }
+    const tombstone = deleted ? catalog.tombstoneOf(key, segment.id) : null
+    if (tombstone === null) catalog.put(key, location)
+    else catalog.delete(key, segment.id, tombstone)
+    each({ key, offsetBytes, valueBytes: value.length, valueCrc, timestampSeconds, tombstone })
+  })
+}

@@ -1,0 +1,89 @@
+import { basename } from 'node:path'
+import { SegmentUnavailable } from '../errors.ts'
+import { decodeFileHeader, FileHeader, FormatError } from '../segment/format.ts'
+import { StorageError } from '../segment/storage.ts'
+import { HookFailed } from './hooks.ts'
+import { restoredPinMs, type Segment } from './segment.ts'
+import { isGone, type Shelf } from './shelf.ts'
+
+/** Brings a segment's file back by the retrieve hook: an absent one by its object, a closed one whose file is lost by its name.
+ *  After a failure nobody waits again until the pause is over: further readers get the last error at once.
+ *  @throws SegmentUnavailable */
+export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
+  const { hooks, clock, log, room } = shelf.context
+  if (segment.activity !== null) throw new SegmentUnavailable(`segment ${segment.id} is ${segment.activity}`)
+  if (clock.monotonicMs() < segment.retryAtMs) throw new SegmentUnavailable(`segment ${segment.id}: ${segment.note}`)
+  const startMs = clock.monotonicMs()
+  segment.activity = 'restoring'
+  segment.pins++
+  let present = false
+  // The room is taken for the file that will be there, its temporary one included.
+  await room.takeForRestore(segment.dataBytes)
+  try {
+    if (shelf.signal.aborted) throw new HookFailed('the namespace is closed')
+    shelf.context.storage.remove(segment.dataPath)
+    await hooks.segmentMissing({ dataPath: segment.dataPath, hintPath: segment.hintPath, objectId: segment.objectId })
+    if (isGone(segment)) throw new HookFailed('the namespace was flushed')
+    await acceptFile(shelf, segment)
+    if (isGone(segment)) throw new HookFailed('the namespace was flushed')
+    present = true
+    segment.lost = false
+    segment.lastReadMs = clock.monotonicMs()
+    segment.pinnedUntilMs = segment.lastReadMs + restoredPinMs
+    segment.succeeded()
+    log.event('segment.restored', {
+      directory: shelf.directory,
+      segmentId: segment.id,
+      sizeBytes: segment.dataBytes,
+      durationMs: Math.round(segment.lastReadMs - startMs),
+    })
+  } catch (error) {
+    if (!(error instanceof HookFailed || error instanceof StorageError || error instanceof FormatError)) throw error
+    segment.failed(clock.monotonicMs(), 'restore', error.message)
+    log.warn('segment.not_restored', { directory: shelf.directory, segmentId: segment.id, reason: segment.note })
+    throw new SegmentUnavailable(`segment ${segment.id}: ${segment.note}`, error)
+  } finally {
+    if (!present) {
+      removeLeavings(shelf, segment)
+      room.give(segment.dataBytes)
+    }
+    segment.activity = null
+    segment.pins--
+    shelf.settled(segment)
+  }
+}
+
+/** A hook's exit code proves nothing: the file counts when it is the one that was closed, is on disk, and the manifest says so. */
+async function acceptFile(shelf: Shelf, segment: Segment): Promise<void> {
+  const { storage } = shelf.context
+  const sizeBytes = storage.sizeBytes(segment.dataPath)
+  if (sizeBytes !== segment.dataBytes) {
+    throw new FormatError(
+      sizeBytes === null ? 'the hook left no file' : `the file has ${sizeBytes} bytes, not ${segment.dataBytes}`,
+    )
+  }
+  {
+    using file = storage.openRead(segment.dataPath)
+    const identity = decodeFileHeader(file.readSync(0, FileHeader.sizeBytes))
+    if (identity.segmentId !== segment.id || identity.salt !== segment.salt)
+      throw new FormatError('the file is another segment')
+  }
+  await storage.syncFile(segment.dataPath)
+  await storage.syncDirectory(shelf.directory)
+  if (segment.state === 'absent') {
+    const { id: segmentId, objectId } = segment
+    segment.state = await shelf.recorded(segment, 'restored', { type: 'stored', segmentId, objectId: objectId ?? '' })
+  } else {
+    segment.state = await shelf.recorded(segment, 'fetched', null)
+  }
+}
+
+/** The file that was not accepted, and the `.<name>.<object>.part` of a store that did not finish. */
+export function removeLeavings(shelf: Shelf, segment: Segment): void {
+  const { storage } = shelf.context
+  storage.remove(segment.dataPath)
+  for (const { name } of storage.list(shelf.directory)) {
+    if (name.startsWith(`.${basename(segment.dataPath)}.`) && name.endsWith('.part'))
+      storage.remove(`${shelf.directory}/${name}`)
+  }
+}

@@ -1,0 +1,51 @@
+import type { ActiveSegment } from '../segment/active.ts'
+import { FileHeader } from '../segment/format.ts'
+import { hintRecords } from '../segment/hint-format.ts'
+import { StorageError } from '../segment/storage.ts'
+import type { Writer } from './writer.ts'
+
+const nothing = Buffer.alloc(0)
+
+/** After a failed sync nothing is known of a segment's unsynced bytes. They are read back, verified and appended to a new segment,
+ *  which is synced; then the manifest says that the failed one ends where it was last synced.
+ *  Until that record is durable a crash finds the old end, which does not verify, and cuts there: still a prefix.
+ *  @throws StorageError when the bytes are not there any more, or the new segment cannot be synced either: then read-only */
+export async function salvage(writer: Writer, failed: ActiveSegment, cause: StorageError): Promise<void> {
+  const { shelf, catalog } = writer
+  const { log, room } = shelf.context
+  const { segmentId, syncedBytes, sizeBytes } = failed
+  log.error('segment.sync_failed', { directory: shelf.directory, segmentId, syncedBytes, sizeBytes, error: cause })
+  const rescue = openRescue(writer)
+  for (const { key, offsetBytes, valueBytes, timestampSeconds, tombstone } of hintRecords(
+    Buffer.from(failed.entries.bytes),
+  )) {
+    if (offsetBytes < Math.max(syncedBytes, FileHeader.sizeBytes)) continue
+    const location = catalog.find(key)
+    // What was overwritten or deleted since is not needed: its successor lies behind it, in this segment or a later one.
+    if (tombstone !== null) {
+      if (location === null) writer.appendCopy(key, nothing, timestampSeconds, tombstone)
+    } else if (location?.segmentId === segmentId && location.offsetBytes === offsetBytes) {
+      const value = failed.readSync(key, { offsetBytes, valueBytes })
+      if (value === null) throw new StorageError(`segment ${segmentId} lost bytes when its sync failed`, { cause })
+      writer.appendCopy(key, value, timestampSeconds, null)
+    }
+  }
+  await Promise.all([rescue.sync(), writer.syncNames()])
+  shelf.manifest.append({ type: 'ends', segmentId, endBytes: syncedBytes })
+  await shelf.manifest.sync()
+  failed.truncateToSynced()
+  room.give(sizeBytes - syncedBytes)
+  shelf.get(segmentId).dataBytes = syncedBytes
+  log.event('segment.salvaged', {
+    directory: shelf.directory,
+    segmentId,
+    syncedBytes,
+    salvagedBytes: sizeBytes - syncedBytes,
+  })
+}
+
+/** A segment of its own for the copies, so that their origin shares no file with what failed. */
+function openRescue(writer: Writer): ActiveSegment {
+  writer.rotate()
+  return writer.active
+}

@@ -1,0 +1,94 @@
+import { join } from 'node:path'
+import type { Backoff } from '@qsfs/concurrency/backoff'
+import type { SegmentInfo, SegmentState } from '@qsfs/protocol/cachedb-commands'
+import type { SegmentReader } from '../segment/reader.ts'
+import { SegmentLife } from './life.ts'
+import { hasFile, type SegmentActivity } from './segment-state.ts'
+
+/** A segment restored or just read for a waiter stays at least this long, or two readers would evict each other's. */
+export const restoredPinMs = 5_000
+
+/** One segment as the engine sees it: its state is the manifest's, the rest lives in memory. */
+export class Segment {
+  readonly id: number
+  readonly dataPath: string
+  readonly hintPath: string
+  readonly life: SegmentLife
+  /** The next sequential id when it opened. */
+  readonly firstId: number
+  state: SegmentState
+  /** At most one at a time. */
+  activity: SegmentActivity | null = null
+  salt: number | null
+  /** Of an open segment: of its file now. */
+  dataBytes: number
+  objectId: string | null
+  /** Open for reading; null while absent, lost, or not yet read from. */
+  reader: SegmentReader | null = null
+  /** Closed, and its file is not there: only a hook can bring it back. */
+  lost = false
+  lastReadMs: number
+  pinnedUntilMs = 0
+  /** Reads and restores that count on the file. */
+  pins = 0
+  note = ''
+  failures = 0
+  retryAtMs = 0
+  readonly backoff: Backoff
+
+  constructor(
+    directory: string,
+    facts: Pick<Segment, 'id' | 'state' | 'salt' | 'dataBytes' | 'objectId' | 'firstId'>,
+    { nowMs, backoff }: { readonly nowMs: number; readonly backoff: Backoff },
+  ) {
+    this.id = facts.id
+    this.dataPath = dataPath(directory, facts.id)
+    this.hintPath = hintPath(directory, facts.id)
+    this.life = new SegmentLife(facts.id)
+    this.firstId = facts.firstId
+    this.state = facts.state
+    this.salt = facts.salt
+    this.dataBytes = facts.dataBytes
+    this.objectId = facts.objectId
+    this.lastReadMs = nowMs
+    this.backoff = backoff
+  }
+
+  get isLocal(): boolean {
+    return hasFile(this.state) && !this.lost
+  }
+
+  /** Counts a failed attempt and says when the next one is due. */
+  failed(nowMs: number, what: string, reason: string): void {
+    this.failures++
+    this.retryAtMs = nowMs + this.backoff.next()
+    this.note = `${what} failed ${this.failures} times: ${reason}`
+  }
+
+  succeeded(): void {
+    this.failures = 0
+    this.retryAtMs = 0
+    this.note = ''
+    this.backoff.reset()
+  }
+
+  info(): SegmentInfo {
+    return {
+      id: this.id,
+      state: this.state,
+      dataBytes: this.dataBytes,
+      liveBytes: this.life.liveBytes,
+      objectId: this.objectId,
+      local: this.isLocal,
+      note: this.note === '' ? (this.activity ?? '') : this.note,
+    }
+  }
+}
+
+export function dataPath(directory: string, segmentId: number): string {
+  return join(directory, `d${segmentId}`)
+}
+
+export function hintPath(directory: string, segmentId: number): string {
+  return join(directory, `h${segmentId}`)
+}

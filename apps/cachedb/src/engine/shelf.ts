@@ -1,0 +1,231 @@
+import assert from 'node:assert'
+import { Backoff } from '@qsfs/concurrency/backoff'
+import { SingleFlight } from '@qsfs/concurrency/single-flight'
+import type { SegmentState } from '@qsfs/protocol/cachedb-commands'
+import { SegmentUnavailable } from '../errors.ts'
+import { ClosedSegment } from '../segment/closed.ts'
+import type { ManifestRecord } from '../segment/manifest-format.ts'
+import type { ValuePlace } from '../segment/reader.ts'
+import { FileMissing } from '../segment/storage.ts'
+import { bury } from './burying.ts'
+import type { SegmentLife } from './life.ts'
+import type { Manifest } from './manifest.ts'
+import type { EngineContext } from './namespace.ts'
+import { restore } from './restoring.ts'
+import { Segment } from './segment.ts'
+import { type SegmentEvent, transitionOf } from './segment-state.ts'
+import { keepStoring } from './storing.ts'
+
+/** First and longest pause between two attempts of a hook; a restore has somebody waiting. */
+const storePauses = { firstMs: 1_000, maxMs: 300_000 }
+
+/** All segments of one namespace, and what is done with the closed ones: stored, evicted, restored, buried. */
+export class Shelf {
+  readonly directory: string
+  readonly pinned: boolean
+  readonly manifest: Manifest
+  readonly context: EngineContext
+  readonly #segments = new Map<number, Segment>()
+  readonly #restores = new SingleFlight<number, void>()
+  readonly #stopping = new AbortController()
+  readonly #background = new Set<Promise<void>>()
+  #started = false
+
+  constructor(directory: string, pinned: boolean, manifest: Manifest, context: EngineContext) {
+    this.directory = directory
+    this.pinned = pinned
+    this.manifest = manifest
+    this.context = context
+  }
+
+  /** Aborted when the namespace is closed. */
+  get signal(): AbortSignal {
+    return this.#stopping.signal
+  }
+
+  add(facts: Pick<Segment, 'id' | 'state' | 'salt' | 'dataBytes' | 'objectId' | 'firstId'>): Segment {
+    const { clock, random, room } = this.context
+    const backoff = new Backoff({ ...storePauses, random })
+    const segment = new Segment(this.directory, facts, { nowMs: clock.monotonicMs(), backoff })
+    this.#segments.set(segment.id, segment)
+    if (segment.isLocal) room.add(segment.dataBytes)
+    return segment
+  }
+
+  find(segmentId: number): Segment | undefined {
+    return this.#segments.get(segmentId)
+  }
+
+  get(segmentId: number): Segment {
+    const segment = this.#segments.get(segmentId)
+    assert(segment !== undefined, `no segment ${segmentId}`)
+    return segment
+  }
+
+  /** Oldest first. */
+  all(): readonly Segment[] {
+    return [...this.#segments.values()]
+  }
+
+  readonly lifeOf = (segmentId: number): SegmentLife => this.get(segmentId).life
+
+  /** The first segment that ends behind this one, for scans. */
+  after(segmentId: number): Segment | undefined {
+    for (const segment of this.#segments.values()) if (segment.id > segmentId) return segment
+    return undefined
+  }
+
+  /** Durable first, then true: records the event; the caller makes the state it returns true, at once with what that means. */
+  async recorded(segment: Segment, event: SegmentEvent, record: ManifestRecord | null): Promise<SegmentState> {
+    this.signal.throwIfAborted()
+    const { to, recorded } = transitionOf(segment.state, event)
+    assert((record?.type ?? null) === recorded)
+    if (record !== null) {
+      this.manifest.append(record)
+      await this.manifest.sync()
+    }
+    // Flushed meanwhile: then it is gone, whatever was recorded before.
+    return this.#segments.get(segment.id) === segment ? to : 'gone'
+  }
+
+  /** Recovery is over: closed segments are owed their store hook, dead ones go. */
+  start(): void {
+    this.#started = true
+    for (const segment of this.#segments.values()) {
+      if (segment.state === 'closed') this.owe(segment)
+      if (segment.lost) this.inBackground(this.restore(segment))
+    }
+    this.buryDead()
+  }
+
+  /** Stores a closed segment, for ever trying again. */
+  owe(segment: Segment): void {
+    if (this.#started && this.context.hooks.configured) this.inBackground(keepStoring(this, segment))
+  }
+
+  /** The value, or null when it is not there or fails its check. For local segments only. */
+  read(segment: Segment, key: Uint8Array, place: ValuePlace): Promise<Buffer | null> | Buffer | null {
+    const reader = this.#reader(segment)
+    return reader === null ? null : reader.read(key, place)
+  }
+
+  readSync(segment: Segment, key: Uint8Array, place: ValuePlace): Buffer | null {
+    return this.#reader(segment)?.readSync(key, place) ?? null
+  }
+
+  /** Brings an absent or lost segment back. Joined by concurrent calls.
+   *  @throws SegmentUnavailable */
+  restore(segment: Segment): Promise<void> {
+    return this.#restores.run(segment.id, () => restore(this, segment))
+  }
+
+  /** A stored segment whose local file is missing or damaged: from now on it is absent. */
+  async giveUpFile(segment: Segment, event: 'evicted' | 'damaged'): Promise<void> {
+    assert(segment.objectId !== null && segment.activity === null)
+    segment.activity = 'evicting'
+    try {
+      segment.state = await this.recorded(segment, event, {
+        type: 'absent',
+        segmentId: segment.id,
+        objectId: segment.objectId,
+      })
+      if (isGone(segment)) return
+      this.dropFile(segment)
+      this.context.log.event(event === 'evicted' ? 'segment.evicted' : 'segment.damaged', {
+        segmentId: segment.id,
+        directory: this.directory,
+      })
+    } finally {
+      segment.activity = null
+    }
+  }
+
+  /** Unlinks a segment's data file and gives its room back. Reads under way finish. */
+  dropFile(segment: Segment): void {
+    segment.reader?.[Symbol.dispose]()
+    segment.reader = null
+    this.context.storage.remove(segment.dataPath)
+    this.context.room.give(segment.dataBytes)
+  }
+
+  /** Lets go of a segment that the manifest already calls gone. Whatever is under way with it finds it so. */
+  forget(segment: Segment): void {
+    segment.reader?.[Symbol.dispose]()
+    segment.reader = null
+    if (segment.isLocal) this.context.room.give(segment.dataBytes)
+    segment.state = 'gone'
+    this.#segments.delete(segment.id)
+  }
+
+  /** Takes a segment that is gone off the shelf; deletions that were kept because of it may be over. */
+  remove(segment: Segment): void {
+    this.#segments.delete(segment.id)
+    this.buryDead()
+  }
+
+  /** A segment lost a live value. */
+  readonly onLoss = (segmentId: number): void => {
+    const segment = this.#segments.get(segmentId)
+    if (segment !== undefined && segment.life.liveBytes === 0) this.settled(segment)
+  }
+
+  buryDead(): void {
+    for (const segment of this.#segments.values()) this.settled(segment)
+  }
+
+  /** Whatever held the segment is over: if it is dead, it goes. */
+  settled(segment: Segment): void {
+    const busy = segment.activity !== null || segment.pins > 0
+    if (this.#started && !busy && !this.signal.aborted && this.isDead(segment)) this.inBackground(bury(this, segment))
+  }
+
+  isDead(segment: Segment): boolean {
+    const oldestId = this.#segments.keys().next().value ?? segment.id
+    return segment.state !== 'open' && segment.life.isDead(segmentId => this.#segments.has(segmentId), oldestId)
+  }
+
+  /** Segments that eviction may choose from. */
+  evictable(): readonly Segment[] {
+    if (this.pinned) return []
+    const nowMs = this.context.clock.monotonicMs()
+    return this.all().filter(
+      segment =>
+        segment.state === 'stored' && segment.activity === null && segment.pins === 0 && segment.pinnedUntilMs <= nowMs,
+    )
+  }
+
+  inBackground(work: Promise<void>): void {
+    const settled = work.catch(error => {
+      // Its failure was logged where it happened; readers hear of it too.
+      if (!this.signal.aborted && !(error instanceof SegmentUnavailable))
+        this.context.log.error('shelf.failed', { directory: this.directory, error })
+    })
+    this.#background.add(settled)
+    void settled.then(() => this.#background.delete(settled))
+  }
+
+  /** Begins nothing more, and lets go of all files. Hooks under way are left to themselves. */
+  stop(): void {
+    this.#stopping.abort(new Error('the namespace is closed'))
+    for (const segment of this.#segments.values()) {
+      segment.reader?.[Symbol.dispose]()
+      if (segment.isLocal) this.context.room.give(segment.dataBytes)
+    }
+    this.#segments.clear()
+  }
+
+  #reader(segment: Segment): Segment['reader'] {
+    try {
+      segment.reader ??= new ClosedSegment(this.context.storage, segment.dataPath, segment.salt)
+      return segment.reader
+    } catch (error) {
+      if (error instanceof FileMissing) return null
+      throw error
+    }
+  }
+}
+
+/** Awaiting changes what the compiler believes to know of a state. */
+export function isGone(segment: Segment): boolean {
+  return segment.state === 'gone'
+}

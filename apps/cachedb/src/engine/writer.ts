@@ -1,0 +1,266 @@
+import { NamespaceReadOnly } from '../errors.ts'
+import type { ActiveSegment } from '../segment/active.ts'
+import { entryBytes, FileHeader } from '../segment/format.ts'
+import type { Tombstone } from '../segment/hint-format.ts'
+import { StorageError } from '../segment/storage.ts'
+import type { Catalog } from './catalog.ts'
+import { GroupCommit } from './group-commit.ts'
+import { publishHint } from './hint-file.ts'
+import { openNext } from './opening.ts'
+import type { RoomClass } from './room.ts'
+import { salvage } from './salvage.ts'
+import type { Segment } from './segment.ts'
+import { isGone, type Shelf } from './shelf.ts'
+
+/** A completed sync is noted in the manifest this often: what is damaged below a note is rot, beyond it a torn tail. */
+const noteEveryMs = 1_000
+const noteEveryBytes = 8 * 1024 * 1024
+
+/** The single writer of a namespace: appends to the open segment, starts the next one when it is full, syncs. */
+export class Writer {
+  readonly shelf: Shelf
+  /** Replaced when all values are dropped. */
+  catalog: Catalog
+  readonly #segmentBytesMax: number
+  readonly #commit = new GroupCommit(() => this.#syncAll())
+  readonly #salvages = new WeakMap<ActiveSegment, Promise<void>>()
+  /** Full segments that are not yet known to be on disk, oldest first. */
+  readonly #unsynced = new Set<ActiveSegment>()
+  #active: ActiveSegment
+  #nextId: number
+  /** Closes full segments one after the other, so that `closed` is recorded in their order. */
+  #closing: Promise<void> = Promise.resolve()
+  /** A segment was opened since the manifest and the directory were last synced. */
+  #namesUnsynced = true
+  #appendedCount = 0
+  #syncedCount = 0
+  #readOnlyReason: string | null = null
+  #noted: { atMs: number; segmentId: number; bytes: number }
+
+  constructor(shelf: Shelf, catalog: Catalog, active: ActiveSegment, nextId: number) {
+    this.shelf = shelf
+    this.catalog = catalog
+    this.#segmentBytesMax = shelf.context.limits.segmentBytesMax
+    this.#active = active
+    this.#nextId = nextId
+    this.#noted = { atMs: shelf.context.clock.monotonicMs(), segmentId: active.segmentId, bytes: active.syncedBytes }
+  }
+
+  get active(): ActiveSegment {
+    return this.#active
+  }
+
+  /** The next sequential id: counts values, as 0-db counts its index entries. */
+  get nextId(): number {
+    return this.#nextId
+  }
+
+  get appendedCount(): number {
+    return this.#appendedCount
+  }
+
+  get syncedCount(): number {
+    return this.#syncedCount
+  }
+
+  get readOnlyReason(): string | null {
+    return this.#readOnlyReason
+  }
+
+  /** Appends a value, or a deletion when there is a tombstone; the catalog knows it afterwards.
+   *  @throws CacheFull, NamespaceReadOnly; nothing has happened then */
+  append(
+    key: Uint8Array,
+    value: Uint8Array,
+    timestampSeconds: number,
+    kind: 'value' | 'deletion',
+    roomClass: RoomClass,
+  ): void {
+    const { room } = this.shelf.context
+    if (this.#readOnlyReason !== null) throw new NamespaceReadOnly(this.#readOnlyReason)
+    const bytes = entryBytes(key.length, value.length)
+    const isFull = !this.#active.isEmpty && this.#active.sizeBytes + bytes > this.#segmentBytesMax
+    try {
+      if (isFull || !this.#active.appendable) this.rotate()
+      room.take(bytes, roomClass)
+      try {
+        this.#appendAndApply(key, value, timestampSeconds, kind)
+      } catch (error) {
+        room.give(bytes)
+        throw error
+      }
+    } catch (error) {
+      throw error instanceof StorageError && error.full ? room.full(error) : error
+    }
+    this.shelf.get(this.#active.segmentId).dataBytes = this.#active.sizeBytes
+    this.#appendedCount++
+    if (kind === 'value') this.#nextId++
+  }
+
+  /** Opens the next segment and lets the full one be closed behind it. The manifest names the new one before its first entry is
+   *  appended; both reach the disk with the next sync, and a segment the manifest does not name is no segment.
+   *  @throws StorageError; the open segment stays open */
+  rotate(): void {
+    const full = this.#active
+    const next = openNext(this.shelf, full.sizeBytes, this.#nextId)
+    this.#active = next
+    this.#namesUnsynced = true
+    this.#unsynced.add(full)
+    full.finish()
+    const nextId = this.#nextId
+    this.#closing = this.#closing
+      .then(() => this.#close(full, nextId))
+      .catch(error => this.turnReadOnly(`closing a segment failed: ${error.message}`, error))
+  }
+
+  /** Everything appended before the call is on disk when it settles.
+   *  @throws NamespaceReadOnly */
+  sync(): Promise<void> {
+    return this.#commit.run()
+  }
+
+  /** Syncs, and notes exactly where the open segment ends: the next start goes on with it. */
+  async finish(): Promise<void> {
+    await this.sync()
+    await this.#closing
+    const { segmentId, syncedBytes } = this.#active
+    this.shelf.manifest.append({ type: 'synced', segmentId, syncedBytes })
+    await this.shelf.manifest.sync()
+  }
+
+  /** Everything is dropped: appending goes on at id 0 in a segment of its own, that the caller recorded. */
+  restart(active: ActiveSegment): void {
+    this.#unsynced.clear()
+    this.#active = active
+    this.#nextId = 0
+    this.#namesUnsynced = true
+  }
+
+  turnReadOnly(reason: string, error: unknown): void {
+    if (this.#readOnlyReason !== null || this.shelf.signal.aborted) return
+    this.#readOnlyReason = reason
+    this.shelf.context.log.error('namespace.turned_read_only', { directory: this.shelf.directory, reason, error })
+  }
+
+  #appendAndApply(key: Uint8Array, value: Uint8Array, timestampSeconds: number, kind: 'value' | 'deletion'): void {
+    const { segmentId } = this.#active
+    if (kind === 'deletion') {
+      const tombstone = this.catalog.tombstoneOf(key, segmentId)
+      // Entry before keydir: a failed append leaves both as they were.
+      this.#active.append(key, value, timestampSeconds, tombstone)
+      this.catalog.delete(key, segmentId, tombstone)
+    } else {
+      const { offsetBytes, valueCrc } = this.#active.append(key, value, timestampSeconds, null)
+      this.catalog.put(key, { segmentId, offsetBytes, valueBytes: value.length, timestampSeconds, valueCrc })
+    }
+  }
+
+  /** For salvage: an entry of a failed segment, again. */
+  appendCopy(key: Uint8Array, value: Uint8Array, timestampSeconds: number, tombstone: Tombstone | null): void {
+    const { segmentId } = this.#active
+    const { offsetBytes, valueCrc } = this.#active.append(key, value, timestampSeconds, tombstone)
+    this.shelf.context.room.add(entryBytes(key.length, value.length))
+    this.shelf.get(segmentId).dataBytes = this.#active.sizeBytes
+    if (tombstone !== null) this.catalog.delete(key, segmentId, tombstone)
+    else this.catalog.put(key, { segmentId, offsetBytes, valueBytes: value.length, timestampSeconds, valueCrc })
+  }
+
+  async #syncAll(): Promise<void> {
+    if (this.#readOnlyReason !== null) throw new NamespaceReadOnly(this.#readOnlyReason)
+    const target = this.#appendedCount
+    try {
+      await this.syncNames()
+      // What is appended while these are under way is not promised; segments before the open one are.
+      await Promise.all([...this.#unsynced, this.#active].map(segment => this.makeDurable(segment)))
+      // A salvage moved entries to a new segment.
+      await this.syncNames()
+    } catch (error) {
+      this.turnReadOnly(`a sync failed: ${(error as Error).message}`, error)
+      throw new NamespaceReadOnly(this.#readOnlyReason ?? 'the namespace is closed', error)
+    }
+    this.#syncedCount = Math.max(this.#syncedCount, target)
+    this.#note()
+  }
+
+  /** Makes durable that the segments opened so far exist. */
+  async syncNames(): Promise<void> {
+    if (!this.#namesUnsynced) return
+    this.#namesUnsynced = false
+    try {
+      await Promise.all([this.shelf.manifest.sync(), this.shelf.context.storage.syncDirectory(this.shelf.directory)])
+    } catch (error) {
+      this.#namesUnsynced = true
+      throw error
+    }
+  }
+
+  /** Syncs a segment; when that fails, its unsynced entries are salvaged into another one, once. */
+  async makeDurable(segment: ActiveSegment): Promise<void> {
+    try {
+      await segment.sync()
+      this.#unsynced.delete(segment)
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error
+      const rescue = this.#salvages.get(segment) ?? salvage(this, segment, error)
+      this.#salvages.set(segment, rescue)
+      await rescue
+      this.#unsynced.delete(segment)
+    }
+  }
+
+  /** Data durable, hint published, `closed` recorded: then the segment is immutable, and its store hook is owed. */
+  async #close(full: ActiveSegment, nextId: number): Promise<void> {
+    const { storage, log } = this.shelf.context
+    const segment = this.shelf.find(full.segmentId)
+    // Flushed meanwhile.
+    if (segment === undefined) return
+    segment.activity = 'closing'
+    await this.syncNames()
+    await this.makeDurable(full)
+    if (this.shelf.find(full.segmentId) !== segment) return
+    if (full.sizeBytes < FileHeader.sizeBytes) return this.#void(segment)
+    await publishHint(this.shelf, segment, { dataBytes: full.sizeBytes, nextId, entries: full.entries })
+    if (isGone(segment)) return storage.remove(segment.hintPath)
+    segment.state = await this.shelf.recorded(segment, 'closed', {
+      type: 'closed',
+      segmentId: segment.id,
+      dataBytes: full.sizeBytes,
+      salt: full.salt,
+    })
+    if (isGone(segment)) return
+    segment.activity = null
+    // Appends are over and reads of an open segment are synchronous, so nobody uses this descriptor.
+    segment.reader = null
+    full[Symbol.dispose]()
+    log.event('segment.closed', { directory: this.shelf.directory, segmentId: segment.id, sizeBytes: full.sizeBytes })
+    this.shelf.owe(segment)
+    this.shelf.settled(segment)
+  }
+
+  /** Not even its header reached the disk. */
+  async #void(segment: Segment): Promise<void> {
+    segment.state = await this.shelf.recorded(segment, 'voided', {
+      type: 'gone',
+      segmentId: segment.id,
+      objectId: null,
+    })
+    this.shelf.dropFile(segment)
+    this.shelf.remove(segment)
+  }
+
+  #note(): void {
+    const { clock, log } = this.shelf.context
+    const { segmentId, syncedBytes } = this.#active
+    const nowMs = clock.monotonicMs()
+    const movedBytes = segmentId === this.#noted.segmentId ? syncedBytes - this.#noted.bytes : syncedBytes
+    if (movedBytes === 0 || (movedBytes < noteEveryBytes && nowMs - this.#noted.atMs < noteEveryMs)) return
+    this.#noted = { atMs: nowMs, segmentId, bytes: syncedBytes }
+    try {
+      this.shelf.manifest.append({ type: 'synced', segmentId, syncedBytes })
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error
+      // Only a lower bound: the sync itself is done.
+      log.warn('manifest.sync_not_noted', { directory: this.shelf.directory, error })
+    }
+  }
+}
