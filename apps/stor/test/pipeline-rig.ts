@@ -5,19 +5,20 @@ import { silentLog } from '@qsfs/telemetry/log'
 import type { Backend } from '../src/backend/backend.ts'
 import { MemoryBackend } from '../src/backend/memory-backend.ts'
 import { decodeRecord, encodeRecord, type ObjectRecord } from '../src/metadata/object-record.ts'
-import { FramePool } from '../src/pipeline/frame-pool.ts'
+import type { FramePool } from '../src/pipeline/frame-pool.ts'
 import type { PieceFault, ReadContext } from '../src/pipeline/object-reader.ts'
 import { type NewRecord, type StoreContext, type StoreRequest, storeObject } from '../src/pipeline/store.ts'
 
 /** The pipeline with everything around it in memory: backends, keys, records. */
-export class PipelineRig implements AsyncDisposable {
-  readonly pool = new FramePool()
+export class PipelineRig {
+  readonly pool: FramePool
   readonly keys = KeyRing.fresh(randomBytes)
   readonly down = new Set<string>()
   readonly faults: PieceFault[] = []
   backends: Backend[]
 
-  constructor(backends: Backend[] = Array.from({ length: 6 }, (_, i) => new MemoryBackend(`b${i}`))) {
+  constructor(pool: FramePool, backends: Backend[] = Array.from({ length: 6 }, (_, i) => new MemoryBackend(`b${i}`))) {
+    this.pool = pool
     this.backends = backends
   }
 
@@ -60,9 +61,5 @@ export class PipelineRig implements AsyncDisposable {
     return decodeRecord(
       encodeRecord({ ...record, memberSet: 1, generation: { epoch: 1, counter: 1, attempt: randomBytes(16) } }),
     )
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.pool[Symbol.asyncDispose]()
   }
 }

@@ -2,20 +2,25 @@ import assert from 'node:assert'
 import { createHash, randomBytes } from 'node:crypto'
 import { readdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import test from 'node:test'
+import test, { after } from 'node:test'
 import { KeyRing } from '@qsfs/crypto/keys'
 import { seededPrng } from '@qsfs/testkit/prng'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { MemoryBackend } from '../src/backend/memory-backend.ts'
 import { FrameCoding } from '../src/metadata/object-record.ts'
+import { FramePool } from '../src/pipeline/frame-pool.ts'
 import { readRange, retrieveObject } from '../src/pipeline/retrieve.ts'
 import { PipelineRig } from './pipeline-rig.ts'
+
+// One for all tests: starting its threads takes longer than most of them.
+const pool = new FramePool()
+after(() => pool[Symbol.asyncDispose]())
 
 const compressible = Buffer.from('quick brown foxes jump over lazy dogs\n'.repeat(6000))
 
 test('empty, tiny, compressible and incompressible files come back, attachment included', async () => {
   await using tmp = await temporaryDirectory()
-  await using rig = new PipelineRig()
+  const rig = new PipelineRig(pool)
   const path = join(tmp.path, 'd7')
   const hintPath = join(tmp.path, 'h7')
   const contents = [Buffer.alloc(0), Buffer.from('x'), compressible, randomBytes(700_001), randomBytes(65_536 * 2)]
@@ -42,7 +47,7 @@ test('empty, tiny, compressible and incompressible files come back, attachment i
 
 test('the plain checksum is zstor’s: BLAKE2b with 16 bytes', async () => {
   await using tmp = await temporaryDirectory()
-  await using rig = new PipelineRig()
+  const rig = new PipelineRig(pool)
   const path = join(tmp.path, 'abc')
   await writeFile(path, 'abc')
   const { blake2b } = await rig.store(path)
@@ -51,7 +56,7 @@ test('the plain checksum is zstor’s: BLAKE2b with 16 bytes', async () => {
 
 test('every loss of two locations is survived, every loss of three is told', async t => {
   await using tmp = await temporaryDirectory()
-  await using rig = new PipelineRig()
+  const rig = new PipelineRig(pool)
   const path = join(tmp.path, 'd1')
   const outPath = join(tmp.path, 'out')
   const content = seededPrng(t).bytes(200_000)
@@ -75,7 +80,7 @@ test('flipped, cut, swapped, replayed and duplicated pieces never give a wrong b
   const random = seededPrng(t)
   await using tmp = await temporaryDirectory()
   const backends = Array.from({ length: 6 }, (_, i) => new LyingBackend(`b${i}`))
-  await using rig = new PipelineRig(backends)
+  const rig = new PipelineRig(pool, backends)
   const path = join(tmp.path, 'd1')
   const outPath = join(tmp.path, 'out')
   const content = random.bytes(500_000)
@@ -115,7 +120,7 @@ test('flipped, cut, swapped, replayed and duplicated pieces never give a wrong b
 
 test('the shard of one backend on another is not taken for its own', async t => {
   await using tmp = await temporaryDirectory()
-  await using rig = new PipelineRig()
+  const rig = new PipelineRig(pool)
   const path = join(tmp.path, 'd1')
   await writeFile(path, seededPrng(t).bytes(200_000))
   const record = await rig.store(path)
@@ -132,7 +137,7 @@ test('wrong, missing, silent and slow backends are told apart, and a spare is as
   const random = seededPrng(t)
   await using tmp = await temporaryDirectory()
   const backends = Array.from({ length: 6 }, (_, i) => new LyingBackend(`b${i}`))
-  await using rig = new PipelineRig(backends)
+  const rig = new PipelineRig(pool, backends)
   const path = join(tmp.path, 'd1')
   const content = random.bytes(100)
   await writeFile(path, content)
@@ -166,7 +171,7 @@ test('wrong, missing, silent and slow backends are told apart, and a spare is as
 test('a range reads only the frames that hold it', async t => {
   const random = seededPrng(t)
   await using tmp = await temporaryDirectory()
-  await using rig = new PipelineRig()
+  const rig = new PipelineRig(pool)
   const path = join(tmp.path, 'd1')
   const content = random.bytes(300_000)
   const hint = random.bytes(70_000)
@@ -185,7 +190,7 @@ test('a range reads only the frames that hold it', async t => {
 
 test('another store’s key is told apart from damage', async t => {
   await using tmp = await temporaryDirectory()
-  await using rig = new PipelineRig()
+  const rig = new PipelineRig(pool)
   const path = join(tmp.path, 'd1')
   await writeFile(path, seededPrng(t).bytes(1000))
   const record = await rig.store(path)
@@ -203,7 +208,7 @@ test('another store’s key is told apart from damage', async t => {
 test('a file that changes under the store is not stored', async () => {
   await using tmp = await temporaryDirectory()
   const backends = Array.from({ length: 6 }, (_, i) => new LyingBackend(`b${i}`))
-  await using rig = new PipelineRig(backends)
+  const rig = new PipelineRig(pool, backends)
   const path = join(tmp.path, 'd1')
   await writeFile(path, randomBytes(300_000))
   backends[3]!.beforeSync = () => writeFile(path, randomBytes(300_000))

@@ -50,7 +50,8 @@ export class ShardWriter {
   }
 
   async sync(options: BackendOptions): Promise<void> {
-    if (this.#failure === null) await this.#attempt(() => this.#backend.sync(options), options)
+    if (this.#failure !== null) return
+    await this.#attempt(() => this.#backend.sync({ ...options, ids: idsOfRuns(this.#runs) }), options)
   }
 
   /** Reads the piece of one frame back and asks `isGood`: a backend that says yes and keeps nothing is found out now. */
@@ -65,12 +66,7 @@ export class ShardWriter {
 
   /** Removes what was written, after a store that failed. */
   async discard(options: BackendOptions): Promise<void> {
-    for (const { start, count } of this.#runs) {
-      await this.#backend.remove(
-        Array.from({ length: count }, (_, i) => start + i),
-        options,
-      )
-    }
+    if (this.#runs.length > 0) await this.#backend.remove([...idsOfRuns(this.#runs)], options)
   }
 
   finish(): ShardPlace {
@@ -111,6 +107,10 @@ export function idOfPiece(runs: readonly PieceRun[], frameNumber: number): Piece
     left -= count
   }
   throw new StorError('missing', `the shard has no piece of frame ${frameNumber}`)
+}
+
+export function* idsOfRuns(runs: readonly PieceRun[]): Iterable<PieceId> {
+  for (const { start, count } of runs) for (let i = 0; i < count; i++) yield start + i
 }
 
 function addToRuns(runs: PieceRun[], id: PieceId): void {

@@ -1,22 +1,16 @@
 import assert from 'node:assert'
 import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
-import { tagBytes } from '@qsfs/crypto/aead'
 import type { KeyRing, ObjectKeys } from '@qsfs/crypto/keys'
 import type { Log } from '@qsfs/telemetry/log'
 import type { Backend } from '../backend/backend.ts'
 import { StorError } from '../errors.ts'
-import {
-  type FrameEntry,
-  frameBytesMax,
-  frameCountOf,
-  type ObjectRecord,
-  plainBytesOf,
-} from '../metadata/object-record.ts'
+import { frameBytesMax, frameCountOf, type ObjectRecord } from '../metadata/object-record.ts'
 import { openSource, type SourceFile } from '../segment-file.ts'
-import { cutPieces, type FrameKeys } from './frame.ts'
+import type { FrameKeys } from './frame.ts'
 import type { Digests } from './frame-jobs.ts'
 import type { FramePool } from './frame-pool.ts'
-import { encodeShardHeader, type FramePlace, openPiece, pieceBytesOf } from './piece.ts'
+import { FrameSender } from './frame-sender.ts'
+import { encodeShardHeader, openPiece, pieceBytesOf } from './piece.ts'
 import { ShardWriter } from './shard-writer.ts'
 
 export interface StoreContext {
@@ -93,7 +87,7 @@ class Upload implements AsyncDisposable {
   readonly #objectKeys: ObjectKeys
   readonly #frameKeys: FrameKeys
   readonly #writers: readonly ShardWriter[]
-  readonly #frames: FrameEntry[] = []
+  readonly #sender: FrameSender
   #shardsKept = false
   #doneBytes = 0
 
@@ -127,24 +121,31 @@ class Upload implements AsyncDisposable {
     this.#writers = request.backends.map(
       (backend, index) => new ShardWriter(index, backend, { away: context.isDown(backend.name) }),
     )
+    const { dataShards, frameBytes, verifyFrames } = request
+    this.#sender = new FrameSender(context.pool, this.#writers, {
+      ...{ keys: this.#frameKeys, dataShards, frameBytes, verifyFrames, signal },
+      shardHeader: shardIndex => this.#shardHeader(shardIndex),
+      assertUseful: () => this.#assertUseful(),
+      onSent: plainBytes => this.#sent(plainBytes),
+    })
   }
 
   async run(): Promise<NewRecord> {
     const { file, attachment } = this.#sources
     const { frameBytes, dataShards, backends, name } = this.#request
-    this.#assertEnoughShards()
+    this.#assertUseful()
     const fileDigests = this.#digest(file, { blake2b: true })
     const attachmentDigests = attachment && this.#digest(attachment, { blake2b: false })
     const fileFrameCount = frameCountOf(file.sizeBytes, frameBytes)
-    const crcs = await this.#sendFrames(file, 0, false)
-    const attachmentCrcs = attachment && (await this.#sendFrames(attachment, fileFrameCount, true))
+    const crcs = await this.#sender.send(file, { attachment: false })
+    const attachmentCrcs = attachment && (await this.#sender.send(attachment, { attachment: true }))
     await this.#sync()
     await this.#readBackSamples()
     const digests = matching(crcs, await fileDigests, this.#request.path)
     const attached = attachment && matching(attachmentCrcs!, (await attachmentDigests)!, this.#request.attachmentPath!)
     await file.assertUnchanged()
     await attachment?.assertUnchanged()
-    this.#checkTime()
+    this.#assertUseful()
     return {
       state: 'live',
       objectId: this.#objectId,
@@ -157,11 +158,11 @@ class Upload implements AsyncDisposable {
       dataShards,
       totalShards: backends.length,
       frameBytes,
-      frames: this.#frames.slice(0, fileFrameCount),
+      frames: this.#sender.frames.slice(0, fileFrameCount),
       attachment: attachment && {
         sizeBytes: attachment.sizeBytes,
         sha256: Buffer.from(attached!.sha256),
-        frames: this.#frames.slice(fileFrameCount),
+        frames: this.#sender.frames.slice(fileFrameCount),
       },
       wrappedKey: this.#wrappedKey,
       shards: this.#writers.map(writer => writer.finish()),
@@ -177,91 +178,6 @@ class Upload implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#shardsKept) await this.#discard()
     await this.#resources.disposeAsync()
-  }
-
-  /** Frames are coded in any order and sent in theirs. Slots bound how many are under way.
-   *  @returns the CRC of each frame as the coders read it */
-  async #sendFrames(source: SourceFile, firstFrame: number, attachment: boolean): Promise<number[]> {
-    const count = frameCountOf(source.sizeBytes, this.#request.frameBytes)
-    const crcs: number[] = []
-    const sending = new Set<Promise<void>>()
-    let failure: unknown
-    let previous: Promise<void> = Promise.resolve()
-    try {
-      for (let index = 0; index < count && failure === undefined; index++) {
-        this.#checkTime()
-        const place = { frameNumber: firstFrame + index, attachment, last: index === count - 1 }
-        const slotBytes = this.#slotBytes(plainBytesOf(index, source.sizeBytes, this.#request.frameBytes))
-        const slot = await this.#context.pool.encodeSlots.take(slotBytes, { signal: this.#signal })
-        const sent = this.#sendFrame(source, place, index, slot, crcs, previous)
-        previous = sent.handedOver
-        const done = sent.answered
-          .catch(error => {
-            failure ??= error
-          })
-          .finally(() => {
-            slot[Symbol.dispose]()
-            sending.delete(done)
-          })
-        sending.add(done)
-      }
-    } finally {
-      // Slots are lent to the backends' connections until these settle.
-      await Promise.all(sending)
-    }
-    if (failure !== undefined) throw failure
-    return crcs
-  }
-
-  #sendFrame(
-    source: SourceFile,
-    place: FramePlace,
-    index: number,
-    slot: { memory: SharedArrayBuffer; bytes: Buffer },
-    crcs: number[],
-    previous: Promise<void>,
-  ): { handedOver: Promise<void>; answered: Promise<void> } {
-    const { frameBytes, dataShards, verifyFrames } = this.#request
-    const plainBytes = plainBytesOf(index, source.sizeBytes, frameBytes)
-    const encoded = this.#context.pool.run({
-      ...{ kind: 'encode', fd: source.fd, positionBytes: index * frameBytes, plainBytes, slot: slot.memory },
-      ...{ keys: this.#frameKeys, dataShards, totalShards: this.#writers.length, place, verify: verifyFrames },
-    })
-    encoded.catch(() => undefined)
-    let answers: Promise<void>[] = []
-    const handedOver = (async () => {
-      await previous
-      const { entry, plainCrc } = await encoded
-      this.#signal?.throwIfAborted()
-      crcs.push(plainCrc)
-      this.#frames.push(entry)
-      const pieces = cutPieces(slot.bytes, this.#writers.length, pieceBytesOf(entry.sealedBytes, dataShards))
-      answers = this.#writers.map(writer => {
-        const piece = pieces[writer.index]!
-        return writer.put(place.frameNumber === 0 ? Buffer.concat([this.#shardHeader(writer.index), piece]) : piece, {
-          signal: this.#signal,
-        })
-      })
-    })()
-    handedOver.catch(() => undefined)
-    const answered = (async () => {
-      try {
-        await handedOver
-      } finally {
-        // The worker may still write to the slot when an earlier frame failed.
-        await encoded.catch(() => undefined)
-      }
-      const settled = await Promise.allSettled(answers)
-      for (const answer of settled) if (answer.status === 'rejected') throw answer.reason
-      this.#assertEnoughShards()
-      this.#doneBytes += plainBytes
-      this.#request.onProgress?.(this.#doneBytes, this.#totalBytes)
-    })()
-    return { handedOver, answered }
-  }
-
-  #slotBytes(plainBytes: number): number {
-    return this.#writers.length * pieceBytesOf(plainBytes + tagBytes, this.#request.dataShards)
   }
 
   #shardHeader(shardIndex: number): Buffer {
@@ -286,26 +202,26 @@ class Upload implements AsyncDisposable {
 
   async #sync(): Promise<void> {
     await Promise.all(this.#writers.map(writer => writer.sync({ signal: this.#signal })))
-    this.#assertEnoughShards()
+    this.#assertUseful()
   }
 
   /** One random piece per shard, before anyone deletes the original on our word. */
   async #readBackSamples(): Promise<void> {
     await Promise.all(
       this.#writers.map(async writer => {
-        const frameNumber = this.#context.random(4).readUInt32LE() % this.#frames.length
+        const frameNumber = this.#context.random(4).readUInt32LE() % this.#sender.frames.length
         const isGood = (value: Buffer) => this.#isPiece(value, frameNumber, writer.index)
         await writer.readBack(frameNumber, isGood, { signal: this.#signal })
       }),
     )
-    this.#assertEnoughShards()
+    this.#assertUseful()
   }
 
   #isPiece(value: Buffer, frameNumber: number, shardIndex: number): boolean {
-    const entry = this.#frames[frameNumber]!
+    const entry = this.#sender.frames[frameNumber]!
     const fileFrameCount = frameCountOf(this.#sources.file.sizeBytes, this.#request.frameBytes)
     const attachment = frameNumber >= fileFrameCount
-    const last = frameNumber === fileFrameCount - 1 || frameNumber === this.#frames.length - 1
+    const last = frameNumber === fileFrameCount - 1 || frameNumber === this.#sender.frames.length - 1
     const { dataShards } = this.#request
     const piece = frameNumber === 0 ? value.subarray(-pieceBytesOf(entry.sealedBytes, dataShards)) : value
     const { objectId, piecesKey } = this.#frameKeys
@@ -314,8 +230,12 @@ class Upload implements AsyncDisposable {
     )
   }
 
-  /** Full width, or the quorum where the monitor calls the missing backends down. */
-  #assertEnoughShards(): void {
+  /** Full width, or the quorum where the monitor calls the missing backends down; in time; and still wanted. */
+  #assertUseful(): void {
+    this.#signal?.throwIfAborted()
+    if (this.#context.clock.nowMs() - this.#startedMs > uploadWithinMs) {
+      throw new StorError('unavailable', 'the upload took longer than its shards are spared for; it begins again')
+    }
     const failed = this.#writers.filter(writer => writer.failure !== null)
     if (failed.length === 0) return
     const unexpected = failed.find(writer => !this.#context.isDown(writer.backendName))
@@ -338,15 +258,10 @@ class Upload implements AsyncDisposable {
     return digests
   }
 
-  get #totalBytes(): number {
-    return this.#sources.file.sizeBytes + (this.#sources.attachment?.sizeBytes ?? 0)
-  }
-
-  #checkTime(): void {
-    this.#signal?.throwIfAborted()
-    if (this.#context.clock.nowMs() - this.#startedMs > uploadWithinMs) {
-      throw new StorError('unavailable', 'the upload took longer than its shards are spared for; it begins again')
-    }
+  #sent(plainBytes: number): void {
+    const { file, attachment } = this.#sources
+    this.#doneBytes += plainBytes
+    this.#request.onProgress?.(this.#doneBytes, file.sizeBytes + (attachment?.sizeBytes ?? 0))
   }
 
   async #discard(): Promise<void> {

@@ -1,0 +1,58 @@
+import assert from 'node:assert'
+import test, { after } from 'node:test'
+import type { EncodeJob } from './frame-jobs.ts'
+import { FramePool, SlotPool } from './frame-pool.ts'
+
+const pool = new FramePool()
+after(() => pool[Symbol.asyncDispose]())
+
+const badJob: EncodeJob = {
+  ...{ kind: 'encode', fd: -1, positionBytes: 0, plainBytes: 10, slot: new SharedArrayBuffer(10), verify: true },
+  keys: { objectId: Buffer.alloc(16), framesKey: Buffer.alloc(32), piecesKey: Buffer.alloc(32) },
+  ...{ dataShards: 2, totalShards: 3, place: { frameNumber: 0, attachment: false, last: true } },
+}
+
+test('what the file system refuses is told as such; what only a bug can break is not', async () => {
+  await assert.rejects(
+    pool.run(badJob),
+    error => !('reason' in (error as object)) && /out of range/.test(String(error)),
+  )
+  await assert.rejects(pool.run({ ...badJob, fd: 987_654 }), { reason: 'file', message: /EBADF/ })
+  await assert.rejects(pool.run({ ...badJob, plainBytes: 0, dataShards: 0 }), { name: 'Error', message: /data and/ })
+  // The workers live on.
+  await assert.rejects(pool.run({ ...badJob, fd: 987_654 }), { reason: 'file' })
+})
+
+test('slots are lent in order, grow when they must, and are used again', async () => {
+  const slots = new SlotPool(2)
+  const first = await slots.take(100)
+  const second = await slots.take(100)
+  const order: string[] = []
+  const third = slots.take(50).then(slot => {
+    order.push('third')
+    return slot
+  })
+  const fourth = slots.take(500).then(slot => {
+    order.push('fourth')
+    return slot
+  })
+  await new Promise(resolve => setImmediate(resolve))
+  assert.deepEqual(order, [])
+  second[Symbol.dispose]()
+  assert.equal((await third).memory, second.memory)
+  first[Symbol.dispose]()
+  assert.equal((await fourth).bytes.length, 500)
+  assert.deepEqual(order, ['third', 'fourth'])
+  const abort = new AbortController()
+  const waiting = slots.take(1, { signal: abort.signal })
+  abort.abort(new Error('no longer wanted'))
+  await assert.rejects(waiting, /no longer wanted/)
+})
+
+test('a pool that is disposed of ends its threads', async () => {
+  const short = new FramePool()
+  short.warm()
+  await short[Symbol.asyncDispose]()
+  await short[Symbol.asyncDispose]()
+  assert.throws(() => short.run(badJob), assert.AssertionError)
+})
