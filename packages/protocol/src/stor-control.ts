@@ -99,7 +99,7 @@ export interface StatusResult {
   readonly metaWriteQuorum: number
   /** Records listed; null when no metadata backend could list. */
   readonly objectCount: number | null
-  /** Objects stored on fewer than n locations, of those looked at. */
+  /** Objects stored on fewer than n locations since the daemon started; null without one. */
   readonly thinObjectCount: number | null
   /** Data locations that may still be lost before an object of full width is; negative: some cannot be read now. */
   readonly marginLocations: number

@@ -1,6 +1,9 @@
 import type { BackendOptions, BackendStat, RecordBackend } from '../backend/backend.ts'
 import { StorError } from '../errors.ts'
 
+/** The superblock's key: whole, the same bytes on every metadata backend. */
+export const SUPERBLOCK_KEY = Buffer.from('s')
+
 /** A metadata backend as a member of the store. One that came back empty is `blank`: it takes new records, but what it
  *  does not hold means nothing, so to readers it is silent, until it was filled again. */
 export class MemberBackend implements RecordBackend {
@@ -24,7 +27,11 @@ export class MemberBackend implements RecordBackend {
 
   async get(key: Uint8Array, options?: BackendOptions): Promise<Buffer | null> {
     this.#assertFilled()
-    return this.#inner.get(this.#keyOf(key), options)
+    const value = await this.#inner.get(this.#keyOf(key), options)
+    // «Nothing» counts only from a member that holds its store's superblock: its disk may have been exchanged just now.
+    if (value === null) this.blank = (await this.peek(SUPERBLOCK_KEY, options)) === null
+    this.#assertFilled()
+    return value
   }
 
   /** As `get`, also from one that is blank. */

@@ -139,12 +139,17 @@ export class MetaStore {
   }
 
   /** Removes a record whose newest generation says that it is deleted. Only when every member holds that generation, so
-   *  that no older one can come back; else nothing is done and false returned. */
-  forget(key: Buffer, { signal }: { signal?: AbortSignal } = {}): Promise<boolean> {
+   *  that no older one can come back; else nothing is done and false returned.
+   *  @param onlyIf looks at the record once more, under its lock */
+  forget(
+    key: Buffer,
+    { signal, onlyIf = () => true }: { signal?: AbortSignal; onlyIf?: (bytes: Buffer) => boolean } = {},
+  ): Promise<boolean> {
     return this.#writers.run(key.toString('hex'), async () => {
       const { answers, decision, holders } = await this.#settle(key, signal, 'all')
       if (decision.kind !== 'take') return decision.kind === 'none'
-      if (holders.size < this.#members.length) return false
+      if (holders.size < this.#members.length || !onlyIf(this.#open(key, decision.generation, answers).bytes))
+        return false
       const slot = slotOf(answers, decision.generation)
       // The older slot first, on all: until none is left the deleted generation stands before it.
       for (const at of [1 - slot, slot]) {

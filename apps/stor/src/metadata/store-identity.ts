@@ -2,12 +2,9 @@ import type { RandomSource } from '@qsfs/concurrency/clock'
 import type { Secret } from '@qsfs/crypto/secret'
 import type { Log } from '@qsfs/telemetry/log'
 import { StorError } from '../errors.ts'
-import type { MemberBackend } from './member-backend.ts'
+import { type MemberBackend, SUPERBLOCK_KEY } from './member-backend.ts'
 import { quorumOf } from './quorum.ts'
 import { encodeSuperblock, newSuperblock, openSuperblock, type Superblock } from './superblock.ts'
-
-/** The superblock's key: whole, the same bytes on every metadata backend. */
-const SUPERBLOCK_KEY = Buffer.from('s')
 
 export interface IdentitySource {
   readonly metaDataShards: number
@@ -52,6 +49,12 @@ export async function openIdentity(members: readonly MemberBackend[], source: Id
 /** Members in the order of their shards, whatever the order of the config. */
 export function inShardOrder(members: readonly MemberBackend[], { members: names }: Superblock): MemberBackend[] {
   return names.map(name => members.find(member => member.name === name)!)
+}
+
+/** Whether a member belongs to a store; silent: it does not say. */
+export async function hasSuperblock(member: MemberBackend): Promise<boolean | 'silent'> {
+  const copy = await readCopy(member)
+  return copy === 'silent' ? 'silent' : copy !== 'none'
 }
 
 /** Ends a member's being blank: everything else must be on it before. */

@@ -1,0 +1,74 @@
+import type { ControlContext, ControlHandler } from '@qsfs/daemon/control'
+import {
+  checkParams,
+  deleteParams,
+  retrieveParams,
+  StorErrorCode,
+  statusParams,
+  storeParams,
+  testParams,
+} from '@qsfs/protocol/stor-control'
+import type { z } from 'zod'
+import { StorError } from './errors.ts'
+import type { Runtime } from './runtime.ts'
+import { ObjectCount, statusOf, testStore } from './status.ts'
+
+/** A request that does not have the shape of its verb. */
+class WrongRequest extends Error {
+  readonly code = StorErrorCode.usage
+}
+
+/** What the asker left, or the daemon ended, before it was done. */
+class Aborted extends Error {
+  readonly code = StorErrorCode.aborted
+}
+
+/** Progress lines per second are enough for eyes; frames are not counted one by one on the wire. */
+const PROGRESS_EVERY_MS = 100
+
+/** The verbs of the control socket: check the parameters, hand them to the store, answer. */
+export function controlHandlers(runtime: Runtime, nowMs: () => number): Record<string, ControlHandler> {
+  const count = new ObjectCount()
+  const objects = async (signal: AbortSignal) => (await runtime.store(signal)).objects
+  return {
+    store: verb(storeParams, async (params, context) =>
+      (await objects(context.signal)).store(params, { signal: context.signal, onProgress: thinned(context, nowMs) }),
+    ),
+    retrieve: verb(retrieveParams, async (params, context) =>
+      (await objects(context.signal)).retrieve(params, { signal: context.signal, onProgress: thinned(context, nowMs) }),
+    ),
+    check: verb(checkParams, async (params, { signal }) => (await objects(signal)).check(params, { signal })),
+    delete: verb(deleteParams, async (params, { signal }) => (await objects(signal)).delete(params, { signal })),
+    status: verb(statusParams, () => statusOf(runtime, count, true)),
+    test: verb(testParams, () => testStore(runtime)),
+  }
+}
+
+function verb<S extends z.ZodType>(
+  schema: S,
+  run: (params: z.output<S>, context: ControlContext) => Promise<unknown>,
+): ControlHandler {
+  return async (params, context) => {
+    const parsed = schema.safeParse(params)
+    if (!parsed.success) {
+      const [issue] = parsed.error.issues
+      throw new WrongRequest(`${issue?.path.join('.') || 'the request'}: ${issue?.message}`)
+    }
+    try {
+      return await run(parsed.data, context)
+    } catch (error) {
+      if (!(error instanceof StorError) && context.signal.aborted) throw new Aborted('the asker is gone')
+      throw error
+    }
+  }
+}
+
+function thinned({ progress }: ControlContext, nowMs: () => number) {
+  let lastMs = 0
+  return (value: { doneBytes: number; totalBytes: number }) => {
+    const isLast = value.doneBytes === value.totalBytes
+    if (!isLast && nowMs() - lastMs < PROGRESS_EVERY_MS) return
+    lastMs = nowMs()
+    progress(value)
+  }
+}

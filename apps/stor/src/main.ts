@@ -1,0 +1,43 @@
+import { randomBytes } from 'node:crypto'
+import { rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { parseArgs } from 'node:util'
+import { systemClock } from '@qsfs/concurrency/clock'
+import { serveControl } from '@qsfs/daemon/control'
+import { lockFile } from '@qsfs/daemon/lock-file'
+import { ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
+import { loadStorConfig, lockFileOf } from './config.ts'
+import { controlHandlers } from './control.ts'
+import { StorError } from './errors.ts'
+import { Runtime } from './runtime.ts'
+
+await runDaemon('stor', async ({ argv, log, stack }) => {
+  const config = loadStorConfig(configPath(argv))
+  for (const remark of config.remarks) log.warn('config.without_effect', { remark })
+  const { socket, pidFile } = config
+  if (socket === null) throw new ExpectedFailure(2, 'the daemon needs socket = "/path" in [stor]')
+  stack.use(lockFile(lockFileOf(config, tmpdir()), 'this store'))
+  if (pidFile !== null) {
+    writeFileSync(pidFile, `${process.pid}\n`)
+    stack.defer(() => rmSync(pidFile, { force: true }))
+  }
+  const runtime = stack.use(new Runtime(config, { clock: systemClock, random: randomBytes, log }))
+  try {
+    await runtime.start()
+  } catch (error) {
+    if (error instanceof StorError) throw new ExpectedFailure(1, error.message, { cause: error })
+    throw error
+  }
+  stack.use(await serveControl(socket, controlHandlers(runtime, systemClock.monotonicMs), log))
+  log.event('stor.ready', { socket })
+})
+
+function configPath(argv: readonly string[]): string {
+  try {
+    const { values } = parseArgs({ args: [...argv], options: { config: { type: 'string', short: 'c' } } })
+    if (values.config !== undefined) return values.config
+  } catch (error) {
+    throw new ExpectedFailure(2, (error as Error).message)
+  }
+  throw new ExpectedFailure(2, 'which config? --config FILE')
+}

@@ -1,0 +1,343 @@
+import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
+import { KeyedMutex } from '@qsfs/concurrency/keyed-mutex'
+import { Semaphore } from '@qsfs/concurrency/semaphore'
+import type { KeyRing } from '@qsfs/crypto/keys'
+import type {
+  CheckParams,
+  CheckResult,
+  DeleteParams,
+  DeleteResult,
+  RetrieveParams,
+  RetrieveResult,
+  StoreParams,
+  StoreResult,
+  TransferProgress,
+} from '@qsfs/protocol/stor-control'
+import type { Log } from '@qsfs/telemetry/log'
+import type { Fleet } from './backend/fleet.ts'
+import type { StorConfig } from './config.ts'
+import { StorError } from './errors.ts'
+import type { MetaStore } from './metadata/meta-store.ts'
+import { decodeNameRecord, encodeNameRecord, type NameRecord, nameKey, objectKey } from './metadata/name-record.ts'
+import { decodeRecord, encodeRecord, type ObjectRecord, type OwedRemoval } from './metadata/object-record.ts'
+import { objectNameOf } from './object-name.ts'
+import { digestFile, type FileDigest } from './pipeline/digest.ts'
+import type { FramePool } from './pipeline/frame-pool.ts'
+import { retrieveObject } from './pipeline/retrieve.ts'
+import { type NewRecord, storeObject } from './pipeline/store.ts'
+import { choosePlacement } from './placement.ts'
+import { placesOf, removePieces } from './removal.ts'
+import { type JobContext, SharedJobs } from './shared-jobs.ts'
+
+/** What all of stor's work needs. */
+export interface StoreContext {
+  readonly config: StorConfig
+  readonly fleet: Fleet
+  readonly meta: MetaStore
+  readonly keys: KeyRing
+  readonly pool: FramePool
+  readonly clock: Clock
+  readonly random: RandomSource
+  readonly log: Log
+}
+
+export interface AskerOptions {
+  readonly signal?: AbortSignal
+  readonly onProgress?: (progress: TransferProgress) => void
+}
+
+/** A hook is killed by its timeout and started again with a pause: it finds its job still running. */
+const JOB_GRACE_MS = 60_000
+/** A backend that has not answered a read by then gets a spare asked beside it. */
+const SPARE_AFTER_MS = 1000
+
+/** Objects by name and by id: the daemon's work, or that of a command which holds the store's lock. */
+export class ObjectStore implements AsyncDisposable {
+  readonly #context: StoreContext
+  readonly #stores: SharedJobs<StoreResult>
+  readonly #retrieves: SharedJobs<RetrieveResult>
+  // Downloads have places of their own: a reader waits for them, an upload never stands before it.
+  readonly #storePlaces: Semaphore
+  readonly #retrievePlaces: Semaphore
+  readonly #objects = new KeyedMutex<string>()
+  /** Objects stored on fewer than n locations since the start. */
+  readonly #thin = new Set<string>()
+  /** Objects stored less objects deleted since the start. */
+  #countChange = 0
+
+  constructor(context: StoreContext) {
+    this.#context = context
+    this.#stores = new SharedJobs(context.clock, { graceMs: JOB_GRACE_MS })
+    this.#retrieves = new SharedJobs(context.clock, { graceMs: JOB_GRACE_MS })
+    this.#storePlaces = new Semaphore(context.config.storesMax)
+    this.#retrievePlaces = new Semaphore(context.config.retrievesMax)
+  }
+
+  get sinceStart(): { readonly countChange: number; readonly thinCount: number } {
+    return { countChange: this.#countChange, thinCount: this.#thin.size }
+  }
+
+  get running(): { readonly stores: number; readonly retrieves: number } {
+    return { stores: this.#stores.size, retrieves: this.#retrieves.size }
+  }
+
+  /** Stores a file under a name. Joins a store of the same file that is under way; answers the id it has when the same
+   *  bytes are stored under that name already.
+   *  @throws StorError */
+  async store(params: StoreParams, options: AskerOptions = {}): Promise<StoreResult> {
+    const name = objectNameOf(params.name ?? params.file, this.#context.config.root)
+    const job = JSON.stringify([name, params.file, params.attach ?? null])
+    return this.#stores.run(
+      job,
+      async context => {
+        using _ = await this.#storePlaces.acquire(1, { signal: context.signal })
+        return await this.#objects.run(`name ${name}`, () => this.#store(name, params, context))
+      },
+      options,
+    )
+  }
+
+  /** Publishes an object's file, and its attachment when asked for.
+   *  @throws StorError 'not-found' and others */
+  async retrieve(params: RetrieveParams, options: AskerOptions = {}): Promise<RetrieveResult> {
+    const { file, objectId, attachmentTo } = params
+    const name = objectId === undefined ? objectNameOf(params.name ?? file, this.#context.config.root) : null
+    return this.#retrieves.run(
+      JSON.stringify([name, objectId ?? null, file, attachmentTo ?? null]),
+      async context => {
+        using _ = await this.#retrievePlaces.acquire(1, { signal: context.signal })
+        const record = await this.#find(name, objectId, context.signal)
+        await this.#retrieve(record, file, attachmentTo, context)
+        const attachmentBytes = attachmentTo === undefined ? 0 : (record.attachment?.sizeBytes ?? 0)
+        return { objectId: record.objectId.toString('hex'), sizeBytes: record.sizeBytes, attachmentBytes }
+      },
+      options,
+    )
+  }
+
+  /** What the record says; no shard is touched. */
+  async check({ file, objectId }: CheckParams, { signal }: AskerOptions = {}): Promise<CheckResult> {
+    const name = file === undefined ? null : objectNameOf(file, this.#context.config.root)
+    try {
+      const record = await this.#find(objectId === undefined ? name : null, objectId, signal)
+      return {
+        found: true,
+        objectId: record.objectId.toString('hex'),
+        name: record.name,
+        sizeBytes: record.sizeBytes,
+        checksum: record.blake2b.toString('hex'),
+        shardsConfirmed: confirmedOf(record),
+        shardCount: record.totalShards,
+      }
+    } catch (error) {
+      if (!(error instanceof StorError && error.reason === 'not-found')) throw error
+      const nothing = { sizeBytes: 0, checksum: '', shardsConfirmed: 0, shardCount: 0 }
+      return { found: false, objectId: objectId ?? null, name, ...nothing }
+    }
+  }
+
+  /** Marks the object deleted on the metadata quorum, then removes its pieces, then forgets it where all confirmed.
+   *  Repeating it finishes what an earlier one owed. */
+  async delete({ file, objectId }: DeleteParams, { signal }: AskerOptions = {}): Promise<DeleteResult> {
+    const name = file === undefined ? null : objectNameOf(file, this.#context.config.root)
+    if (objectId !== undefined) return this.#delete(Buffer.from(objectId, 'hex'), signal)
+    if (name === null) throw new StorError('refused', 'say which object: a file or an object id')
+    const named = await this.#named(name, signal)
+    if (named === null || named.state === 'deleted') return { found: false, objectId: null, owedBackends: [] }
+    return this.#delete(named.objectId, signal)
+  }
+
+  /** Ends what runs and waits for it: an upload's shards are removed as far as they can be reached. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const reason = new StorError('unavailable', 'stor is stopping')
+    await Promise.all([this.#stores.stop(reason), this.#retrieves.stop(reason)])
+  }
+
+  async #store(name: string, { file, attach }: StoreParams, job: JobContext): Promise<StoreResult> {
+    const { pool } = this.#context
+    const named = await this.#named(name, job.signal)
+    if (named?.state === 'live') {
+      const digest = await digestFile(file, pool)
+      const repeated = await this.#repeated(named, digest, attach !== undefined, job.signal)
+      if (repeated !== null) return repeated
+    }
+    const record = await this.#upload(name, file, attach, job)
+    const replaced = await this.#nameIt(record)
+    const objectId = record.objectId.toString('hex')
+    const shardsConfirmed = confirmedOf(record)
+    this.#context.log.event('object.stored', { objectId, sizeBytes: record.sizeBytes, shardsConfirmed })
+    this.#countChange++
+    if (shardsConfirmed < record.totalShards) this.#thin.add(objectId)
+    const shape = { sizeBytes: record.sizeBytes, shardsConfirmed, shardCount: record.totalShards }
+    return { objectId, name, ...shape, repeated: false, replacedObjectId: replaced?.toString('hex') ?? null }
+  }
+
+  /** The answer when these bytes are this name's object already, its records brought to full width; else null. */
+  async #repeated(
+    named: NameRecord,
+    { sizeBytes, sha256 }: FileDigest,
+    isAttached: boolean,
+    signal: AbortSignal,
+  ): Promise<StoreResult | null> {
+    if (named.sizeBytes !== sizeBytes || !named.sha256.equals(sha256)) return null
+    const { meta, keys } = this.#context
+    const record = await this.#record(named.objectId, 'strict', signal)
+    if (record === null || record.state === 'deleted' || (isAttached && record.attachment === null)) return null
+    await Promise.all([meta.widen(objectKey(named.objectId)), meta.widen(nameKey(keys.nameHash(named.name)))])
+    return {
+      objectId: named.objectId.toString('hex'),
+      name: named.name,
+      sizeBytes,
+      shardsConfirmed: confirmedOf(record),
+      shardCount: record.totalShards,
+      repeated: true,
+      replacedObjectId: null,
+    }
+  }
+
+  async #upload(name: string, path: string, attach: string | undefined, job: JobContext): Promise<NewRecord> {
+    const { config, fleet, meta, pool, keys, clock, random, log } = this.#context
+    const placement = choosePlacement(fleet.candidates(0), config.redundancy, random)
+    log.debug('object.placed', { explanation: placement.explanation })
+    const request = {
+      path,
+      name,
+      ...(attach === undefined ? {} : { attachmentPath: attach }),
+      backends: placement.shards.map(({ backend }) => fleet.backend(backend)!),
+      dataShards: config.redundancy.k,
+      frameBytes: config.frameBytes,
+      epoch: 1,
+      verifyFrames: config.verifyEncode,
+      onProgress: job.progress,
+    }
+    const owed = new Set(placement.shards.filter(shard => shard.owed).map(({ backend }) => backend))
+    const isDown = (backend: string) => owed.has(backend) || fleet.isDown(backend)
+    return storeObject(
+      request,
+      { pool, keys, clock, random, log, isDown },
+      // The commit point. Not interrupted: half a commit would have to be settled by the next one.
+      async record => {
+        await meta.put(objectKey(record.objectId), ({ generation, memberSet }) =>
+          encodeRecord({ ...record, generation, memberSet }),
+        )
+      },
+      { signal: job.signal },
+    )
+  }
+
+  /** Lets the name stand for this object. @returns the object that it stood for before */
+  async #nameIt({ name, objectId, sizeBytes, sha256 }: NewRecord): Promise<Buffer | null> {
+    const { meta, keys } = this.#context
+    let replaced: Buffer | null = null
+    await meta.put(nameKey(keys.nameHash(name)), ({ previous }) => {
+      const before = previous === null ? null : decodeNameRecord(previous)
+      replaced = before?.state === 'live' && !before.objectId.equals(objectId) ? before.objectId : null
+      return encodeNameRecord({ name, state: 'live', objectId, sizeBytes, sha256 })
+    })
+    return replaced
+  }
+
+  async #retrieve(record: ObjectRecord, path: string, attachmentTo: string | undefined, job: JobContext) {
+    const { fleet, pool, keys, clock, log } = this.#context
+    const target = { path, ...(attachmentTo === undefined ? {} : { attachmentPath: attachmentTo }) }
+    await retrieveObject(
+      record,
+      { ...target, onProgress: job.progress },
+      {
+        ...{ pool, keys, clock, spareAfterMs: SPARE_AFTER_MS },
+        backend: name => fleet.backend(name),
+        isDown: name => fleet.isDown(name),
+        onFault: fault => log.warn('piece.faulty', { ...fault }),
+      },
+      { signal: job.signal },
+    )
+  }
+
+  #delete(objectId: Buffer, signal: AbortSignal | undefined): Promise<DeleteResult> {
+    const { meta, keys, fleet, log } = this.#context
+    const id = objectId.toString('hex')
+    return this.#objects.run(`object ${id}`, async () => {
+      const record = await this.#record(objectId, 'strict', signal)
+      if (record === null) return { found: false, objectId: id, owedBackends: [] }
+      const places = record.state === 'live' ? placesOf(record) : record.owed
+      // Deleted for all readers before the first piece goes, and all that is to go is owed from then on.
+      if (record.state === 'live') await this.#bury(record, places)
+      await this.#unname(record)
+      const owed = await removePieces(places, fleet, signal)
+      if (owed.length > 0) {
+        await this.#bury(record, owed)
+      } else {
+        // Forgotten only where every member confirmed the deletion; else the tombstone stays, and does no harm.
+        await meta.forget(objectKey(objectId))
+        await meta.forget(nameKey(keys.nameHash(record.name)), { onlyIf: isDeletedName })
+      }
+      if (record.state === 'live') this.#countChange--
+      this.#thin.delete(id)
+      const owedBackends = [...new Set(owed.map(({ backend }) => backend))]
+      log.event('object.deleted', { objectId: id, owedBackends })
+      return { found: true, objectId: id, owedBackends }
+    })
+  }
+
+  async #bury({ objectId }: ObjectRecord, owed: readonly OwedRemoval[]): Promise<void> {
+    await this.#context.meta.put(objectKey(objectId), ({ previous, generation, memberSet }) => {
+      if (previous === null) return null
+      return encodeRecord({ ...decodeRecord(previous), state: 'deleted', owed, generation, memberSet })
+    })
+  }
+
+  /** The name stands for nothing any more, if it stood for this object. */
+  async #unname({ name, objectId }: ObjectRecord): Promise<void> {
+    const { meta, keys } = this.#context
+    await meta.put(nameKey(keys.nameHash(name)), ({ previous }) => {
+      const named = previous === null ? null : decodeNameRecord(previous)
+      const isOurs = named?.state === 'live' && named.objectId.equals(objectId)
+      return isOurs ? encodeNameRecord({ ...named, state: 'deleted' }) : null
+    })
+  }
+
+  /** @throws StorError 'not-found' */
+  async #find(
+    name: string | null,
+    objectId: string | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<ObjectRecord> {
+    const named = name === null ? null : await this.#named(name, signal)
+    const id = objectId !== undefined ? Buffer.from(objectId, 'hex') : named?.state === 'live' ? named.objectId : null
+    const record = id === null ? null : await this.#record(id, 'any', signal)
+    if (record === null || record.state === 'deleted') {
+      // zstor's words: scripts look for «entity not found».
+      throw new StorError('not-found', `no metadata found for ${name === null ? 'object' : 'file'}: entity not found`)
+    }
+    return record
+  }
+
+  async #named(name: string, signal: AbortSignal | undefined): Promise<NameRecord | null> {
+    const { meta, keys } = this.#context
+    const stored = await meta.get(nameKey(keys.nameHash(name)), withSignal(signal))
+    return stored === null ? null : decodeNameRecord(stored.bytes)
+  }
+
+  /** `any`: for readers, whom every generation of an object serves alike. */
+  async #record(
+    objectId: Buffer,
+    which: 'strict' | 'any',
+    signal: AbortSignal | undefined,
+  ): Promise<ObjectRecord | null> {
+    const { meta } = this.#context
+    const key = objectKey(objectId)
+    const stored =
+      which === 'any' ? await meta.getAny(key, withSignal(signal)) : await meta.get(key, withSignal(signal))
+    return stored === null ? null : decodeRecord(stored.bytes)
+  }
+}
+
+const isDeletedName = (bytes: Buffer) => decodeNameRecord(bytes).state === 'deleted'
+
+function confirmedOf({ shards }: Pick<ObjectRecord, 'shards'>): number {
+  return shards.filter(({ confirmed }) => confirmed).length
+}
+
+function withSignal(signal: AbortSignal | undefined) {
+  return signal === undefined ? {} : { signal }
+}

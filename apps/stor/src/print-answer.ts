@@ -1,0 +1,99 @@
+import { formatSize } from '@qsfs/bytes/units'
+import type { BackendStatus, CheckResult, DeleteResult, StatusResult, TestResult } from '@qsfs/protocol/stor-control'
+import Table from 'cli-table3'
+
+/** Writes an answer for people. @returns the exit code */
+export function printAnswer(
+  verb: 'check' | 'delete' | 'status' | 'test',
+  answer: unknown,
+  write: (text: string) => void,
+): number {
+  switch (verb) {
+    case 'check': {
+      // As zstor: the checksum and nothing else, or nothing at all; scripts compare it.
+      const { found, checksum } = answer as CheckResult
+      if (found) write(`${checksum}\n`)
+      return 0
+    }
+    case 'delete':
+      write(deletionText(answer as DeleteResult))
+      return 0
+    case 'status':
+      write(statusText(answer as StatusResult))
+      return 0
+    case 'test': {
+      const { ok, lines } = answer as TestResult
+      for (const line of lines) write(`${line.ok ? 'ok  ' : 'FAIL'}  ${line.subject}: ${line.text}\n`)
+      return ok ? 0 : 1
+    }
+    default:
+      return verb satisfies never
+  }
+}
+
+function deletionText({ found, objectId, owedBackends }: DeleteResult): string {
+  if (!found) return 'nothing to delete\n'
+  if (owedBackends.length === 0) return `deleted ${objectId}\n`
+  return `deleted ${objectId}; delete it again when these are back, they still hold pieces: ${owedBackends.join(', ')}\n`
+}
+
+export function statusText(status: StatusResult): string {
+  const { k, n, metaK, metaN, metaWriteQuorum } = status
+  const of = (use: BackendStatus['use']) => status.backends.filter(backend => backend.use === use)
+  return [
+    `metadata: any ${metaK} of ${metaN} rebuild a record, ${metaWriteQuorum} must confirm one\n`,
+    table(of('meta')),
+    `\ndata: any ${k} of ${n} rebuild an object\n`,
+    table(of('data')),
+    '\n',
+    `objects: ${status.objectCount ?? 'not known now'}${thinText(status.thinObjectCount)}\n`,
+    `margin: ${marginText(status.marginLocations)}\n`,
+    status.writable ? 'storing: possible\n' : `storing: NOT possible: ${status.reason}\n`,
+    status.daemon
+      ? `running: ${status.storesRunning} stores, ${status.retrievesRunning} retrieves\n`
+      : 'no daemon runs\n',
+  ].join('')
+}
+
+function thinText(thinObjectCount: number | null): string {
+  return thinObjectCount
+    ? `, ${thinObjectCount} of them stored while a backend was away: they survive fewer losses`
+    : ''
+}
+
+function marginText(marginLocations: number): string {
+  if (marginLocations > 0) return `${marginLocations} more data backends may be lost`
+  if (marginLocations === 0) return 'NONE: the next data backend that is lost makes objects unreadable'
+  return 'BELOW ZERO: some objects cannot be read until backends are back'
+}
+
+/** zstor's columns, with units. */
+function table(backends: readonly BackendStatus[]): string {
+  const head = ['backend', 'group', 'reachable', 'objects', 'used space', 'free space', 'usage', 'confirms mean']
+  const output = new Table({
+    head,
+    colAligns: ['left', 'right', 'left', 'right', 'right', 'right', 'right', 'left'],
+    style: { head: [], border: [], compact: true },
+  })
+  for (const backend of backends) {
+    const { name, group, reachable, health, entryCount, usedBytes, freeBytes, durability, note } = backend
+    const state = reachable ? (health === 'down' ? 'Yes, coming up' : 'Yes') : `No (${health}): ${note}`
+    const known = (value: string) => (reachable ? value : '-')
+    const size = (bytes: number | null) => (bytes === null ? '-' : formatSize(bytes))
+    const usage =
+      usedBytes === null || freeBytes === null || usedBytes + freeBytes === 0
+        ? null
+        : usedBytes / (usedBytes + freeBytes)
+    output.push([
+      name,
+      group === 0 ? '' : String(group),
+      state,
+      known(String(entryCount)),
+      known(size(usedBytes)),
+      known(size(freeBytes)),
+      known(usage === null ? '-' : `${(usage * 100).toFixed(1)} %`),
+      known({ disk: 'on its disk', memory: 'in its memory', unknown: 'not known (no FSYNC)' }[durability]),
+    ])
+  }
+  return `${output.toString()}\n`
+}

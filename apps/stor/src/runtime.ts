@@ -1,0 +1,168 @@
+import { Backoff } from '@qsfs/concurrency/backoff'
+import { type Clock, delay, type RandomSource } from '@qsfs/concurrency/clock'
+import type { Log } from '@qsfs/telemetry/log'
+import { Metrics } from '@qsfs/telemetry/metrics'
+import { Fleet } from './backend/fleet.ts'
+import type { StorConfig } from './config.ts'
+import { StorError } from './errors.ts'
+import { MasterSecret } from './master-secret.ts'
+import { MemberBackend } from './metadata/member-backend.ts'
+import { MetaStore } from './metadata/meta-store.ts'
+import { refillBlankMembers } from './metadata/refill.ts'
+import { inShardOrder, openIdentity } from './metadata/store-identity.ts'
+import { ObjectStore } from './object-store.ts'
+import { FramePool } from './pipeline/frame-pool.ts'
+
+export interface RuntimeTools {
+  readonly clock: Clock
+  readonly random: RandomSource
+  readonly log: Log
+}
+
+/** What there is once the metadata backends said which store this is. */
+export interface OpenStore {
+  readonly objects: ObjectStore
+  readonly meta: MetaStore
+}
+
+/** Threads that code frames: two keep up with what backends take, and leave the loop its core. */
+const CODERS = 2
+/** How long a request waits for the store to be opened before it is told why it is not. */
+const OPEN_WITHIN_MS = 10_000
+
+/** Backends, keys and workers of one store: held by the daemon, or by a command that works without one. */
+export class Runtime implements AsyncDisposable {
+  readonly config: StorConfig
+  readonly fleet: Fleet
+  readonly members: readonly MemberBackend[]
+  readonly #tools: RuntimeTools
+  readonly #pool: FramePool
+  readonly #stopping = new AbortController()
+  #opening: Promise<OpenStore> | null = null
+  #open: OpenStore | null = null
+  /** Settled by the first obstacle. */
+  readonly #hindered = Promise.withResolvers<StorError>()
+  /** Why the store is not open yet. */
+  #obstacle: StorError | null = null
+
+  /** Connects nothing yet.
+   *  @throws ConfigError */
+  constructor(config: StorConfig, tools: RuntimeTools) {
+    this.config = config
+    this.#tools = tools
+    this.fleet = new Fleet(config, tools.clock, tools.random, tools.log, new Metrics())
+    this.members = this.fleet.meta.map(({ backend }) => new MemberBackend(backend, config.metaPrefix))
+    const framesInFlightMax = config.framesInFlight
+    this.#pool = new FramePool({ workerCount: CODERS, framesInFlightMax, decodesInFlightMax: framesInFlightMax })
+  }
+
+  /** For a daemon: watches the backends and opens the store, again and again while too few of them answer.
+   *  @throws StorError for an obstacle that does not pass by itself */
+  async start(): Promise<void> {
+    this.fleet.health.start()
+    this.#pool.warm()
+    this.#opening = this.#openPatiently()
+    // Whoever asks hears of a failure; nobody may be asking.
+    this.#opening.catch(() => undefined)
+    const first = await Promise.race([this.#opening.then(() => null), this.#hindered.promise])
+    if (first !== null && !first.retryable) throw first
+    this.#keepMembersFilled()
+  }
+
+  /** For one command: one round of health checks, one attempt. */
+  async openOnce(): Promise<OpenStore> {
+    await this.fleet.health.checkOnce()
+    this.#opening ??= this.#attempt()
+    return this.#opening
+  }
+
+  /** The open store, waited for a while.
+   *  @throws StorError why it cannot be opened */
+  async store(signal?: AbortSignal): Promise<OpenStore> {
+    if (this.#open !== null) return this.#open
+    const { promise: late, resolve } = Promise.withResolvers<null>()
+    const cancel = this.#tools.clock.schedule(OPEN_WITHIN_MS, () => resolve(null))
+    try {
+      const open = await Promise.race([this.#opening ?? this.openOnce(), late])
+      signal?.throwIfAborted()
+      if (open !== null) return open
+    } finally {
+      cancel()
+    }
+    throw this.#obstacle ?? new StorError('unavailable', 'the metadata backends do not answer')
+  }
+
+  /** What is there without waiting. */
+  get now(): { readonly open: OpenStore | null; readonly obstacle: string } {
+    return { open: this.#open, obstacle: this.#obstacle?.message ?? '' }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping.abort(new StorError('unavailable', 'stor is stopping'))
+    await this.#opening?.catch(() => undefined)
+    await this.#open?.objects[Symbol.asyncDispose]()
+    await this.fleet[Symbol.asyncDispose]()
+    await this.#pool[Symbol.asyncDispose]()
+  }
+
+  async #openPatiently(): Promise<OpenStore> {
+    const { clock, random, log } = this.#tools
+    const backoff = new Backoff({ firstMs: 100, maxMs: 5000, random })
+    for (;;) {
+      try {
+        return await this.#attempt()
+      } catch (error) {
+        if (!(error instanceof StorError)) throw error
+        if (this.#obstacle?.message !== error.message) log.warn('store.not_open', { error })
+        this.#obstacle = error
+        this.#hindered.resolve(error)
+        if (!error.retryable) throw error
+        await delay(clock, backoff.next(), { signal: this.#stopping.signal })
+      }
+    }
+  }
+
+  async #attempt(): Promise<OpenStore> {
+    const { clock, random, log } = this.#tools
+    const { config, fleet } = this
+    const { metaDataShards, masterKey, masterKeyFile } = config
+    const master = new MasterSecret(masterKey, masterKeyFile, random, log)
+    const superblock = await openIdentity(this.members, {
+      ...{ metaDataShards, random, log },
+      readMaster: () => master.read(),
+      createMaster: () => master.create(),
+    })
+    const members = inShardOrder(this.members, superblock).map(backend => {
+      return { backend, isDown: () => fleet.isMetaDown(backend.name) }
+    })
+    const meta = new MetaStore(members, superblock.keys, clock, random, log, {
+      dataShards: metaDataShards,
+      memberSet: superblock.memberSet,
+      epoch: 1,
+      answerWithinMs: config.backendTimeoutMs,
+      settleWithinMs: config.backendTimeoutMs + config.downAfterMs + 2 * config.healthCheckIntervalMs,
+    })
+    const { keys } = superblock
+    const objects = new ObjectStore({ config, fleet, meta, keys, pool: this.#pool, clock, random, log })
+    this.#open = { objects, meta }
+    this.#obstacle = null
+    return this.#open
+  }
+
+  /** A metadata backend that came back empty is filled, so that it counts again. */
+  async #keepMembersFilled(): Promise<void> {
+    const { clock, log } = this.#tools
+    const { signal } = this.#stopping
+    while (!signal.aborted) {
+      try {
+        if (this.#open !== null) await refillBlankMembers(this.members, this.#open.meta, this.fleet, log, signal)
+        await delay(clock, this.config.healthCheckIntervalMs * 3, { signal })
+      } catch (error) {
+        if (signal.aborted) return
+        if (!(error instanceof StorError)) throw error
+        log.warn('metadata_backend.not_filled', { error })
+        await delay(clock, this.config.healthCheckIntervalMs, { signal }).catch(() => undefined)
+      }
+    }
+  }
+}

@@ -1,0 +1,135 @@
+import type { BackendStatus, StatusResult, TestResult } from '@qsfs/protocol/stor-control'
+import type { Observation } from './backend/health.ts'
+import type { BackendConfig } from './config.ts'
+import { StorError } from './errors.ts'
+import { objectIdOfKey } from './metadata/name-record.ts'
+import { quorumOf } from './metadata/quorum.ts'
+import { choosePlacement } from './placement.ts'
+import type { Runtime } from './runtime.ts'
+
+/** Counts objects by listing them once, then by what was stored and deleted since. */
+export class ObjectCount {
+  #listed: Promise<number> | null = null
+
+  /** Null while it cannot be known. */
+  async of(runtime: Runtime): Promise<number | null> {
+    const { open } = runtime.now
+    if (open === null) return null
+    const before = open.objects.sinceStart.countChange
+    this.#listed ??= open.meta.list().then(keys => keys.filter(key => objectIdOfKey(key) !== null).length - before)
+    try {
+      return Math.max(0, (await this.#listed) + open.objects.sinceStart.countChange)
+    } catch (error) {
+      this.#listed = null
+      if (error instanceof StorError) return null
+      throw error
+    }
+  }
+}
+
+/** How the store is now: from the monitor's last checks, so it answers at once even when a backend hangs. */
+export async function statusOf(runtime: Runtime, count: ObjectCount, daemon: boolean): Promise<StatusResult> {
+  const { config, fleet } = runtime
+  const { open, obstacle } = runtime.now
+  const { k, n } = config.redundancy
+  const meta = quorumOf(config.metaDataShards, config.metaBackends.length)
+  const downCount = fleet.data.filter(({ backend }) => fleet.isDown(backend.name)).length
+  const metaUpCount = fleet.meta.filter(({ backend }) => !fleet.isMetaDown(backend.name)).length
+  const reason =
+    open === null ? obstacle || 'the store is being opened' : unwritable(runtime, metaUpCount, meta.writeQuorum)
+  return {
+    daemon,
+    ...{ k, n, metaK: meta.k, metaN: meta.n, metaWriteQuorum: meta.writeQuorum },
+    objectCount: await count.of(runtime),
+    thinObjectCount: daemon ? (open?.objects.sinceStart.thinCount ?? 0) : null,
+    marginLocations: n - k - downCount,
+    writable: reason === '',
+    reason,
+    storesRunning: open?.objects.running.stores ?? 0,
+    retrievesRunning: open?.objects.running.retrieves ?? 0,
+    backends: [
+      ...fleet.meta.map(({ config, backend }) => toStatus(config, 'meta', 0, fleet.observeMeta(backend.name))),
+      ...fleet.data.map(({ config, group, backend }) =>
+        toStatus(config, 'data', group + 1, fleet.observeData(backend.name)),
+      ),
+    ],
+  }
+}
+
+/** Tries every backend: connection, mode, and on data backends a value written, synced, read back and removed; then the
+ *  placement. Nothing of the store is changed. */
+export async function testStore(runtime: Runtime): Promise<TestResult> {
+  const { fleet, config } = runtime
+  const lines = await Promise.all([
+    ...fleet.meta.map(({ backend }) =>
+      tried(`metadata ${backend.name}`, async () => durabilityText((await backend.stat()).durability)),
+    ),
+    ...fleet.data.map(({ backend }) =>
+      tried(`data ${backend.name}`, async () => {
+        const bytes = Buffer.from('a piece that stor test writes and removes')
+        const id = await backend.put(bytes)
+        await backend.sync({ ids: [id] })
+        const isSame = (await backend.get(id)).equals(bytes)
+        await backend.remove([id])
+        if (!isSame) throw new StorError('damaged', 'it gives back other bytes than it was given')
+        return `written and read back; ${durabilityText((await backend.stat()).durability)}`
+      }),
+    ),
+    tried('store', async () => {
+      await runtime.store()
+      return 'its superblock opens with the master secret'
+    }),
+    tried(
+      'placement',
+      async () => choosePlacement(fleet.candidates(0), config.redundancy, size => Buffer.alloc(size)).explanation,
+    ),
+  ])
+  return { ok: lines.every(({ ok }) => ok), lines: [...lines, ...config.remarks.map(remark)] }
+}
+
+const remark = (text: string) => ({ subject: 'config', ok: true, text })
+
+async function tried(subject: string, action: () => Promise<string>): Promise<TestResult['lines'][number]> {
+  try {
+    return { subject, ok: true, text: await action() }
+  } catch (error) {
+    if (!(error instanceof StorError)) throw error
+    return { subject, ok: false, text: error.message }
+  }
+}
+
+function durabilityText(durability: BackendStatus['durability']): string {
+  const texts = {
+    disk: 'what it confirms is on its disk',
+    memory: 'it keeps everything in memory',
+    unknown: 'it has no FSYNC: what it confirms is on its disk only if it was started with --sync',
+  }
+  return texts[durability]
+}
+
+/** Why no object can be stored now; '' when one can. */
+function unwritable(runtime: Runtime, metaUpCount: number, metaQuorum: number): string {
+  if (metaUpCount < metaQuorum) return `${metaUpCount} metadata backends are up, ${metaQuorum} are needed to store`
+  try {
+    choosePlacement(runtime.fleet.candidates(0), runtime.config.redundancy, size => Buffer.alloc(size))
+    return ''
+  } catch (error) {
+    if (error instanceof StorError) return error.message
+    throw error
+  }
+}
+
+function toStatus(
+  { name, address, namespace }: BackendConfig,
+  use: 'meta' | 'data',
+  group: number,
+  { state, reachable, stat, note }: Observation,
+): BackendStatus {
+  return {
+    ...{ name, address, namespace, use, group, health: state, reachable, note },
+    entryCount: stat?.valueCount ?? 0,
+    usedBytes: stat?.usedBytes ?? null,
+    freeBytes: stat?.freeBytes ?? null,
+    durability: stat?.durability ?? 'unknown',
+  }
+}
