@@ -9,6 +9,9 @@ export interface Filesystem {
   /** It keeps POSIX ACLs in its attributes and inherits the default ACL itself: then the kernel checks them, and the
    *  five that make a name get an unmasked mode, with `context.umask`. */
   readonly wantsPosixAcl?: boolean
+  /** It answers OPEN and OPENDIR with ENOSYS: the kernel then opens without asking and never sends RELEASE. So truncation
+   *  by open(2) must come as a SETATTR: ATOMIC_O_TRUNC is not negotiated. */
+  readonly opensSilently?: boolean
 
   /** Called once after INIT was answered. */
   init?(connection: ConnectionInfo): void
@@ -180,7 +183,8 @@ export interface AttrChange {
   readonly ctime?: Timestamp
   /** The open file the change came through (ftruncate), when the kernel says so. */
   readonly fh?: FileHandle
-  /** HANDLE_KILLPRIV_V2: drop setuid and setgid bits along with this change. */
+  /** HANDLE_KILLPRIV_V2: unless it is a directory, drop setuid, and setgid where the group may execute, along with this
+   *  change. Set for a chown always, for a truncation when the caller has no CAP_FSETID. */
   readonly killPrivileges?: boolean
 }
 

@@ -1,7 +1,8 @@
 import { execFile, spawn } from 'node:child_process'
 import { closeSync, constants, openSync } from 'node:fs'
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
+import type { Log } from '@qsfs/telemetry/log'
 
 const run = promisify(execFile)
 
@@ -12,6 +13,7 @@ export interface MountOptions {
   readonly fsname: string
   /** Others than the one who mounts may enter; who may do what is for the modes to say. */
   readonly allowOther: boolean
+  readonly log: Log
 }
 
 export interface KernelMount {
@@ -40,7 +42,7 @@ const probeTimeoutMs = 5000
 /** Mounts /dev/fuse with an inherited descriptor: no helper, no native addon, but it takes CAP_SYS_ADMIN. From now on
  *  whoever touches the mountpoint waits until the descriptor is served.
  *  @throws MountError */
-export async function mountKernel({ mountpoint, fsname, allowOther }: MountOptions): Promise<KernelMount> {
+export async function mountKernel({ mountpoint, fsname, allowOther, log }: MountOptions): Promise<KernelMount> {
   await clearStaleMount(mountpoint)
   await requireEmptyDirectory(mountpoint)
   const fd = openDevice()
@@ -50,10 +52,16 @@ export async function mountKernel({ mountpoint, fsname, allowOther }: MountOptio
     // rootmode: the root is a directory. max_read: reads come whole up to max_pages.
     const options = `fd=3,rootmode=40000,user_id=${uid},group_id=${gid},default_permissions,max_read=1048576`
     const all = allowOther ? `${options},allow_other` : options
-    await mountWith(fd, ['-i', '-t', 'fuse.qsfs', '-o', all, '--', fsname, mountpoint])
+    await mountWith(fd, ['-i', '-c', '-t', 'fuse.qsfs', '-o', all, '--', fsname, mountpoint])
   } catch (error) {
     closeSync(fd)
     throw error
+  }
+  try {
+    await raiseReadAhead(mountpoint)
+  } catch (error) {
+    // Only slower: /sys is often read-only in a container.
+    log.warn('mount.readahead_unchanged', { mountpoint, error })
   }
   return { fd, mountpoint, unmount: () => unmount(mountpoint) }
 }
@@ -68,12 +76,25 @@ export async function clearStaleMount(mountpoint: string): Promise<void> {
   await clearStaleMount(mountpoint)
 }
 
-/** The mount table is asked, not the mount: it answers even when the filesystem does not. */
 export async function isMounted(mountpoint: string): Promise<boolean> {
+  return (await mountedDevice(mountpoint)) !== null
+}
+
+/** The kernel's default of 128 KiB reads 1.5 GB/s through the mount, 1 MiB reads 2.2; and a read that misses the cache
+ *  asks the store for eight blocks at once. INIT's reply allows as much. */
+async function raiseReadAhead(mountpoint: string): Promise<void> {
+  const device = await mountedDevice(mountpoint)
+  if (device !== null) await writeFile(`/sys/class/bdi/${device}/read_ahead_kb`, '1024')
+}
+
+/** "major:minor" of the topmost mount there, or null. The mount table is asked, not the mount: it answers even when the
+ *  filesystem does not. */
+async function mountedDevice(mountpoint: string): Promise<string | null> {
   const table = await readFile('/proc/self/mountinfo', 'utf8')
-  // proc(5): the fifth field is the mount point, with space, tab, newline and backslash as three octal digits.
+  // proc(5): the third field is the device, the fifth the mount point, with space, tab, newline and backslash as three octal digits.
   const escaped = mountpoint.replace(/[ \t\n\\]/g, c => `\\${c.charCodeAt(0).toString(8).padStart(3, '0')}`)
-  return table.split('\n').some(line => line.split(' ')[4] === escaped)
+  const rows = table.split('\n').map(line => line.split(' '))
+  return rows.findLast(row => row[4] === escaped)?.[2] ?? null
 }
 
 async function unmount(mountpoint: string): Promise<'unmounted' | 'busy'> {

@@ -44,7 +44,7 @@ export type Negotiated =
  *  @throws FuseError EPROTO when the kernel is older than Linux 3.15 */
 export function negotiate(
   body: Buffer,
-  filesystem: Pick<Filesystem, 'wantsPosixAcl'>,
+  filesystem: Pick<Filesystem, 'wantsPosixAcl' | 'opensSilently'>,
   { maxBackground }: NegotiationOptions,
 ): Negotiated {
   const padded = Buffer.concat([body, Buffer.alloc(InitIn.sizeBytes)])
@@ -56,11 +56,13 @@ export function negotiate(
   const offered = initFlagsOf(offer.flags, offer.flags2)
   const asked = filesystem.wantsPosixAcl ? [...wanted, ...wantedForAcl] : wanted
   const flags = new Set(asked.filter(flag => offered.has(flag)))
+  if (filesystem.opensSilently) flags.delete('ATOMIC_O_TRUNC')
   // Without MAX_PAGES a request has 32 pages at most, and a larger max_write would only be cut by the kernel.
   const writeBytes = flags.has('MAX_PAGES') ? maxWriteBytes : 32 * pageBytes
   const reply = initOut({
     minor: Math.min(offer.minor, protocolMinorMax),
-    maxReadaheadBytes: offer.maxReadaheadBytes,
+    // The kernel takes the smaller of this and what the device is set to, which mount.ts raises.
+    maxReadaheadBytes: maxWriteBytes,
     ...initWordsOf(flags),
     maxBackground,
     // From here on the kernel calls the device congested and holds back read-ahead: three quarters, as is its default.

@@ -198,6 +198,8 @@ function open({ filesystem, request, in: { flags, openFlags } }: Call<'OPEN'>): 
 function attrChange(values: InOf<'SETATTR'>): AttrChange {
   const has = (bit: number) => (values.valid & bit) !== 0
   const { mode, uid, gid, sizeBytes, fh } = values
+  // HANDLE_KILLPRIV_V2 says so for writes and truncations, and leaves chown to us.
+  const killPrivileges = has(SetattrValid.KILL_SUIDGID | SetattrValid.UID | SetattrValid.GID)
   return {
     ...(has(SetattrValid.MODE) && { mode }),
     ...(has(SetattrValid.UID) && { uid }),
@@ -209,7 +211,7 @@ function attrChange(values: InOf<'SETATTR'>): AttrChange {
     ...(has(SetattrValid.ATIME_NOW) && { atime: 'now' as const }),
     ...(has(SetattrValid.MTIME_NOW) && { mtime: 'now' as const }),
     ...(has(SetattrValid.FH) && { fh }),
-    ...(has(SetattrValid.KILL_SUIDGID) && { killPrivileges: true }),
+    ...(killPrivileges && { killPrivileges }),
   }
 }
 

@@ -56,7 +56,9 @@ class Session {
     return this.#broken.promise
   }
 
+  /** The mount is gone, and with it whoever waited: what can be given up is given up. */
   async drained(): Promise<void> {
+    for (const { request } of this.#inFlight.values()) request.interrupt()
     while (this.#inFlight.size > 0) await Promise.all([...this.#inFlight.values()].map(({ done }) => done))
   }
 
