@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { formatSize } from '@qsfs/bytes/units'
 import { type Clock, delay, systemClock } from '@qsfs/concurrency/clock'
 import { fromCaller } from '@qsfs/config/caller'
@@ -57,9 +57,10 @@ export function up(options: UpOptions): Promise<never> {
     const state = stateDirectory(fromCaller(typedState))
     makeStateDirectory(state)
     stack.use(lockFile(state.lockPath, `the state ${state.path}`))
+    const socketDirectory = makeSocketDirectory(state.path, process.env)
     const effective = effectiveConfig({
       state,
-      socketDirectory: makeSocketDirectory(state.path, process.env),
+      socketDirectory,
       hookPath: hookScript,
       configPath: config,
       mountpoint: mount,
@@ -71,6 +72,7 @@ export function up(options: UpOptions): Promise<never> {
     if (effective.masterKeyPath !== null) await requireMasterSecret(effective.masterKeyPath, state)
 
     const supervisor = new Supervisor(effective, state, systemClock, log)
+    stack.defer(() => rmSync(socketDirectory, { recursive: true, force: true }))
     stack.defer(() => supervisor.stop())
     await supervisor.start(signal)
     stack.defer(() => flushAndStore(supervisor, effective.cachedbAddress))

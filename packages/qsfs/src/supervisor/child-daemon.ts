@@ -39,6 +39,7 @@ export class ChildDaemon {
   readonly #stopping = new AbortController()
   #child: ChildProcess | null = null
   #exited: Promise<Exit> = Promise.resolve({ code: 0, signal: null })
+  #lastExit: Exit | null = null
   #watching: Promise<void> = Promise.resolve()
   #restartCount = 0
   #logStartBytes = 0
@@ -60,13 +61,22 @@ export class ChildDaemon {
     return this.#restartCount
   }
 
-  /** Starts it and waits until it is ready. From then on it is kept running.
+  /** Starts it and waits until it is ready; `keepRunning` watches it from then on.
    *  @throws ExpectedFailure with its own sentence when it ends before; the signal's reason, having stopped it */
   async start(signal: AbortSignal): Promise<void> {
     this.#spawn()
     const exit = await this.#untilReady(signal)
     if (exit !== null) throw this.#failure(exit)
-    this.#watching = this.#keepRunning()
+  }
+
+  /** Starts it again whenever it dies, until `stop`. */
+  keepRunning(): void {
+    this.#watching = this.#watch()
+  }
+
+  /** Why it is not running, if it was started and died. */
+  get death(): ExpectedFailure | null {
+    return this.#lastExit === null ? null : this.#failure(this.#lastExit)
   }
 
   /** SIGTERM, and SIGKILL when it is still there after `withinMs`.
@@ -93,9 +103,12 @@ export class ChildDaemon {
       const child = spawn(process.execPath, argv, { detached: true, env: environment, stdio: ['pipe', logFd, logFd] })
       child.stdin?.on('error', error => this.#log.debug('daemon.stdin_closed', { error }))
       this.#child = child
-      this.#exited = exitOf(child).finally(() => {
+      this.#lastExit = null
+      this.#exited = exitOf(child).then(exit => {
+        this.#lastExit = exit
         this.#child = null
         this.#onChange()
+        return exit
       })
       this.#onChange()
     } finally {
@@ -105,21 +118,15 @@ export class ChildDaemon {
 
   /** @returns null when it is ready, else how it ended */
   async #untilReady(signal: AbortSignal): Promise<Exit | null> {
-    let exit: Exit | null = null
-    const noteExit = this.#exited.then(ended => {
-      exit = ended
-    })
     for (;;) {
       signal.throwIfAborted()
-      if (exit !== null) return exit
+      if (this.#lastExit !== null) return this.#lastExit
       if (await this.spec.isReady()) return null
-      const pause = new AbortController()
-      await Promise.race([delay(this.#clock, 50, { signal: pause.signal }), noteExit])
-      pause.abort()
+      await delay(this.#clock, 50, { signal })
     }
   }
 
-  async #keepRunning(): Promise<void> {
+  async #watch(): Promise<void> {
     const { signal } = this.#stopping
     while (!signal.aborted) {
       const startedMs = this.#clock.monotonicMs()

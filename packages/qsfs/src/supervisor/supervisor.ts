@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Clock } from '@qsfs/concurrency/clock'
 import { callerDirectory } from '@qsfs/config/caller'
+import { clearStaleMount } from '@qsfs/fuse/mount'
 import type { Log } from '@qsfs/telemetry/log'
 import { appMain } from '../apps.ts'
 import type { DaemonConfig, EffectiveConfig } from '../embedded/effective-config.ts'
@@ -41,19 +42,27 @@ export class Supervisor {
     return [...this.backends, this.stor, this.cachedb, this.fs]
   }
 
-  /** Starts all, each when those it needs are ready.
+  /** Starts all, each when those it needs are ready, and keeps them running.
    *  @throws ExpectedFailure with the sentence of the one that could not; `stop` ends the others */
   async start(signal: AbortSignal): Promise<void> {
-    await Promise.all(this.backends.map(backend => backend.start(signal)))
-    await this.stor.start(signal)
-    await this.cachedb.start(signal)
-    await this.fs.start(signal)
+    try {
+      await Promise.all(this.backends.map(backend => backend.start(signal)))
+      await this.stor.start(signal)
+      await this.cachedb.start(signal)
+      await this.fs.start(signal)
+    } catch (error) {
+      // One that was ready and died takes those above it along; its sentence is the one that explains.
+      throw this.daemons.map(({ death }) => death).find(death => death !== null) ?? error
+    }
+    for (const daemon of this.daemons) daemon.keepRunning()
   }
 
   /** Ends what is still running: fs first, so that it can flush into those below it. Repeating it changes nothing. */
   async stop(): Promise<void> {
     for (const daemon of [this.fs, this.cachedb, this.stor]) await daemon.stop(stopWithinMs)
     await Promise.all(this.backends.map(backend => backend.stop(stopWithinMs)))
+    // Left behind by an fs that was killed.
+    await clearStaleMount(this.#config.mountpoint)
     this.#isOver = true
     removeInstance(this.#state.processesPath)
   }
