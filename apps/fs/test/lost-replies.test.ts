@@ -10,10 +10,10 @@ import { ToyCachedb } from './toy-cachedb.ts'
 
 const names = { data: 'data', meta: 'meta' }
 
-test('300 random histories over connections that break and a server that crashes lose nothing', async t => {
+test('100 random histories over connections that break and a server that crashes lose nothing', async t => {
   const seeds = seededPrng(t)
   let [dropCount, crashCount] = [0, 0]
-  for (let i = 0; i < 300; i++) {
+  for (let i = 0; i < 100; i++) {
     const seed = seeds.below(2 ** 32)
     const prng = prngFromSeed(seed)
     const server = new ToyCachedb(prng)
@@ -111,6 +111,37 @@ test('a newer owner ends the older one, also after a restart of the server', asy
   await assert.rejects(older.setRecord('r', Buffer.from('of the older')), isErrno('EROFS'))
   await assert.rejects(older.sync(), isErrno('EROFS'))
   assert.equal(String(server.meta.live.get('r')), 'of the newer')
+})
+
+test('a cold block waits for its segment on a connection of its own, and nobody else waits', async t => {
+  const server = new ToyCachedb(seededPrng(t))
+  await using store = await openStore(server, prngFromSeed(2))
+  const [cold, local] = [await store.putBlock(Buffer.from('cold')), await store.putBlock(Buffer.from('local'))]
+  const warming = Promise.withResolvers<void>()
+  server.warming = warming.promise
+  server.cold = Buffer.alloc(8).fill(cold, 0, 1).toString('latin1')
+  const readers = [store.getBlock(cold, 0, 4), store.getBlock(cold, 1, 3)]
+  const leaving = new AbortController()
+  const left = store.getBlock(cold, 0, 4, { signal: leaving.signal })
+  assert.equal(String(await store.getBlock(local, 0, 5)), 'local')
+  leaving.abort(new FuseError('EINTR'))
+  await assert.rejects(left, isErrno('EINTR'))
+  warming.resolve()
+  assert.deepEqual((await Promise.all(readers)).map(String), ['cold', 'old'])
+})
+
+test('a server that says FULL space is ENOSPC at once', async t => {
+  const server = new ToyCachedb(seededPrng(t))
+  await using store = await openStore(server, prngFromSeed(3))
+  server.refusal = 'FULL space'
+  await assert.rejects(store.putBlock(Buffer.from('too much')), isErrno('ENOSPC'))
+  await assert.rejects(store.setRecord('r', Buffer.from('too much')), isErrno('ENOSPC'))
+  server.refusal = 'IOERR the disk failed'
+  await assert.rejects(store.setRecord('r', Buffer.from('too much')), isErrno('EIO'))
+  server.refusal = 'READONLY a sync failed'
+  await assert.rejects(store.setRecord('r', Buffer.from('too much')), isErrno('EROFS'))
+  server.refusal = null
+  assert.equal(await store.putBlock(Buffer.from('fits')), 0)
 })
 
 function isErrno(code: string): (error: unknown) => boolean {

@@ -47,8 +47,13 @@ export class ToyCachedb {
   readonly data = new ToyNamespace()
   readonly meta = new ToyNamespace()
   faults: Faults = { drop: 0, crash: 0, full: 0 }
+  /** The error every SET is answered with. */
+  refusal: string | null = null
   crashCount = 0
   dropCount = 0
+  /** Key of a block whose segment is not on the disk, until `warming` settles for a WARM. */
+  cold: string | null = null
+  warming: Promise<void> = Promise.resolve()
   readonly #prng: Prng
   #instance = 1
   #owner = { id: '', attempt: 0 }
@@ -82,7 +87,7 @@ export class ToyCachedb {
   }
 
   /** Runs one command; how it ends may be that nobody hears of it. */
-  run(connection: ToyConnection, args: readonly (string | Buffer)[]): Reply {
+  run(connection: ToyConnection, args: readonly (string | Buffer)[]): Reply | Promise<Reply> {
     if (this.#prng.chance(this.faults.crash)) this.crash()
     else if (this.#prng.chance(this.faults.drop)) this.drop(connection)
     if (connection.isClosed) throw new ConnectionLost('dropped before the command')
@@ -126,13 +131,14 @@ export class ToyCachedb {
     }
   }
 
-  #execute(connection: ToyConnection, [name, ...rest]: readonly (string | Buffer)[]): Reply {
+  #execute(connection: ToyConnection, [name, ...rest]: readonly (string | Buffer)[]): Reply | Promise<Reply> {
     const { owner } = connection
     if (owner.id !== this.#owner.id || owner.attempt !== this.#owner.attempt) throw new RespError(ErrorText.ownerLost)
     const namespace = connection.namespace === 'data' ? this.data : this.meta
     const [key, value] = [latin1(rest[0] ?? ''), Buffer.from(rest[1] ?? '')]
     switch (name) {
       case 'SET': {
+        if (this.refusal !== null) throw new RespError(this.refusal)
         if (this.#prng.chance(this.faults.full)) throw new RespError(ErrorText.fullWait)
         const id = Buffer.alloc(8)
         if (namespace === this.data) id.writeBigUInt64LE(BigInt(namespace.nextId++))
@@ -142,7 +148,13 @@ export class ToyCachedb {
       }
       case 'GET':
         return namespace.live.get(key) ?? null
+      case 'WARM':
+        return this.warming.then(() => {
+          this.cold = null
+          return 'OK'
+        })
       case 'GETRANGE':
+        if (this.cold === key) throw new RespError(`${ErrorText.coldPrefix}7`)
         return namespace.live.get(key)?.subarray(Number(rest[1]), Number(rest[1]) + Number(rest[2])) ?? null
       case 'DEL':
         if (!namespace.live.has(key)) throw new RespError(ErrorText.keyNotFound)
@@ -212,7 +224,7 @@ class ToyConnection implements Connection {
     while (this.#waiting.length > 0) {
       const { args, answer } = this.#waiting.shift()!
       try {
-        const reply = this.#server.run(this, args)
+        const reply = await this.#server.run(this, args)
         if (this.isClosed) answer.reject(new ConnectionLost('dropped after the command'))
         else answer.resolve(reply)
       } catch (error) {

@@ -1,5 +1,6 @@
 import { Semaphore } from '@qsfs/concurrency/semaphore'
 import { SingleFlight } from '@qsfs/concurrency/single-flight'
+import { FuseError } from '@qsfs/fuse/errno'
 import type { NamespacePosition } from '@qsfs/protocol/cachedb-commands'
 import { ConnectionLost, type Reply } from '@qsfs/resp/client'
 
@@ -100,7 +101,7 @@ export class CachedbSession implements AsyncDisposable {
 }
 
 /** Makes the two namespaces if there are none yet: numbered blocks, named records. May be repeated after any half of it.
- *  @throws RespError when one of them exists in the other mode and is not empty; ConnectionLost */
+ *  @throws FuseError EIO when one of them exists in the other mode and is not empty; RespError, ConnectionLost */
 export async function createNamespaces(connect: Connect, names: NamespaceNames): Promise<void> {
   await using connection = await connect({})
   const existing = await connection.call('NSLIST')
@@ -109,8 +110,14 @@ export async function createNamespaces(connect: Connect, names: NamespaceNames):
     [names.data, 'sequential', 'seq'],
     [names.meta, 'userkey', 'user'],
   ] as const) {
-    if (!found.has(name)) await connection.call('NSNEW', name)
-    const info = String(await connection.call('NSINFO', name))
-    if (!info.includes(`mode: ${mode}`)) await connection.call('NSSET', name, 'mode', argument)
+    if (found.has(name)) {
+      const info = String(await connection.call('NSINFO', name))
+      if (info.includes(`mode: ${mode}`)) continue
+      // Made by a start that died before it could say which kind: the server may call it used, but there is nothing in it.
+      if (!info.includes('\nentries: 0\n')) throw new FuseError('EIO', `the namespace ${name} holds other keys`)
+      await connection.call('NSDEL', name)
+    }
+    await connection.call('NSNEW', name)
+    await connection.call('NSSET', name, 'mode', argument)
   }
 }
