@@ -113,7 +113,8 @@ async function unmount(mountpoint: string): Promise<'unmounted' | 'busy'> {
 async function isAlive(mountpoint: string): Promise<boolean> {
   try {
     const env = { ...process.env, LC_ALL: 'C' }
-    await run('stat', ['--', mountpoint], { env, timeout: probeTimeoutMs, killSignal: 'SIGKILL' })
+    // statfs(2), not stat(2): the kernel answers the latter from its cache, after the server's death too.
+    await run('stat', ['--file-system', '--', mountpoint], { env, timeout: probeTimeoutMs, killSignal: 'SIGKILL' })
     return true
   } catch (error) {
     return !String((error as { stderr?: unknown }).stderr).includes('Transport endpoint is not connected')
