@@ -49,10 +49,10 @@ export function negotiate(
 ): Negotiated {
   const padded = Buffer.concat([body, Buffer.alloc(InitIn.sizeBytes)])
   const offer = InitIn.decode(padded)
+  if (offer.major > protocolMajor) return { reply: initOut({}), connection: null }
   if (body.length < initInCompatBytes || offer.major < protocolMajor || offer.minor < protocolMinorMin) {
     throw new FuseError('EPROTO', `the kernel speaks FUSE ${offer.major}.${offer.minor}, too old for us`)
   }
-  if (offer.major > protocolMajor) return { reply: initOut({}), connection: null }
   const offered = initFlagsOf(offer.flags, offer.flags2)
   const asked = filesystem.wantsPosixAcl ? [...wanted, ...wantedForAcl] : wanted
   const flags = new Set(asked.filter(flag => offered.has(flag)))
