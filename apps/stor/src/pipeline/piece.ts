@@ -4,7 +4,7 @@ import { layout } from '@qsfs/bytes/layout'
 import { macBytes, pieceMac } from '@qsfs/crypto/aead'
 import { wrappedKeyBytes } from '@qsfs/crypto/keys'
 import type { Secret } from '@qsfs/crypto/secret'
-import { StorError } from '../errors.ts'
+import { ByteReader } from '../metadata/byte-reader.ts'
 import { FrameCoding, type FrameEntry } from '../metadata/object-record.ts'
 
 const pieceMagic = Buffer.from('QSP1')
@@ -142,16 +142,15 @@ export function encodeShardHeader(shard: ShardIdentity, headersKey: Secret): Buf
 /** The header of a shard's first value, and where its piece begins. Not authenticated yet: the key is wrapped in it.
  *  @throws StorError 'damaged' */
 export function decodeShardHeader(value: Buffer): { shard: ShardIdentity; headerBytes: number } {
-  if (value.length < ShardHeader.sizeBytes) throw new StorError('damaged', 'a shard header is cut short')
-  const header = ShardHeader.decode(value)
-  if (!header.magic.equals(shardMagic)) throw new StorError('damaged', 'a shard begins with something else')
+  const reader = new ByteReader(value, 'a shard header')
+  const header = reader.read(ShardHeader)
+  if (!header.magic.equals(shardMagic)) throw reader.damaged('begins with something else')
   if (header.version !== shardVersion) {
-    throw new StorError('damaged', `a shard has version ${header.version}, this program reads ${shardVersion}`)
+    throw reader.damaged(`has version ${header.version}, this program reads ${shardVersion}`)
   }
-  const headerBytes = ShardHeader.sizeBytes + header.sealedNameBytes + macBytes
-  if (headerBytes > value.length) throw new StorError('damaged', 'the name in a shard header is cut short')
-  const sealedName = value.subarray(ShardHeader.sizeBytes, headerBytes - macBytes)
-  return { shard: { ...header, sealedName }, headerBytes }
+  const sealedName = reader.bytes(header.sealedNameBytes)
+  reader.bytes(macBytes)
+  return { shard: { ...header, sealedName }, headerBytes: value.length - reader.leftBytes }
 }
 
 /** Whether the header at the start of `value` was written under this object's key. */
