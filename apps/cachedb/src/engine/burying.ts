@@ -6,11 +6,14 @@ import type { Shelf } from './shelf.ts'
 
 const deletePauses = { firstMs: 1_000, maxMs: 300_000 }
 
-/** A segment with nothing needed in it leaves: recorded, then unlinked, then its object is deleted. */
+/** A segment with nothing needed in it leaves: what made it so is synced, then `gone` is recorded, then it is unlinked, then its
+ *  object is deleted. */
 export async function bury(shelf: Shelf, segment: Segment): Promise<void> {
   const wasLocal = segment.isLocal
   segment.activity = 'burying'
   try {
+    await shelf.syncAppended()
+    if (shelf.find(segment.id) !== segment) return
     segment.state = await shelf.recorded(segment, 'died', {
       type: 'gone',
       segmentId: segment.id,

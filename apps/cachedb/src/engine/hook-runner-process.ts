@@ -63,7 +63,10 @@ export class HookRunnerProcess implements AsyncDisposable {
   #heard(report: HookReport): void {
     if (report.type === 'ready') return
     const pending = this.#pending.get(report.id)
-    if (report.type === 'started') return pending?.onStarted(report.pid)
+    if (report.type === 'started') {
+      pending?.onStarted(report.pid)
+      return
+    }
     this.#pending.delete(report.id)
     pending?.resolve(report)
   }

@@ -1,8 +1,8 @@
 import assert from 'node:assert'
 
-/** A reference is chunk number × 1 MiB + offset, so 4 GiB of keys fit 32 bits. */
-const chunkBytes = 1024 * 1024
-const chunksMax = 4096
+/** A reference is chunk number × 128 KiB + offset, so 4 GiB of keys fit 32 bits. */
+const chunkBytes = 128 * 1024
+const chunksMax = 32_768
 /** Per key: the entry it belongs to (u32), its length (u8). */
 const headBytes = 5
 const dead = 0xffff_ffff

@@ -3,7 +3,7 @@ import { KeyArena } from './key-arena.ts'
 import type { EntryLocation, Keydir } from './keydir.ts'
 
 /** Entries are columns of 32-bit words in chunks that are never copied: growing costs one small allocation. */
-const entriesPerChunk = 65_536
+const entriesPerChunk = 8_192
 const Column = {
   segmentId: 0,
   offsetBytes: 1,

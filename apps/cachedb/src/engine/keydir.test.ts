@@ -75,5 +75,5 @@ test('the promised memory: 48 bytes and the key, 16 bytes a dense id, a table fo
   for (let id = 0; id < count; id++) if (id % 100 > 0) sequential.delete(encodeId(id))
   assert.equal(sequential.count, count / 100)
   // The last page and one chunk of columns are there however few ids live.
-  assert(sequential.memoryBytes < 3.5 * 1024 * 1024, `${sequential.memoryBytes} bytes for ${count / 100} ids`)
+  assert(sequential.memoryBytes < 700 * 1024, `${sequential.memoryBytes} bytes for ${count / 100} ids`)
 })

@@ -105,7 +105,7 @@ class Recovery {
     this.#active ??= openNext(shelf, this.#lastEndBytes, this.#nextId)
     const writer = new Writer(shelf, this.#catalog, this.#active, this.#nextId)
     await writer.syncNames()
-    shelf.start()
+    shelf.start(() => writer.sync())
     return { shelf, writer }
   }
 

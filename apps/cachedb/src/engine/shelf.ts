@@ -29,7 +29,8 @@ export class Shelf {
   readonly #restores = new SingleFlight<number, void>()
   readonly #stopping = new AbortController()
   readonly #background = new Set<Promise<void>>()
-  #started = false
+  /** Makes durable what was appended so far; null during recovery. */
+  #syncAppended: (() => Promise<void>) | null = null
 
   constructor(directory: string, pinned: boolean, manifest: Manifest, context: EngineContext) {
     this.directory = directory
@@ -89,8 +90,8 @@ export class Shelf {
   }
 
   /** Recovery is over: closed segments are owed their store hook, dead ones go. */
-  start(): void {
-    this.#started = true
+  start(syncAppended: () => Promise<void>): void {
+    this.#syncAppended = syncAppended
     for (const segment of this.#segments.values()) {
       if (segment.state === 'closed') this.owe(segment)
       if (segment.lost) this.inBackground(this.restore(segment))
@@ -100,7 +101,7 @@ export class Shelf {
 
   /** Stores a closed segment, for ever trying again. */
   owe(segment: Segment): void {
-    if (this.#started && this.context.hooks.configured) this.inBackground(keepStoring(this, segment))
+    if (this.#syncAppended !== null && this.context.hooks.configured) this.inBackground(keepStoring(this, segment))
   }
 
   /** The value, or null when it is not there or fails its check. For local segments only. */
@@ -176,7 +177,13 @@ export class Shelf {
   /** Whatever held the segment is over: if it is dead, it goes. */
   settled(segment: Segment): void {
     const busy = segment.activity !== null || segment.pins > 0
-    if (this.#started && !busy && !this.signal.aborted && this.isDead(segment)) this.inBackground(bury(this, segment))
+    if (this.#syncAppended !== null && !busy && !this.signal.aborted && this.isDead(segment))
+      this.inBackground(bury(this, segment))
+  }
+
+  /** What killed a segment's last value must be on disk before the segment goes, or a power cut takes both. */
+  async syncAppended(): Promise<void> {
+    await this.#syncAppended?.()
   }
 
   isDead(segment: Segment): boolean {

@@ -30,8 +30,10 @@ export class Writer {
   #nextId: number
   /** Closes full segments one after the other, so that `closed` is recorded in their order. */
   #closing: Promise<void> = Promise.resolve()
-  /** A segment was opened since the manifest and the directory were last synced. */
-  #namesUnsynced = true
+  /** Segments opened, and how many of them the manifest and the directory on disk know. */
+  #openedCount = 1
+  #namedCount = 0
+  readonly #naming = new GroupCommit(() => this.#syncNewNames())
   #appendedCount = 0
   #syncedCount = 0
   #readOnlyReason: string | null = null
@@ -104,7 +106,7 @@ export class Writer {
     const full = this.#active
     const next = openNext(this.shelf, full.sizeBytes, this.#nextId)
     this.#active = next
-    this.#namesUnsynced = true
+    this.#openedCount++
     this.#unsynced.add(full)
     full.finish()
     const nextId = this.#nextId
@@ -133,7 +135,7 @@ export class Writer {
     this.#unsynced.clear()
     this.#active = active
     this.#nextId = 0
-    this.#namesUnsynced = true
+    this.#openedCount++
   }
 
   turnReadOnly(reason: string, error: unknown): void {
@@ -184,14 +186,13 @@ export class Writer {
 
   /** Makes durable that the segments opened so far exist. */
   async syncNames(): Promise<void> {
-    if (!this.#namesUnsynced) return
-    this.#namesUnsynced = false
-    try {
-      await Promise.all([this.shelf.manifest.sync(), this.shelf.context.storage.syncDirectory(this.shelf.directory)])
-    } catch (error) {
-      this.#namesUnsynced = true
-      throw error
-    }
+    if (this.#namedCount < this.#openedCount) await this.#naming.run()
+  }
+
+  async #syncNewNames(): Promise<void> {
+    const covered = this.#openedCount
+    await Promise.all([this.shelf.manifest.sync(), this.shelf.context.storage.syncDirectory(this.shelf.directory)])
+    this.#namedCount = covered
   }
 
   /** Syncs a segment; when that fails, its unsynced entries are salvaged into another one, once. */
