@@ -12,6 +12,8 @@ interface SharedJob<T> {
   readonly stop: AbortController
   readonly listeners: Set<ProgressListener>
   askerCount: number
+  /** Takes back the end that was set when the last asker left. */
+  spare: () => void
 }
 
 /** Who asks for what is already under way joins it. A job outlives its askers for a grace: a hook that was killed by its
@@ -41,6 +43,7 @@ export class SharedJobs<T> {
     const job = this.#jobs.get(key) ?? this.#start(key, start)
     const listener: ProgressListener = progress => onProgress?.(progress)
     job.askerCount++
+    job.spare()
     job.listeners.add(listener)
     const { promise: left, reject } = Promise.withResolvers<never>()
     const onAbort = () => reject(signal?.reason)
@@ -74,15 +77,13 @@ export class SharedJobs<T> {
       .finally(() => this.#jobs.delete(key))
     // Its askers hear of it; one that nobody waits for any more fails unheard.
     result.catch(() => undefined)
-    const job = { result, stop, listeners, askerCount: 0 }
+    const job = { result, stop, listeners, askerCount: 0, spare: () => undefined }
     this.#jobs.set(key, job)
     return job
   }
 
   #stopWhenUnwanted(job: SharedJob<T>): void {
     if (job.askerCount > 0) return
-    this.#clock.schedule(this.#graceMs, () => {
-      if (job.askerCount === 0) job.stop.abort(new Error('nobody waits for it any more'))
-    })
+    job.spare = this.#clock.schedule(this.#graceMs, () => job.stop.abort(new Error('nobody waits for it any more')))
   }
 }

@@ -1,0 +1,97 @@
+import assert from 'node:assert'
+import { writeFile } from 'node:fs/promises'
+import { describe, test } from 'node:test'
+import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { loadStorConfig } from './config.ts'
+
+const ZSTOR = `
+minimal_shards = 2
+expected_shards = 4
+redundant_groups = 0
+redundant_nodes = 0
+root = "/mnt/qsfs"
+socket = "/tmp/zstor.sock"
+prometheus_port = 9100
+zdb_data_dir_path = "/tmp/zdbfs/data/zdbfs-data"
+max_zdb_data_dir_size = 2560
+[encryption]
+algorithm = "AES"
+key = "${'0a'.repeat(32)}"
+[compression]
+algorithm = "snappy"
+[meta]
+type = "zdb"
+[meta.config]
+prefix = "someprefix"
+[meta.config.encryption]
+algorithm = "AES"
+key = "${'0A'.repeat(32)}"
+${[1, 2, 3, 4].map(i => `[[meta.config.backends]]\naddress = "[2a02:1802:5e::${i}]:9900"\nnamespace = "meta"\npassword = "secret"\n`).join('')}
+[[groups]]
+${[1, 2, 3, 4].map(i => `[[groups.backends]]\naddress = "127.0.0.1:99${i}0"\nnamespace = "data${i}"\npassword = "secret"\n`).join('')}
+`
+
+async function load(text: string) {
+  await using directory = await temporaryDirectory()
+  const path = `${directory.path}/stor.toml`
+  await writeFile(path, text)
+  return loadStorConfig(path)
+}
+async function refusal(text: string): Promise<string> {
+  try {
+    await load(text)
+  } catch (error) {
+    return (error as Error).message
+  }
+  return 'accepted'
+}
+
+describe('[stor]', () => {
+  test('takes a zstor file as it is', async () => {
+    const config = await load(ZSTOR)
+    assert.deepStrictEqual(config.redundancy, { k: 2, n: 4, redundantGroups: 0, redundantNodes: 0 })
+    assert.strictEqual(config.metaDataShards, 2)
+    assert.strictEqual(config.metaPrefix, 'someprefix')
+    assert.strictEqual(config.groups[0]?.[0]?.name, '127.0.0.1:9910 data1')
+    assert.strictEqual(config.metaBackends[0]?.password, 'secret')
+    assert.deepStrictEqual(config.masterKey, Buffer.alloc(32, 0x0a))
+    assert.deepStrictEqual(
+      config.remarks.map(text => text.split(':')[0]),
+      ['compression.algorithm', 'zdb_data_dir_path', 'prometheus_port'],
+    )
+  })
+
+  test("zstor's second key is needed too when it differs", async () => {
+    const other = await load(ZSTOR.replace('0A'.repeat(32), 'bb'.repeat(32)))
+    assert.notDeepStrictEqual(other.masterKey, Buffer.alloc(32, 0x0a))
+  })
+
+  test('the example works', () => {
+    const config = loadStorConfig(new URL('../example.toml', import.meta.url).pathname)
+    assert.strictEqual(config.groups.length, 3)
+    assert.strictEqual(config.metaBackends.length, 6)
+    assert.strictEqual(config.downAfterMs, 10_000)
+  })
+
+  test('names the key, the line and the nearest right key', async () => {
+    assert.match(await refusal(ZSTOR.replace('expected_shards', 'expected_shard')), /stor\.toml:3: .*expected_shards\?/)
+    assert.match(await refusal(ZSTOR.replace('namespace = "data2"', 'name_space = "x"')), /namespace/)
+  })
+
+  test('refuses a promise that cannot be kept, with the reason', async () => {
+    assert.match(await refusal(ZSTOR.replace('expected_shards = 4', 'expected_shards = 5')), /only 4 data backends/)
+    assert.match(await refusal(ZSTOR.replace('expected_shards = 4', 'expected_shards = 2')), /must be greater/)
+    assert.match(await refusal(ZSTOR.replace('redundant_groups = 0', 'redundant_groups = 1')), /only 1 groups/)
+    assert.match(await refusal(ZSTOR.replace('redundant_nodes = 0', 'redundant_nodes = 3')), /can leave 1 shards/)
+  })
+
+  test('refuses the same place twice, and addresses it cannot reach', async () => {
+    assert.match(await refusal(ZSTOR.replaceAll('127.0.0.1:9920', '127.0.0.1:9910').replace('data2', 'data1')), /twice/)
+    assert.match(await refusal(ZSTOR.replace('127.0.0.1:9910', 'tls://host:9910')), /speaks no TLS/)
+    assert.match(await refusal(ZSTOR.replace('127.0.0.1:9910', '127.0.0.1')), /is none of/)
+  })
+
+  test('wants to know where the master secret is', async () => {
+    assert.match(await refusal(ZSTOR.replace(/\[encryption\][^[]*/, '')), /master_key_file: is missing/)
+  })
+})
