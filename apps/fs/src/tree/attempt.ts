@@ -16,7 +16,7 @@ export function attempt<T>(operation: () => T): MaybePromise<T> {
 /** The same for an operation that changes records: it starts when the log has room. */
 export function change<T>(log: MetadataLog, operation: () => T): MaybePromise<T> {
   const room = log.room()
-  if (room !== undefined) return again({ loading: room }, log, operation)
+  if (room !== undefined) return afterRoom(room, log, operation)
   try {
     return operation()
   } catch (error) {
@@ -25,19 +25,27 @@ export function change<T>(log: MetadataLog, operation: () => T): MaybePromise<T>
   }
 }
 
-async function again<T>(
-  missing: { loading: Promise<void> },
-  log: MetadataLog | undefined,
-  operation: () => T,
-): Promise<T> {
-  for (let waiting = missing; ; ) {
-    await waiting.loading
-    for (let room = log?.room(); room !== undefined; room = log?.room()) await room
+async function afterRoom<T>(room: Promise<void>, log: MetadataLog, operation: () => T): Promise<T> {
+  await room
+  try {
+    return operation()
+  } catch (error) {
+    if (error instanceof NotLoaded) return again(error, log, operation)
+    throw error
+  }
+}
+
+/** Room is asked for last and once: it is granted for the very next stretch. */
+async function again<T>(first: NotLoaded, log: MetadataLog | undefined, operation: () => T): Promise<T> {
+  for (let missing = first; ; ) {
+    await missing.loading
+    const room = log?.room()
+    if (room !== undefined) await room
     try {
       return operation()
     } catch (error) {
       if (!(error instanceof NotLoaded)) throw error
-      waiting = error
+      missing = error
     }
   }
 }

@@ -88,13 +88,16 @@ export class Inode {
   }
 
   attr(): Attr {
-    const { nodeId, sizeBytes, atime, mtime, ctime, mode, linkCount, uid, gid, rdev } = this
+    const sizeBytes = this.isDirectory ? directoryBytes : this.sizeBytes
+    const { nodeId, atime, mtime, ctime, mode, linkCount, uid, gid, rdev } = this
     const heldBytes = this.allocatedBytes + (this.buffer?.dirtyBytes ?? 0)
     const blocks512 = Math.ceil(heldBytes / 512)
     return { nodeId, sizeBytes, blocks512, atime, mtime, ctime, mode, linkCount, uid, gid, rdev, blockSizeBytes }
   }
 }
 
+/** A directory has no bytes of its own; some programs take 0 for "broken". */
+const directoryBytes = 4096
 /** What stat(2) calls the best size for I/O. */
 const blockSizeBytes = 128 * 1024
 

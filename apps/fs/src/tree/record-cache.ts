@@ -15,11 +15,23 @@ export class NotLoaded extends Error {
   }
 }
 
-interface Slot {
+/** A record's place in the cache, and what the log asks for its bytes. */
+class Slot implements LogRecord {
   record: CachedRecord
-  recent: boolean
-  /** Touched, and not encoded since: the log would answer a reader with bytes from this object only. */
-  dirty: boolean
+  recent = true
+  /** Touched, and not encoded since: the newest bytes are nowhere but in the record. */
+  dirty = false
+
+  constructor(record: CachedRecord) {
+    this.record = record
+  }
+  get key(): string {
+    return this.record.key
+  }
+  encode(): Buffer | null {
+    this.dirty = false
+    return this.record.encode()
+  }
 }
 
 export type DecodeRecord = (bytes: Buffer | null) => CachedRecord
@@ -73,13 +85,7 @@ export class RecordCache {
     slot.record = record
     if (slot.dirty) return
     slot.dirty = true
-    this.#log.touch({
-      key: record.key,
-      encode: () => {
-        slot.dirty = false
-        return slot.record.encode()
-      },
-    })
+    this.#log.touch(slot)
   }
 
   /** A record that is known to be new: its bytes need not be asked for. */
@@ -101,7 +107,7 @@ export class RecordCache {
   }
 
   #insert(key: string, record: CachedRecord): Slot {
-    const slot: Slot = { record, recent: true, dirty: false }
+    const slot = new Slot(record)
     this.#slots.set(key, slot)
     return slot
   }
