@@ -71,7 +71,7 @@ export async function mountKernel({ mountpoint, fsname, allowOther, log }: Mount
 export async function clearStaleMount(mountpoint: string): Promise<void> {
   if (!(await isMounted(mountpoint))) return
   if (await isAlive(mountpoint)) throw new MountError(1, `${mountpoint} is in use: something is mounted there already`)
-  await run('umount', ['-l', '--', mountpoint])
+  await detach(mountpoint)
   // There may be another one below it.
   await clearStaleMount(mountpoint)
 }
@@ -104,9 +104,15 @@ async function unmount(mountpoint: string): Promise<'unmounted' | 'busy'> {
     return 'unmounted'
   } catch {
     // Busy is the usual reason; whatever it is, lazily always works, and fails here with its own words if it does not.
-    await run('umount', ['-l', '--', mountpoint])
+    await detach(mountpoint)
     return 'busy'
   }
+}
+
+/** Out of the tree now, gone with its last user. Whoever is not root asks libfuse's helper. */
+async function detach(mountpoint: string): Promise<void> {
+  if (process.getuid?.() === 0) await run('umount', ['-l', '--', mountpoint])
+  else await run('fusermount', ['-uz', '--', mountpoint])
 }
 
 /** In a child: a filesystem that hangs must not take a thread of ours with it. */
@@ -121,7 +127,8 @@ async function isAlive(mountpoint: string): Promise<boolean> {
   }
 }
 
-async function requireEmptyDirectory(mountpoint: string): Promise<void> {
+/** @throws MountError 2 */
+export async function requireEmptyDirectory(mountpoint: string): Promise<void> {
   const found = await stat(mountpoint).catch((cause: NodeJS.ErrnoException) => {
     throw new MountError(2, `the mountpoint ${mountpoint} cannot be used: ${cause.message}`, { cause })
   })
