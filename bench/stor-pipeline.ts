@@ -9,6 +9,8 @@ import { atLeast, atMost, type Row, row } from './row.ts'
 
 const fileMiB = 256
 const backendCount = 6
+/** As packages/qsfs/bin/qsfs sets it. */
+const launcherEnv = { MALLOC_ARENA_MAX: '2' }
 const program = (app: string) => new URL(`../apps/${app}/src/main.ts`, import.meta.url).pathname
 
 /** An incompressible file through a real stor to six real local backends at 4+2, pieces on their disks, and back. The
@@ -19,7 +21,7 @@ export async function rows(): Promise<Row[]> {
   const start = async (app: string, name: string, config: string): Promise<SpawnedProcess> => {
     const configPath = join(tmp.path, `${name}.toml`)
     await writeFile(configPath, config)
-    return processes.use(spawnProcess(process.execPath, [program(app), '--config', configPath]))
+    return processes.use(spawnProcess(process.execPath, [program(app), '--config', configPath], { env: launcherEnv }))
   }
   const sockets = Array.from({ length: backendCount }, (_, i) => join(tmp.path, `backend-${i}.sock`))
   await Promise.all(sockets.map((socket, i) => start('cachedb', `backend-${i}`, cachedbConfig(tmp.path, socket, i))))

@@ -53,7 +53,7 @@ export function encodeFrame(
   return entry
 }
 
-/** The inverse, from shards whose pieces were checked: any k of them; lost ones are filled in.
+/** The inverse, from shards whose pieces were checked: any k of them. Afterwards the shards are of no more use.
  *  @throws StorError 'damaged' when k authentic shards do not open, which is our own mistake or a wrong record */
 export function decodeFrame(
   codec: ReedSolomon,
@@ -62,8 +62,11 @@ export function decodeFrame(
   entry: FrameEntry,
   shards: MaybeShard[],
 ): Buffer {
+  const lost = shards.map(shard => shard === null)
   codec.reconstruct(shards, shardBytesOf(entry.sealedBytes, codec.dataShards), 'data')
-  const sealed = Buffer.concat(shards.slice(0, codec.dataShards) as Uint8Array[], entry.sealedBytes)
+  const data = shards.slice(0, codec.dataShards) as Uint8Array[]
+  const sealed = Buffer.concat(data, entry.sealedBytes)
+  for (const [index, shard] of data.entries()) if (lost[index]) releaseMemory(shard)
   try {
     const coded = openFrame(keys.framesKey, keys.objectId, place.frameNumber, sealed)
     releaseMemory(sealed)
