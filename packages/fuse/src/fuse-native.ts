@@ -1,6 +1,6 @@
 import { Errno, FuseError } from './errno.ts'
 import type { Attr, FileHandle, Filesystem, NodeId, RequestContext, Timestamp } from './filesystem.ts'
-import { clearStaleMount, MountError, type MountOptions, requireEmptyDirectory } from './mount.ts'
+import { clearStaleMount, MountError, type MountOptions, mountingUser, requireEmptyDirectory } from './mount.ts'
 import { PathNodes } from './path-nodes.ts'
 
 // The same Filesystem through fuse-native 2.2.6, that is libfuse2 and its setuid helper: for users without privilege.
@@ -44,7 +44,7 @@ export async function serveFuseNative(filesystem: Filesystem, options: MountOpti
     timeout: false,
     defaultPermissions: true,
     allowOther,
-    // Names change through us alone. Attributes and pages are another thing (above): to libfuse2 two hard links are two
+    // Names change through us alone. Attributes and pages are another thing (libfuseOptions): to libfuse2 two hard links are two
     // files, so what one of them changes the kernel would not see in the other.
     entryTimeout: 3600,
   })
@@ -90,8 +90,7 @@ class FuseNativeAdapter {
   constructor(filesystem: Filesystem, onError: (error: unknown) => void) {
     this.#filesystem = filesystem
     this.#onError = onError
-    const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0]
-    this.#context = { uid, gid, pid: 0, signal: new AbortController().signal }
+    this.#context = { ...mountingUser(), pid: 0, signal: new AbortController().signal }
     this.#nodes = new PathNodes(filesystem, this.#context, { pathsMax })
   }
 

@@ -47,8 +47,7 @@ export async function mountKernel({ mountpoint, fsname, allowOther, log }: Mount
   await requireEmptyDirectory(mountpoint)
   const fd = openDevice()
   try {
-    const uid = process.getuid?.() ?? 0
-    const gid = process.getgid?.() ?? 0
+    const { uid, gid } = mountingUser()
     // rootmode: the root is a directory. max_read: reads come whole up to max_pages.
     const options = `fd=3,rootmode=40000,user_id=${uid},group_id=${gid},default_permissions,max_read=1048576`
     const all = allowOther ? `${options},allow_other` : options
@@ -95,6 +94,11 @@ async function mountedDevice(mountpoint: string): Promise<string | null> {
   const escaped = mountpoint.replace(/[ \t\n\\]/g, c => `\\${c.charCodeAt(0).toString(8).padStart(3, '0')}`)
   const rows = table.split('\n').map(line => line.split(' '))
   return rows.findLast(row => row[4] === escaped)?.[2] ?? null
+}
+
+/** Who mounts; everyone else is somebody other. */
+export function mountingUser(): { readonly uid: number; readonly gid: number } {
+  return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
 }
 
 async function unmount(mountpoint: string): Promise<'unmounted' | 'busy'> {

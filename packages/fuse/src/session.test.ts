@@ -110,6 +110,19 @@ test('a kernel of 2014 gets less, an older one EPROTO, a newer major is asked to
   assert.equal(init(8, 1)?.readUInt32LE(16), 7)
 })
 
+test('a filesystem that answers OPEN with ENOSYS hears of each truncation by SETATTR, one with ACLs masks by itself', () => {
+  const flagsFor = (filesystem: Filesystem) => {
+    const offer = hex(`07000000 2d000000 00000200 fbffff73 fe070000 ${'00'.repeat(44)}`)
+    return session(filesystem)
+      .channel.send(request(26, 2, 0, offer))!
+      .readUInt32LE(16 + 12)
+  }
+  const usual = flagsFor(new MemoryFilesystem())
+  assert.equal(flagsFor(Object.assign(new MemoryFilesystem(), { opensSilently: true })), usual & ~(1 << 3))
+  const withAcl = flagsFor(Object.assign(new MemoryFilesystem(), { wantsPosixAcl: true }))
+  assert.equal(withAcl, usual | (1 << 20) | (1 << 6))
+})
+
 test('LOOKUP: an entry, and a name that does not exist', () => {
   const filesystem = new MemoryFilesystem()
   const { channel } = session(filesystem)
