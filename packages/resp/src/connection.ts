@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Clock } from '@qsfs/concurrency/clock'
+import type { BulkPool } from './bulk-pool.ts'
 import { ReplyEncoder } from './encoder.ts'
 import { defaultLimits, MalformedRequest, type ParserLimits, RespParser } from './parser.ts'
 import { type MaybePromise, type Reply, type ReplyOrError, RespError } from './reply.ts'
@@ -8,7 +9,8 @@ import { type MaybePromise, type Reply, type ReplyOrError, RespError } from './r
  *  order. While one is a promise it goes on with the next, up to its limits, unless `serial` says to wait. */
 export interface RespSession {
   /** Runs one command, its name first. Throws or rejects with RespError for an error reply, with nothing else:
-   *  another error is a bug and ends the process. Arguments may be views of the receive buffer: copy what is kept. */
+   *  another error is a bug and ends the process. Arguments are borrowed until the command is answered: copy what is kept, and
+   *  put no argument of 16 KiB or more into a reply. */
   execute(args: Buffer[]): MaybePromise<Reply>
   /** True while a command runs that must end before the next begins. */
   readonly serial: boolean
@@ -49,6 +51,7 @@ export class Connection {
   readonly #session: RespSession
   readonly #clock: Clock
   readonly #limits: ConnectionLimits
+  readonly #pool: BulkPool
   readonly #parser: RespParser
   readonly #encoder = new ReplyEncoder()
   /** Replies behind a command that still runs. Empty in the common case: then replies go straight to the encoder. */
@@ -63,12 +66,13 @@ export class Connection {
   #closing = false
   #lingeredBytes = 0
 
-  constructor(socket: Socket, session: RespSession, clock: Clock, limits: ConnectionLimits) {
+  constructor(socket: Socket, session: RespSession, clock: Clock, pool: BulkPool, limits: ConnectionLimits) {
     this.#socket = socket
     this.#session = session
     this.#clock = clock
     this.#limits = limits
-    this.#parser = new RespParser(limits)
+    this.#pool = pool
+    this.#parser = new RespParser(limits, pool)
     socket.on('data', (chunk: Buffer) => this.#receive(chunk))
     socket.on('drain', () => this.#pump())
     socket.on('end', () => {
@@ -155,8 +159,11 @@ export class Connection {
     } catch (error) {
       reply = asReply(error)
     }
-    if (reply instanceof Promise) this.#await(reply)
-    else this.#answer(reply)
+    if (reply instanceof Promise) this.#await(command, reply)
+    else {
+      this.#answer(reply)
+      this.#giveBack(command)
+    }
     if (this.#session.finished) this.#closing = true
   }
 
@@ -165,11 +172,16 @@ export class Connection {
     else this.#owe({ reply })
   }
 
-  #await(reply: Promise<ReplyOrError>): void {
+  #giveBack(command: Buffer[]): void {
+    for (const argument of command) this.#pool.give(argument)
+  }
+
+  #await(command: Buffer[], reply: Promise<ReplyOrError>): void {
     const owed: OwedReply = { reply: undefined }
     this.#owe(owed)
     this.#runningCount++
     const settle = (value: ReplyOrError) => {
+      this.#giveBack(command)
       owed.reply = value
       this.#owedBytes += sizeOf(value)
       this.#runningCount--

@@ -1,4 +1,5 @@
 import { WireLimit } from '@qsfs/protocol/cachedb-commands'
+import { BulkPool } from './bulk-pool.ts'
 
 /** What a request may cost before it is refused. */
 export interface ParserLimits {
@@ -34,10 +35,12 @@ const bulkTrailerBytes = 2
 
 /** Cuts a byte stream into commands. `feed` chunks as they arrive, then call `next` until it returns null.
  *  An argument that lies whole in one chunk is a view of that chunk, which must therefore never be written again;
- *  any other is allocated once, when its length is known and allowed, and filled in place.
+ *  any other gets its memory once, when its length is known and allowed, and is filled in place. A large one is on loan
+ *  from the pool: who executes the command gives it back.
  *  @see 0-db 2.0.7, whose error texts and number parsing (C's atoi) these are */
 export class RespParser {
   readonly #limits: ParserLimits
+  readonly #pool: BulkPool
   #chunk: Buffer = emptyBulk
   #offset = 0
   #waiting: Buffer[] = []
@@ -51,8 +54,9 @@ export class RespParser {
   #trailerBytesLeft = 0
   #failed = false
 
-  constructor(limits: ParserLimits = defaultLimits) {
+  constructor(limits: ParserLimits = defaultLimits, pool: BulkPool = new BulkPool()) {
     this.#limits = limits
+    this.#pool = pool
   }
 
   /** Hands over a chunk; its bytes belong to the parsed commands from now on. */
@@ -151,7 +155,7 @@ export class RespParser {
       this.#endArgument(this.#chunk.subarray(this.#offset, this.#offset + lengthBytes))
       this.#offset += lengthBytes
     } else {
-      this.#bulk = Buffer.allocUnsafeSlow(lengthBytes)
+      this.#bulk = this.#pool.take(lengthBytes)
       this.#bulkFilledBytes = 0
     }
   }

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { umask } from 'node:process'
 import type { Clock } from '@qsfs/concurrency/clock'
+import { BulkPool } from './bulk-pool.ts'
 import { Connection, type ConnectionLimits, defaultConnectionLimits, type RespSession } from './connection.ts'
 import { ReplyEncoder } from './encoder.ts'
 import { RespError } from './reply.ts'
@@ -25,6 +26,7 @@ export class RespServer implements AsyncDisposable {
   readonly #options: RespServerOptions
   readonly #servers: Server[] = []
   readonly #connections = new Set<Connection>()
+  readonly #pool = new BulkPool()
   #acceptedCount = 0
   /** Of connections that are closed. */
   #pastBytesRead = 0
@@ -110,7 +112,7 @@ export class RespServer implements AsyncDisposable {
       socket.end(Buffer.concat(encoder.take()), () => socket.destroy())
       return
     }
-    const connection = new Connection(socket, openSession(), clock, limits)
+    const connection = new Connection(socket, openSession(), clock, this.#pool, limits)
     this.#connections.add(connection)
     socket.on('error', onConnectionError)
     socket.once('close', () => {

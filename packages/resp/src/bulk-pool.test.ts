@@ -1,0 +1,25 @@
+import { equal, notEqual } from 'node:assert/strict'
+import { test } from 'node:test'
+import { BulkPool } from './bulk-pool.ts'
+
+test('memory comes back once, and only its own', () => {
+  const pool = new BulkPool()
+  const first = pool.take(100_000)
+  equal(first.length, 100_000)
+  pool.give(first)
+  pool.give(first)
+  equal(pool.spareBytes, 131_072)
+  const [second, third] = [pool.take(131_072), pool.take(70_000)]
+  equal(second.buffer, first.buffer)
+  notEqual(third.buffer, first.buffer)
+  pool.give(Buffer.alloc(100_000))
+  pool.give(pool.take(100))
+  equal(pool.spareBytes, 0)
+})
+
+test('what is kept has a limit', () => {
+  const pool = new BulkPool()
+  const many = Array.from({ length: 10 }, () => pool.take(8 * 1024 * 1024))
+  for (const bulk of many) pool.give(bulk)
+  equal(pool.spareBytes, 16 * 1024 * 1024)
+})

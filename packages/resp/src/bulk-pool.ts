@@ -1,0 +1,39 @@
+/** Smaller bulks cost less to allocate than to keep. No key is that long, so what is lent out is always a value. */
+const pooledBytesMin = 16 * 1024
+/** Kept for later use, by all connections of a server together. */
+const spareBytesMax = 16 * 1024 * 1024
+
+/** Memory for large bulks, used again once their command is answered. A fresh buffer per value made the garbage collector a
+ *  third of the work of a server that takes in 128 KiB values. */
+export class BulkPool {
+  readonly #spare = new Map<number, ArrayBuffer[]>()
+  readonly #lent = new WeakSet<ArrayBufferLike>()
+  #spareBytes = 0
+
+  /** Bytes kept for later use. */
+  get spareBytes(): number {
+    return this.#spareBytes
+  }
+
+  /** Memory with anything in it. */
+  take(lengthBytes: number): Buffer {
+    if (lengthBytes < pooledBytesMin) return Buffer.allocUnsafeSlow(lengthBytes)
+    const capacityBytes = 2 ** Math.ceil(Math.log2(lengthBytes))
+    const spare = this.#spare.get(capacityBytes)?.pop()
+    if (spare) this.#spareBytes -= capacityBytes
+    const memory = spare ?? Buffer.allocUnsafeSlow(capacityBytes).buffer
+    this.#lent.add(memory)
+    return Buffer.from(memory, 0, lengthBytes)
+  }
+
+  /** Takes back what `take` lent; any other buffer, or one that was given back before, is left alone. */
+  give(bulk: Buffer): void {
+    if (bulk.length < pooledBytesMin || !this.#lent.delete(bulk.buffer)) return
+    const { byteLength } = bulk.buffer
+    if (this.#spareBytes + byteLength > spareBytesMax) return
+    this.#spareBytes += byteLength
+    const spares = this.#spare.get(byteLength)
+    if (spares) spares.push(bulk.buffer as ArrayBuffer)
+    else this.#spare.set(byteLength, [bulk.buffer as ArrayBuffer])
+  }
+}
