@@ -97,7 +97,7 @@ export class SimulatedStorage implements Storage {
     return after
   }
 
-  /** For tests that damage files: the bytes as everybody sees them. Changing them changes page cache and disk alike. */
+  /** For tests that damage files: a copy of the bytes as everybody sees them; `put` changes them. */
   bytesOf(path: string): Buffer {
     return Buffer.from(this.#inode(path).current)
   }
@@ -213,7 +213,7 @@ export class SimulatedStorage implements Storage {
       },
       append(parts) {
         const bytes = Buffer.concat(parts)
-        const room = storage.freeBytes()
+        const room = Math.max(0, storage.capacityBytes - storage.#usedBytes())
         if (room === 0 && bytes.length > 0) throw new StorageError(`${path}: no space`, { full: true })
         const written = Math.min(room, bytes.length)
         inode.current = Buffer.concat([inode.current, bytes.subarray(0, written)])

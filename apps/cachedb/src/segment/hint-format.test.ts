@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { FormatError } from './format.ts'
+import { decodeHint, encodeHint, HintEntries, hintRecords } from './hint-format.ts'
+
+const incarnation = Buffer.from('0123456789abcdef', 'hex')
+const identity = { segmentId: 5, salt: 0xdecade01, incarnation, dataBytes: 79, firstId: 2, nextId: 3 }
+const key = Buffer.from('hello')
+const records = [
+  { key, offsetBytes: 28, valueBytes: 5, valueCrc: 0x74d8f77b, timestampSeconds: 1700000000, tombstone: null },
+  {
+    key,
+    offsetBytes: 56,
+    valueBytes: 0,
+    valueCrc: 0,
+    timestampSeconds: 1700000003,
+    tombstone: { killsOne: false, originSegmentId: 5 },
+  },
+]
+
+function hintFile(): Buffer {
+  const entries = new HintEntries()
+  for (const record of records) entries.add(record)
+  return Buffer.concat(encodeHint(identity, entries))
+}
+
+test('golden: the hint of a segment with a value and a deletion', () => {
+  const golden = [
+    '51534831', // magic "QSH1"
+    '01000000', // version 1
+    '0123456789abcdef', // incarnation
+    '05000000', // segment 5
+    '01decade', // salt
+    '01000000', // marked: its entries carry the check
+    '4f000000', // 79 bytes of data
+    '0200000000000000', // first id
+    '0300000000000000', // next id
+    '02000000', // 2 entries
+    '3600000000000000', // 54 bytes of entries
+    '4ca7f3eb', // CRC-32C of the entries
+    '00000000', // reserved
+    '8fc92e0d', // CRC-32C of the 68 bytes before
+    '05 00 1c000000 05000000 7bf7d874 00f15365 00000000 68656c6c6f', // key length, flags, offset, value length, value CRC, time, origin, "hello"
+    '05 01 38000000 00000000 00000000 03f15365 05000000 68656c6c6f', // a deletion, needed while a segment older than 5 exists
+  ].join('')
+  assert.equal(hintFile().toString('hex'), golden.replaceAll(' ', ''))
+  const { entries, entryCount, ...read } = decodeHint(hintFile())
+  assert.deepEqual(read, identity)
+  assert.equal(entryCount, 2)
+  assert.deepEqual(
+    [...hintRecords(entries)].map(({ nextAt: _, ...record }) => ({ ...record, key: Buffer.from(record.key) })),
+    records,
+  )
+})
+
+test('a hint with any byte changed, or cut, is refused', () => {
+  const good = hintFile()
+  for (let at = 0; at < good.length; at++) {
+    const bad = Buffer.from(good)
+    bad[at]! ^= 0x10
+    assert.throws(() => decodeHint(bad), FormatError, `byte ${at}`)
+    assert.throws(() => decodeHint(good.subarray(0, at)), FormatError, `cut at ${at}`)
+  }
+})

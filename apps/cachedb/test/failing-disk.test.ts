@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { type Prng, prngFromSeed, seededPrng } from '@qsfs/testkit/prng'
+import { CacheFull, NamespaceReadOnly } from '../src/errors.ts'
+import { contentsOf, digest, engineContext, openNamespace } from './engine-fixture.ts'
+import { SimulatedStorage } from './simulated-storage.ts'
+
+function newDisk(): SimulatedStorage {
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data')
+  return storage
+}
+
+test('a sync that fails once loses nothing: the unsynced entries go to a new segment', async t => {
+  const prng = seededPrng(t)
+  for (let round = 0; round < 150; round++) {
+    const seed = prng.below(2 ** 32)
+    try {
+      await salvageRound(prngFromSeed(seed))
+    } catch (error) {
+      throw new Error(`round with seed ${seed}`, { cause: error })
+    }
+  }
+})
+
+async function salvageRound(prng: Prng): Promise<void> {
+  const storage = newDisk()
+  const namespace = await openNamespace(engineContext(storage, prng, { segmentBytesMax: 3_000 }), 'user')
+  const model = new Map<string, string>()
+  let isFailing = false
+  const failed = new Set<string>()
+  storage.failsSync = path => {
+    if (!isFailing || !/\/d\d+$/.test(path) || failed.has(path)) return false
+    isFailing = false
+    failed.add(path)
+    return true
+  }
+  for (let step = 0; step < 80; step++) {
+    const key = Buffer.from(`k${prng.below(15)}`)
+    if (prng.chance(0.25) && model.has(key.toString('hex'))) {
+      namespace.delete(key)
+      model.delete(key.toString('hex'))
+    } else {
+      const value = prng.bytes(prng.below(300))
+      namespace.put(key, value)
+      model.set(key.toString('hex'), digest(value))
+    }
+    if (prng.chance(0.1)) isFailing = true
+    if (prng.chance(0.1)) await namespace.sync()
+    else if (prng.chance(0.1)) void namespace.sync()
+  }
+  await namespace.sync()
+  assert.deepEqual(new Map([...(await contentsOf(namespace))].sort()), new Map([...model].sort()))
+  const after = await openNamespace(engineContext(storage.cut(prng), prng), 'user')
+  assert.deepEqual(new Map([...(await contentsOf(after))].sort()), new Map([...model].sort()))
+  await after[Symbol.asyncDispose]()
+  await namespace[Symbol.asyncDispose]()
+}
+
+test('when the failed bytes are gone, or every sync fails, the namespace turns read-only and goes on answering', async () => {
+  for (const afterFailedSync of ['disk', 'cache'] as const) {
+    const storage = newDisk()
+    const prng = prngFromSeed(1)
+    const namespace = await openNamespace(engineContext(storage, prng), 'user')
+    namespace.put(Buffer.from('durable'), Buffer.from('value'))
+    await namespace.sync()
+    storage.afterFailedSync = afterFailedSync
+    storage.failsSync = path => /\/d\d+$/.test(path)
+    namespace.put(Buffer.from('lost'), prng.bytes(50))
+    await assert.rejects(namespace.sync(), NamespaceReadOnly)
+    assert.throws(() => namespace.put(Buffer.from('more'), Buffer.from('x')), NamespaceReadOnly)
+    assert.throws(() => namespace.delete(Buffer.from('durable')), NamespaceReadOnly)
+    await assert.rejects(namespace.sync(), /^NamespaceReadOnly: READONLY a sync failed/)
+    assert.equal(String(await namespace.get(Buffer.from('durable'), { cold: 'wait' })), 'value')
+    await namespace[Symbol.asyncDispose]()
+    const after = await openNamespace(engineContext(storage.cut(prng), prng), 'user')
+    assert((await contentsOf(after)).has(Buffer.from('durable').toString('hex')))
+    await after[Symbol.asyncDispose]()
+  }
+})
+
+test('a full disk: a short append is taken back, FULL is answered, and room makes it go on', async t => {
+  const prng = seededPrng(t)
+  for (let round = 0; round < 60; round++) {
+    const storage = newDisk()
+    const context = engineContext(storage, prng, { segmentBytesMax: 4_000 })
+    const namespace = await openNamespace(context, 'sequential')
+    const model = new Map<string, string>()
+    const put = (value: Buffer) => {
+      const key = namespace.put(Buffer.alloc(0), value)
+      model.set(key!.toString('hex'), digest(value))
+    }
+    for (let i = 0; i < 10; i++) put(prng.bytes(prng.below(500)))
+    await namespace.sync()
+    // Below what `Room` keeps free, so that the append itself meets the end of the disk.
+    Object.defineProperty(storage, 'freeBytes', { value: () => Number.POSITIVE_INFINITY })
+    const used = () => storage.list('/data/ns').reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+    storage.capacityBytes = used() + prng.below(900)
+    const full = () => {
+      for (let i = 0; i < 40; i++) put(prng.bytes(1 + prng.below(500)))
+    }
+    assert.throws(full, CacheFull)
+    assert.throws(full, CacheFull)
+    storage.capacityBytes = Number.POSITIVE_INFINITY
+    put(prng.bytes(100))
+    await namespace.sync()
+    assert.deepEqual(await contentsOf(namespace), model)
+    const after = await openNamespace(engineContext(storage.cut(prng), prng), 'sequential')
+    assert.deepEqual(await contentsOf(after), model)
+    await after[Symbol.asyncDispose]()
+    await namespace[Symbol.asyncDispose]()
+  }
+})

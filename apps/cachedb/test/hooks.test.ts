@@ -1,0 +1,187 @@
+import assert from 'node:assert/strict'
+import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { systemClock } from '@qsfs/concurrency/clock'
+import { prngFromSeed } from '@qsfs/testkit/prng'
+import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { HookFailed } from '../src/engine/hooks.ts'
+import { type EngineContext, Namespace } from '../src/engine/namespace.ts'
+import { ColdSegment, SegmentUnavailable } from '../src/errors.ts'
+import { DiskStorage } from '../src/segment/disk-storage.ts'
+import { engineContext, type FixtureOptions, settingsOf } from './engine-fixture.ts'
+import { scriptHooks, storingScript, until } from './hook-script.ts'
+
+const closed = { dataPath: '/x/d0', nextDataPath: '/x/d1', hintPath: '/x/h0', nextHintPath: '/x/h1' }
+const timeout = 60_000
+
+function diskContext(options: FixtureOptions): EngineContext {
+  return engineContext(new DiskStorage(), prngFromSeed(7), {
+    clock: systemClock,
+    segmentBytesMax: 64 * 1024,
+    ...options,
+  })
+}
+
+function open(directory: string, context: EngineContext): Promise<Namespace> {
+  return Namespace.open('data', join(directory, 'data'), settingsOf('sequential'), { pinned: false }, context)
+}
+
+test('argv and environment of a store hook; only its line counts', { timeout }, async () => {
+  await using directory = await temporaryDirectory()
+  const script =
+    'echo "$@" "${QSFS_HINT_PATH:-}" "$QSFS_STOR_SOCKET" >> "$STORE_DIR/log"; echo noise; echo "stored 00112233445566778899aabbccddeeff"'
+  await using hooks = await scriptHooks(directory.path, script, { storSocket: '/run/stor.sock' })
+  assert.equal(await hooks.segmentClosed(closed), '00112233445566778899aabbccddeeff')
+  const lines = readFileSync(join(directory.path, 'store/log'), 'utf8').trim().split('\n')
+  assert.match(lines[0]!, /^jump-index unix:\/\/\/test \/x\/h0 \/x\/h1/)
+  assert.match(lines[1]!, /^jump-data unix:\/\/\/test \/x\/d0 \/x\/d1 \/x\/h0 \/run\/stor.sock$/)
+  assert.deepEqual(
+    hooks.runs().map(({ event, exitCode }) => [event, exitCode]),
+    [
+      ['jump-index', 0],
+      ['jump-data', 0],
+    ],
+  )
+})
+
+test('a hook that is silent, lies by its exit code, fails, hangs, is killed or cannot be run stores nothing', {
+  timeout,
+}, async () => {
+  const scripts: readonly (readonly [string, RegExp | null])[] = [
+    ['exit 0', null],
+    ['echo stored soon; exit 0', null],
+    ['(sleep 0.3; echo "stored 00112233445566778899aabbccddeeff") & exit 0', null],
+    ['echo "stored 00112233445566778899aabbccddeeff"; echo "no room" >&2; exit 3', /exited with 3: no room/],
+    ['echo "stored 00112233445566778899aabbccddeeff"; kill -9 $$', /killed by SIGKILL/],
+    ['echo "stored 00112233445566778899aabbccddeeff"; sleep 60', /did not end within/],
+  ]
+  for (const [script, failure] of scripts) {
+    await using directory = await temporaryDirectory()
+    await using hooks = await scriptHooks(directory.path, script, { timeoutMs: 700 })
+    if (failure === null) assert.equal(await hooks.segmentClosed(closed), null, script)
+    else await assert.rejects(hooks.segmentClosed(closed), failure, script)
+  }
+  await using directory = await temporaryDirectory()
+  await using hooks = await scriptHooks(directory.path, 'exit 0')
+  chmodSync(join(directory.path, 'hook.sh'), 0o644)
+  await assert.rejects(hooks.segmentClosed(closed), HookFailed)
+  assert.equal(await hooks.event('ready', []), 1)
+})
+
+test('a dead hook-runner fails what it ran and is started again', { timeout }, async () => {
+  await using directory = await temporaryDirectory()
+  await using hooks = await scriptHooks(directory.path, 'test "$1" = close && kill -9 $PPID; exit 0')
+  assert.equal(await hooks.event('close', []), 1)
+  assert.equal(await hooks.event('ready', []), 0)
+})
+
+test('closed segments are stored, evicted under the limit, restored for readers, buried when dead', {
+  timeout,
+}, async () => {
+  await using directory = await temporaryDirectory()
+  await using hooks = await scriptHooks(directory.path, storingScript)
+  const limitBytes = 8 * 64 * 1024
+  const context = diskContext({ hooks, limitBytes })
+  const prng = prngFromSeed(3)
+  await using namespace = await open(directory.path, context)
+  const values: Buffer[] = []
+  while (values.length < 120) {
+    const value = prng.bytes(10_000)
+    try {
+      const key = namespace.put(Buffer.alloc(0), value)
+      assert.equal(key?.readUInt32LE(0), values.length)
+      values.push(value)
+    } catch (error) {
+      // Twice the limit is written: the writer waits for stores, as fs's flusher does.
+      assert.match((error as Error).message, /^FULL /)
+      await new Promise(resolve => setTimeout(resolve, 20))
+    }
+    assert(context.room.usedBytes <= limitBytes)
+  }
+  await until(() => namespace.segments().every(({ state }) => state !== 'closed'))
+  await until(() => context.room.excessBytes === 0)
+  const absent = namespace.segments().filter(({ state }) => state === 'absent')
+  assert(absent.length > 5)
+  for (const { id, local } of namespace.segments()) assert.equal(existsSync(join(directory.path, `data/d${id}`)), local)
+
+  const first = Buffer.alloc(8)
+  await assert.rejects(async () => namespace.get(first, { cold: 'fail' }), new ColdSegment(0))
+  const [a, b] = await Promise.all([namespace.get(first, { cold: 'wait' }), namespace.get(first, { cold: 'wait' })])
+  assert(a?.equals(values[0]!) && b?.equals(values[0]!))
+  const log = () => readFileSync(join(directory.path, 'store/log'), 'utf8')
+  assert.equal(log().match(/missing-data d0/g)?.length, 1, 'readers share one restore')
+  for (let id = 0; id < values.length; id++) {
+    const key = Buffer.alloc(8)
+    key.writeUInt32LE(id)
+    // Restored segments are pinned for a while, so that reading on may have to wait for room.
+    if (id % 20 === 0) assert((await namespace.get(key, { cold: 'wait' }))?.equals(values[id]!), `value ${id}`)
+  }
+  for (let id = 0; id < values.length; id++) {
+    const key = Buffer.alloc(8)
+    key.writeUInt32LE(id)
+    namespace.delete(key)
+  }
+  namespace.jump()
+  await until(() => readdirSync(join(directory.path, 'store')).filter(name => name !== 'log').length <= 2)
+})
+
+test('a store that fails is tried again and said; a segment whose restore brings the wrong file is not read', {
+  timeout,
+}, async () => {
+  await using directory = await temporaryDirectory()
+  const marker = join(directory.path, 'works')
+  await using hooks = await scriptHooks(
+    directory.path,
+    `test -e '${marker}' || { echo 'no backend' >&2; exit 1; }\n${storingScript}`,
+  )
+  await using namespace = await open(directory.path, diskContext({ hooks }))
+  const key = namespace.put(Buffer.alloc(0), Buffer.from('kept'))!
+  namespace.jump()
+  const first = () => namespace.segments()[0]!
+  await until(() => /store failed 1 times: .*no backend/.test(first().note))
+  assert.equal(first().state, 'closed')
+  writeFileSync(marker, '')
+  await until(() => first().state === 'stored')
+
+  // Damage the local file and the stored object: the read notices the first, the restore refuses the second.
+  const dataPath = join(directory.path, 'data/d0')
+  const object = join(directory.path, 'store', first().objectId!)
+  const good = readFileSync(dataPath)
+  const bad = Buffer.from(good)
+  bad[40]! ^= 1
+  writeFileSync(dataPath, bad)
+  writeFileSync(object, good.subarray(0, good.length - 1))
+  await assert.rejects(async () => namespace.get(key, { cold: 'wait' }), SegmentUnavailable)
+  assert.equal(first().state, 'absent')
+  assert(!existsSync(dataPath))
+  // Within the pause nobody waits for a hook.
+  await assert.rejects(async () => namespace.get(key, { cold: 'wait' }), /restore failed 1 times/)
+  writeFileSync(object, good)
+  await until(() => {
+    void Promise.resolve(namespace.get(key, { cold: 'wait' })).catch(() => undefined)
+    return first().state === 'stored'
+  })
+  assert.equal(String(await namespace.get(key, { cold: 'wait' })), 'kept')
+})
+
+test('what was owed when the process died is owed again: stores, and deletions of dropped namespaces', {
+  timeout,
+}, async () => {
+  await using directory = await temporaryDirectory()
+  {
+    await using namespace = await open(directory.path, diskContext({}))
+    namespace.put(Buffer.alloc(0), Buffer.from('owed'))
+    namespace.jump()
+    await until(() => namespace.segments()[0]!.state === 'closed')
+  }
+  await using hooks = await scriptHooks(directory.path, storingScript)
+  const namespace = await open(directory.path, diskContext({ hooks }))
+  await until(() => namespace.segments()[0]!.state === 'stored')
+  const objects = () => readdirSync(join(directory.path, 'store')).filter(name => name !== 'log')
+  assert.equal(objects().length, 2)
+  await namespace.drop()
+  assert(!existsSync(join(directory.path, 'data')))
+  await until(() => objects().length === 0)
+  await until(() => readdirSync(join(directory.path, '.dropped')).length === 0)
+})
