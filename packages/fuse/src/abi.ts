@@ -29,44 +29,41 @@ export const OutHeader = layout('fuse_out_header', 16, {
 })
 
 /** fuse.h:246 */
-const attrBytes = 88
-const attrFieldsAt = <const O extends number>(o: O) =>
-  ({
-    ino: [o, 'u53'],
-    size: [o + 8, 'u53'],
-    blocks: [o + 16, 'u53'],
-    atime: [o + 24, 'i53'],
-    mtime: [o + 32, 'i53'],
-    ctime: [o + 40, 'i53'],
-    atimeNanos: [o + 48, 'u32'],
-    mtimeNanos: [o + 52, 'u32'],
-    ctimeNanos: [o + 56, 'u32'],
-    mode: [o + 60, 'u32'],
-    linkCount: [o + 64, 'u32'],
-    uid: [o + 68, 'u32'],
-    gid: [o + 72, 'u32'],
-    rdev: [o + 76, 'u32'],
-    blockSizeBytes: [o + 80, 'u32'],
-    flags: [o + 84, 'u32'],
-  }) as const
+export const FuseAttr = layout('fuse_attr', 88, {
+  ino: [0, 'u53'],
+  size: [8, 'u53'],
+  blocks: [16, 'u53'],
+  atime: [24, 'i53'],
+  mtime: [32, 'i53'],
+  ctime: [40, 'i53'],
+  atimeNanos: [48, 'u32'],
+  mtimeNanos: [52, 'u32'],
+  ctimeNanos: [56, 'u32'],
+  mode: [60, 'u32'],
+  linkCount: [64, 'u32'],
+  uid: [68, 'u32'],
+  gid: [72, 'u32'],
+  rdev: [76, 'u32'],
+  blockSizeBytes: [80, 'u32'],
+  flags: [84, 'u32'],
+})
 
-/** fuse.h:590 */
-export const EntryOut = layout('fuse_entry_out', 40 + attrBytes, {
+/** fuse.h:590, what comes before its fuse_attr */
+export const EntryOutHead = layout('fuse_entry_out', 40, {
   nodeId: [0, 'u53'],
   generation: [8, 'u53'],
   entryTtlSeconds: [16, 'u53'],
   attrTtlSeconds: [24, 'u53'],
   entryTtlNanos: [32, 'u32'],
   attrTtlNanos: [36, 'u32'],
-  ...attrFieldsAt(40),
 })
+export const entryOutBytes = EntryOutHead.sizeBytes + FuseAttr.sizeBytes
 
-/** fuse.h:623 */
-export const AttrOut = layout('fuse_attr_out', 16 + attrBytes, {
+/** fuse.h:623, what comes before its fuse_attr */
+export const AttrOutHead = layout('fuse_attr_out', 16, {
   attrTtlSeconds: [0, 'u53'],
   attrTtlNanos: [8, 'u32'],
   padding: [12, 'u32'],
-  ...attrFieldsAt(16),
 })
 
 /** fuse.h:601 */
@@ -276,7 +273,7 @@ export const FallocateIn = layout('fuse_fallocate_in', 32, {
   padding: [28, 'u32'],
 })
 
-/** fuse.h:909; the name follows, then zeros up to a multiple of 8. READDIRPLUS (fuse.h:926) has an EntryOut before it. */
+/** fuse.h:909; the name follows, then zeros up to a multiple of 8. READDIRPLUS (fuse.h:926) has a fuse_entry_out before it. */
 export const Dirent = layout('fuse_dirent', 24, {
   ino: [0, 'u53'],
   nextCursor: [8, 'u64'],

@@ -1,4 +1,14 @@
-import { AttrOut, EntryOut, GetxattrOut, OpenOut, OutHeader, StatfsOut, WriteOut } from './abi.ts'
+import {
+  AttrOutHead,
+  EntryOutHead,
+  entryOutBytes,
+  FuseAttr,
+  GetxattrOut,
+  OpenOut,
+  OutHeader,
+  StatfsOut,
+  WriteOut,
+} from './abi.ts'
 import type { Attr, Entry, FilesystemStats, OpenFile } from './filesystem.ts'
 
 /** How long the kernel may keep what it was told. We are the only mount of this filesystem, so: long. */
@@ -13,7 +23,7 @@ const noParts: readonly Uint8Array[] = []
 /** The body of the reply that is being built: filled and sent within one turn, so a session needs only one. */
 export class Answer {
   readonly #lifetimes: Lifetimes
-  readonly #head = Buffer.alloc(OutHeader.sizeBytes + EntryOut.sizeBytes + OpenOut.sizeBytes)
+  readonly #head = Buffer.alloc(OutHeader.sizeBytes + entryOutBytes + OpenOut.sizeBytes)
   #bodyBytes = 0
   #parts = noParts
 
@@ -22,12 +32,15 @@ export class Answer {
   }
 
   entry(entry: Entry): void {
-    this.#put(EntryOut.sizeBytes, at => encodeEntry(entry, this.#lifetimes, this.#head, at))
+    this.#put(entryOutBytes, at => encodeEntry(entry, this.#lifetimes, this.#head, at))
   }
 
   attr(attr: Attr): void {
-    const values = { ...wireAttr(attr), attrTtlSeconds: this.#lifetimes.attrTtlSeconds, attrTtlNanos: 0, padding: 0 }
-    this.#put(AttrOut.sizeBytes, at => AttrOut.encode(values, this.#head, at))
+    const { attrTtlSeconds } = this.#lifetimes
+    this.#put(AttrOutHead.sizeBytes, at =>
+      AttrOutHead.encode({ attrTtlSeconds, attrTtlNanos: 0, padding: 0 }, this.#head, at),
+    )
+    this.#put(FuseAttr.sizeBytes, at => encodeAttr(attr, this.#head, at))
   }
 
   open({ fh, openFlags }: OpenFile): void {
@@ -96,26 +109,30 @@ export const noEntry: Entry = {
 export function encodeEntry({ attr, generation }: Entry, lifetimes: Lifetimes, target: Buffer, at: number): void {
   const { entryTtlSeconds, attrTtlSeconds } = lifetimes
   const head = { nodeId: attr.nodeId, generation, entryTtlSeconds, attrTtlSeconds, entryTtlNanos: 0, attrTtlNanos: 0 }
-  EntryOut.encode({ ...head, ...wireAttr(attr) }, target, at)
+  EntryOutHead.encode(head, target, at)
+  encodeAttr(attr, target, at + EntryOutHead.sizeBytes)
 }
 
-function wireAttr(attr: Attr) {
-  return {
-    ino: attr.nodeId,
-    size: attr.sizeBytes,
-    blocks: attr.blocks512,
-    atime: attr.atime.seconds,
-    mtime: attr.mtime.seconds,
-    ctime: attr.ctime.seconds,
-    atimeNanos: attr.atime.nanos,
-    mtimeNanos: attr.mtime.nanos,
-    ctimeNanos: attr.ctime.nanos,
-    mode: attr.mode,
-    linkCount: attr.linkCount,
-    uid: attr.uid,
-    gid: attr.gid,
-    rdev: attr.rdev,
-    blockSizeBytes: attr.blockSizeBytes,
+function encodeAttr(attr: Attr, target: Buffer, at: number): void {
+  const { nodeId: ino, sizeBytes: size, blocks512: blocks, atime, mtime, ctime } = attr
+  const { mode, linkCount, uid, gid, rdev, blockSizeBytes } = attr
+  const values = {
+    ino,
+    size,
+    blocks,
+    atime: atime.seconds,
+    mtime: mtime.seconds,
+    ctime: ctime.seconds,
+    atimeNanos: atime.nanos,
+    mtimeNanos: mtime.nanos,
+    ctimeNanos: ctime.nanos,
+    mode,
+    linkCount,
+    uid,
+    gid,
+    rdev,
+    blockSizeBytes,
     flags: 0,
   }
+  FuseAttr.encode(values, target, at)
 }

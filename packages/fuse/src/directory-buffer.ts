@@ -1,4 +1,4 @@
-import { Dirent, direntAlignmentBytes, EntryOut } from './abi.ts'
+import { Dirent, direntAlignmentBytes, entryOutBytes } from './abi.ts'
 import { encodeEntry, type Lifetimes, noEntry } from './answer.ts'
 import type { Entry, NodeId } from './filesystem.ts'
 
@@ -20,7 +20,7 @@ export class DirectoryBuffer {
 
   /** FillDirectory of filesystem.ts: false when it does not fit. `.` and `..` need no entry. */
   readonly fill = (name: Buffer, ino: NodeId, mode: number, nextCursor: bigint, entry: Entry | null): boolean => {
-    const entryBytes = this.#lifetimes === null ? 0 : EntryOut.sizeBytes
+    const entryBytes = this.#lifetimes === null ? 0 : entryOutBytes
     const unpadded = entryBytes + Dirent.sizeBytes + name.length
     const neededBytes = Math.ceil(unpadded / direntAlignmentBytes) * direntAlignmentBytes
     if (this.#lengthBytes + neededBytes > this.#buffer.length) return false

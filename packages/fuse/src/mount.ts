@@ -41,10 +41,12 @@ const probeTimeoutMs = 5000
 
 /** Mounts /dev/fuse with an inherited descriptor: no helper, no native addon, but it takes CAP_SYS_ADMIN. From now on
  *  whoever touches the mountpoint waits until the descriptor is served.
+ *
+ *  A mount whose server died is mounted over, not taken away first: in between, a program that goes on writing would write
+ *  into the directory below. `unmount` takes both away.
  *  @throws MountError */
 export async function mountKernel({ mountpoint, fsname, allowOther, log }: MountOptions): Promise<KernelMount> {
-  await clearStaleMount(mountpoint)
-  await requireEmptyDirectory(mountpoint)
+  if (!(await isStale(mountpoint))) await requireEmptyDirectory(mountpoint)
   const fd = openDevice()
   try {
     const { uid, gid } = mountingUser()
@@ -68,11 +70,15 @@ export async function mountKernel({ mountpoint, fsname, allowOther, log }: Mount
 /** Takes away a mount whose server has died (ENOTCONN to everyone). A living one is left alone.
  *  @throws MountError 1 when something living is mounted there */
 export async function clearStaleMount(mountpoint: string): Promise<void> {
-  if (!(await isMounted(mountpoint))) return
-  if (await isAlive(mountpoint)) throw new MountError(1, `${mountpoint} is in use: something is mounted there already`)
-  await detach(mountpoint)
   // There may be another one below it.
-  await clearStaleMount(mountpoint)
+  while (await isStale(mountpoint)) await detach(mountpoint)
+}
+
+/** @throws MountError 1 when something living is mounted there */
+async function isStale(mountpoint: string): Promise<boolean> {
+  if (!(await isMounted(mountpoint))) return false
+  if (await isAlive(mountpoint)) throw new MountError(1, `${mountpoint} is in use: something is mounted there already`)
+  return true
 }
 
 export async function isMounted(mountpoint: string): Promise<boolean> {
@@ -103,6 +109,12 @@ export function mountingUser(): { readonly uid: number; readonly gid: number } {
 
 async function unmount(mountpoint: string): Promise<'unmounted' | 'busy'> {
   if (!(await isMounted(mountpoint))) return 'unmounted'
+  const outcome = await unmountTopmost(mountpoint)
+  await clearStaleMount(mountpoint)
+  return outcome
+}
+
+async function unmountTopmost(mountpoint: string): Promise<'unmounted' | 'busy'> {
   try {
     await run('umount', ['--', mountpoint])
     return 'unmounted'
