@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes small files below a directory for ever, each followed by fsync, and prints a file's number only once its fsync said yes.
+"""Writes small files in a directory for ever, each followed by fsync, and prints a file's number only once its fsync said yes.
 An error of the filesystem (its daemon was just killed) is no end: the next number is tried until the mount is back."""
 import os, sys, time
 
@@ -13,7 +13,6 @@ def content(n):
 while True:
     path = '%s/%d' % (directory, number)
     try:
-        os.makedirs(directory, exist_ok=True)
         fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         try:
             os.write(fd, content(number))

@@ -82,6 +82,7 @@ describe('the main job', { timeout: 540_000 }, () => {
       const victim = processes.find(process => process.name === name)
       assert(victim, `${name} runs`)
       const directory = join(qsfs.mount, `writes-${name}`)
+      await mkdir(directory)
       const acknowledged = await writeAcross(directory, async () => void process.kill(victim.pid, 'SIGKILL'))
       t.diagnostic(`${acknowledged.length} files acknowledged`)
       await writeFile('/proc/sys/vm/drop_caches', '3')

@@ -55,6 +55,24 @@ test('a mount whose server died is cleared away, also under a name with a space'
   }
 })
 
+test('a mount whose server died is mounted over, so that nothing is ever written into the directory below', async () => {
+  await using directory = await temporaryDirectory()
+  const mountpoint = join(directory.path, 'mnt')
+  await mkdir(mountpoint)
+  try {
+    const dead = await mountKernel({ ...options, mountpoint })
+    closeSync(dead.fd)
+    const next = await mountKernel({ ...options, mountpoint })
+    closeSync(next.fd)
+    await assert.rejects(writeFile(join(mountpoint, 'stray'), ''), { code: 'ENOTCONN' })
+    await next.unmount()
+    assert.equal(await isMounted(mountpoint), false)
+  } finally {
+    await run('umount', ['-l', mountpoint]).catch(() => undefined)
+    await run('umount', ['-l', mountpoint]).catch(() => undefined)
+  }
+})
+
 test('without the privilege: one sentence', async () => {
   await using directory = await temporaryDirectory()
   await run('chmod', ['755', directory.path])
