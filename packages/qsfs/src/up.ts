@@ -62,7 +62,7 @@ export function up(options: UpOptions): Promise<never> {
       state,
       socketDirectory,
       hookPath: hookScript,
-      configPath: config,
+      configPath: config === undefined ? undefined : fromCaller(config),
       mountpoint: mount,
       transport,
     })
