@@ -69,8 +69,8 @@ const storSchema = z.strictObject({
   /** Uploads and downloads at once; downloads go first. */
   stores_max: count(1, 64).default(2),
   retrieves_max: count(1, 64).default(4),
-  /** Plain bytes of a file that become one stripe. */
-  frame_bytes: size({ min: 64 * 1024, max: 8 * MiB }).default(MiB),
+  /** Plain bytes of a file that become one stripe. At k = 1 a whole one, sealed, must fit a 0-db value of 8 MiB. */
+  frame_bytes: size({ min: 64 * 1024, max: 4 * MiB }).default(MiB),
   /** Stripes in memory at once: what an upload costs in memory, whatever its size. */
   frames_in_flight: count(1, 64).default(8),
   /** Decode every stripe once more before it leaves. Costs a third of the encoding speed. */
