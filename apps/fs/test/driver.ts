@@ -1,4 +1,4 @@
-import { systemClock } from '@qsfs/concurrency/clock'
+import { type Clock, systemClock } from '@qsfs/concurrency/clock'
 import type { Attr, Filesystem, RequestContext } from '@qsfs/fuse/filesystem'
 import { silentLog } from '@qsfs/telemetry/log'
 import { VolumeFilesystem } from '../src/ops/filesystem.ts'
@@ -24,8 +24,8 @@ export class Driver implements AsyncDisposable {
     this.filesystem = new VolumeFilesystem(volume, { opensSilently: false, capacity: () => null })
   }
 
-  static async mount(store: Store, limits: Partial<VolumeLimits> = {}): Promise<Driver> {
-    return new Driver(await Volume.open(store, systemClock, silentLog, limits))
+  static async mount(store: Store, limits: Partial<VolumeLimits> = {}, clock: Clock = systemClock): Promise<Driver> {
+    return new Driver(await Volume.open(store, clock, silentLog, limits))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

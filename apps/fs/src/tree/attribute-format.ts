@@ -6,7 +6,7 @@ const AttributeHeader = layout('attribute', 4, { nameBytes: [0, 'u16'], valueByt
 const RecordHeader = layout('attributes', 16, {
   magic: [0, 'bytes', 4],
   version: [4, 'u16'],
-  reserved: [6, 'u16'],
+  listBytes: [6, 'u16'],
   nodeId: [8, 'u53'],
 })
 const recordMagic = Buffer.from('QXAT')
@@ -57,8 +57,9 @@ export function decodeAttributes(bytes: Buffer): Map<string, Buffer> {
 
 export function encodeAttributeRecord(nodeId: number, attributes: Attributes): Buffer | null {
   if (attributes.size === 0) return null
-  const bytes = Buffer.allocUnsafeSlow(RecordHeader.sizeBytes + attributesBytes(attributes))
-  RecordHeader.encode({ magic: recordMagic, version: recordVersion, reserved: 0, nodeId }, bytes)
+  const listBytes = attributesBytes(attributes)
+  const bytes = Buffer.allocUnsafeSlow(RecordHeader.sizeBytes + listBytes)
+  RecordHeader.encode({ magic: recordMagic, version: recordVersion, listBytes, nodeId }, bytes)
   encodeAttributes(attributes, bytes, RecordHeader.sizeBytes)
   return bytes
 }
@@ -70,5 +71,6 @@ export function decodeAttributeRecord(nodeId: number, bytes: Buffer | null): Map
   if (!header.magic.equals(recordMagic) || header.version !== recordVersion)
     throw new FormatError('attributes', 'not version 1')
   if (header.nodeId !== nodeId) throw new FormatError('attributes', 'of another inode')
+  if (bytes.length !== RecordHeader.sizeBytes + header.listBytes) throw new FormatError('attributes', 'cut off')
   return decodeAttributes(bytes.subarray(RecordHeader.sizeBytes))
 }
