@@ -23,6 +23,16 @@ test('what the file system refuses is told as such; what only a bug can break is
   await assert.rejects(pool.run({ ...badJob, fd: 987_654 }), { reason: 'file' })
 })
 
+test('a worker that dies fails the jobs it had, and the next job starts another', async () => {
+  const { keys, place, slot } = badJob
+  const decode = { kind: 'decode', keys, place, slot, target: null, dataShards: 2, totalShards: 3 } as const
+  const entry = { plainBytes: 10, sealedBytes: 26, coding: 0 } as const
+  // More pieces than its heap has room for.
+  const dying = pool.run({ ...decode, entry, shardIndexes: new Array<number>(2_000_000).fill(0) })
+  await assert.rejects(dying, { code: 'ERR_WORKER_OUT_OF_MEMORY' })
+  for (let round = 0; round < 3; round++) await assert.rejects(pool.run({ ...badJob, fd: 987_654 }), { reason: 'file' })
+})
+
 test('slots are lent in order, grow when they must, and are used again', async () => {
   const slots = new SlotPool(2)
   const first = await slots.take(100)
