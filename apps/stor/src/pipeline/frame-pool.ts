@@ -61,9 +61,9 @@ export class FramePool implements AsyncDisposable {
     this.#coders = Array.from({ length: workerCount }, () => new JobWorker(script))
   }
 
-  /** Starts the coders now; otherwise the first frame waits for it (60 ms). */
+  /** Starts the threads now; otherwise the first frame and the first digest wait for theirs (60 ms each). */
   warm(): void {
-    for (const coder of this.#coders) coder.start()
+    for (const worker of [...this.#coders, this.#digester]) worker.start()
   }
 
   /** Runs one job in the worker that has least to do.
