@@ -1,4 +1,5 @@
 import { MiB } from '@qsfs/bytes/units'
+import { fromCaller } from '@qsfs/config/caller'
 import { duration, path, size } from '@qsfs/config/values'
 import { z } from 'zod'
 
@@ -6,7 +7,10 @@ import { z } from 'zod'
 export const fsSchema = z
   .strictObject({
     /** The server that keeps blocks and records: "unix:/path" or "host:port". */
-    cachedb: z.string().min(1),
+    cachedb: z
+      .string()
+      .min(1)
+      .transform(typed => typed.replace(/^unix:(.+)/, (_, socket: string) => `unix:${fromCaller(socket)}`)),
     /** An empty directory. */
     mount: path(),
     /** "kernel": /dev/fuse directly, needs root or CAP_SYS_ADMIN. "fuse-native": through libfuse2's helper, for everyone,
