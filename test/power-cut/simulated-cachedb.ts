@@ -14,8 +14,6 @@ import { impatientClock } from '../../apps/fs/test/impatient-clock.ts'
 import { quietLog } from './quiet-log.ts'
 
 const dataDirectory = '/cachedb'
-/** Small, so that a short history has segments that close and open. */
-const segmentBytesMax = 4 * KiB
 
 /** What a power cut or a kill leaves: the disk, as each later start finds it. */
 export type Aftermath = 'power cut' | 'kill'
@@ -30,11 +28,14 @@ export class SimulatedCachedb {
   /** Set: nobody can connect any more, for this reason. */
   downFor: Error | null = null
   readonly #prng: Prng
+  readonly #segmentBytesMax: number
   #server: Promise<RunningServer> | null = null
   readonly #connections = new Set<InProcessConnection>()
 
-  constructor(prng: Prng) {
+  /** @param segmentBytesMax small, so that a short history has segments that close and open */
+  constructor(prng: Prng, segmentBytesMax: number) {
     this.#prng = prng
+    this.#segmentBytesMax = segmentBytesMax
   }
 
   /** The process is gone at this instant; the next connection starts it on what the disk holds then. */
@@ -71,11 +72,14 @@ export class SimulatedCachedb {
   }
 
   async #start(): Promise<RunningServer> {
+    // Not before the promise is in its place: the first operation may be the one at which the server dies.
+    await null
     this.startCount++
     const { storage } = this
     storage.makeDirectory(dataDirectory)
     storage.onOperation = () => this.onOperation()
     const random = prngFromSeed(this.#prng.below(2 ** 32))
+    const segmentBytesMax = this.#segmentBytesMax
     const room = new Room(impatientClock, { limitBytes: 0, segmentBytesMax, freeBytes: () => Number.MAX_SAFE_INTEGER })
     const shared = {
       clock: impatientClock,
