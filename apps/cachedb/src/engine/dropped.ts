@@ -29,6 +29,11 @@ export async function dropNamespace(directory: string, state: ManifestState, con
     )
     deleteInBackground(grave, directory, context)
   }
+  // The manifest goes last: segments without one look like a manifest lost.
+  for (const { name, isDirectory } of storage.list(directory)) {
+    if (!isDirectory && name !== 'manifest') storage.remove(join(directory, name))
+  }
+  await storage.syncDirectory(directory)
   storage.removeDirectory(directory)
   await storage.syncDirectory(dirname(directory))
   log.event('namespace.dropped', { directory, objectsOwed: records.length / recordsPerObject })

@@ -2,15 +2,15 @@ import { deleteObject } from './burying.ts'
 import { openNext } from './opening.ts'
 import type { Writer } from './writer.ts'
 
-/** Drops every segment of a namespace in one manifest write, and opens the next one at id 0: a crash finds all of it or nothing.
+/** Drops every segment of a namespace by one manifest record, and opens the next one at id 0: a crash finds all of it or nothing.
  *  The namespace's incarnation is another one from now on. Durable when it settles.
  *  @throws StorageError; nothing is dropped then */
 export async function flushSegments(writer: Writer): Promise<void> {
   const { shelf } = writer
   const { random, storage } = shelf.context
   const dropped = shelf.all()
-  const gone = dropped.map(({ id, objectId }) => ({ type: 'gone', segmentId: id, objectId }) as const)
-  const active = openNext(shelf, writer.active.sizeBytes, 0, { type: 'flushed', incarnation: random(8) }, ...gone)
+  const flushed = { type: 'flushed', incarnation: random(8) } as const
+  const active = openNext(shelf, { previousEndBytes: 0, nextId: 0 }, { before: [flushed] })
   writer.restart(active)
   for (const segment of dropped) shelf.forget(segment)
   await writer.sync()

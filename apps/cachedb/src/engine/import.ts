@@ -13,6 +13,8 @@ export function importSegments(storage: Storage, directory: string): readonly Ma
     .map(Number)
     .sort((a, b) => a - b)
   return segmentIds.flatMap((segmentId): readonly ManifestRecord[] => {
+    // 0-db makes the file before its header, and may die between.
+    if (storage.sizeBytes(join(directory, `d${segmentId}`))! < FileHeader.sizeBytes) return []
     using file = storage.openRead(join(directory, `d${segmentId}`))
     const identity = decodeFileHeader(file.readSync(0, FileHeader.sizeBytes))
     if (identity.salt !== null)

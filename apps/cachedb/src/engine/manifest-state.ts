@@ -65,6 +65,10 @@ export class ManifestState {
         break
       case 'flushed':
         this.incarnation = record.incarnation
+        for (const segment of this.segments.values()) {
+          segment.state = 'gone'
+          if (segment.objectId === null) this.segments.delete(segment.segmentId)
+        }
         break
       case 'point':
         this.epoch = record.epoch
@@ -114,7 +118,7 @@ export class ManifestState {
 
   #open(record: Extract<ManifestRecord, { type: 'opens' }>): void {
     const previous = this.segments.get(this.lastSegmentId)
-    if (previous?.state === 'open') previous.endBytes = record.previousEndBytes
+    if (previous !== undefined && previous.state === 'open') previous.endBytes = record.previousEndBytes
     assert(record.segmentId > this.lastSegmentId, `segment ${record.segmentId} opens after ${this.lastSegmentId}`)
     this.lastSegmentId = record.segmentId
     this.segments.set(record.segmentId, {
@@ -152,6 +156,10 @@ function segmentRecords(segment: ManifestSegment): readonly ManifestRecord[] {
     return records
   }
   records.push({ type: 'closed', segmentId, dataBytes: segment.dataBytes, salt })
+  // It was cut before it was closed: nothing opened behind it counts.
+  if (segment.endBytes !== null && segment.endBytes !== segment.dataBytes) {
+    records.push({ type: 'ends', segmentId, endBytes: segment.endBytes })
+  }
   if (segment.state === 'closed') return records
   if (segment.state === 'gone') return [...records, { type: 'gone', segmentId, objectId }]
   assert(objectId !== null, `segment ${segmentId} is ${segment.state} without an object`)

@@ -129,9 +129,9 @@ export class Namespace implements AsyncDisposable {
     return this.#shelf.manifest.state.incarnation.toString('hex')
   }
 
-  /** Nothing was ever inserted and segment 0 is the active one. */
+  /** Nothing was ever inserted. */
   get isFresh(): boolean {
-    return this.#writer.active.segmentId === 0 && this.#writer.active.isEmpty
+    return this.#writer.nextId === 0
   }
 
   /** Durable when it settles. `mode` may change only while `isFresh`. */

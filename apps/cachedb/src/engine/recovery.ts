@@ -81,6 +81,11 @@ class Recovery {
   #lastEndBytes = 0
   /** Open segments count while all before them are whole. */
   #isWhole = true
+  /** Where segments were cut that the manifest says are longer. */
+  readonly #cuts: { readonly segmentId: number; readonly endBytes: number }[] = []
+  /** Segments without an entry that counts, and those of them that lie behind a cut. */
+  readonly #voided: Segment[] = []
+  readonly #discarded: Segment[] = []
 
   constructor(shelf: Shelf) {
     this.#shelf = shelf
@@ -102,18 +107,35 @@ class Recovery {
       else if (known.state === 'open') await this.#recoverOpen(known)
       else await this.#recoverClosed(known)
     }
-    this.#active ??= openNext(shelf, this.#lastEndBytes, this.#nextId)
-    const writer = new Writer(shelf, this.#catalog, this.#active, this.#nextId)
+    const writer = new Writer(shelf, this.#catalog, this.#goOn(), this.#nextId)
     await writer.syncNames()
+    for (const segment of this.#voided) this.#remove(segment)
     shelf.start(() => writer.sync())
     return { shelf, writer }
+  }
+
+  /** The segment to append to, the manifest knowing by the same write what does not count. Of that write any prefix may survive:
+   *  what lies behind a cut is made void before the cut is made good, and the next id has a new bearer before an old one goes. */
+  #goOn(): ActiveSegment {
+    const shelf = this.#shelf
+    const gone = this.#voided.map(({ id }) => ({ type: 'gone', segmentId: id, objectId: null }) as const)
+    if (this.#active !== null) {
+      shelf.manifest.append(...gone)
+      return this.#active
+    }
+    const before = this.#discarded.map(({ id }) => ({ type: 'ends', segmentId: id, endBytes: 0 }) as const)
+    const after = [...this.#cuts.map(cut => ({ type: 'ends', ...cut }) as const), ...gone]
+    return openNext(shelf, { previousEndBytes: this.#lastEndBytes, nextId: this.#nextId }, { before, after })
   }
 
   async #recoverClosed(known: ManifestSegment): Promise<void> {
     const shelf = this.#shelf
     const { storage, log } = shelf.context
     const segment = this.#shelve(known, known.dataBytes, known.state)
+    this.#nextId = Math.max(this.#nextId, known.firstId)
     this.#lastEndBytes = known.dataBytes
+    // A crash struck between the cut and what makes it good.
+    if (known.endBytes !== null && known.dataBytes < known.endBytes) this.#cutAt(known.segmentId, known.dataBytes)
     if (segment.isLocal && storage.sizeBytes(segment.dataPath) === null) {
       log.error('segment.missing', { directory: shelf.directory, segmentId: segment.id, state: segment.state })
       if (segment.state === 'stored') {
@@ -141,16 +163,23 @@ class Recovery {
     const { storage } = shelf.context
     const path = dataPath(shelf.directory, known.segmentId)
     const segment = this.#shelve(known, storage.sizeBytes(path) ?? 0, 'open')
+    if (!this.#isWhole) {
+      this.#discarded.push(segment)
+      return this.#void(segment)
+    }
+    // An earlier start found nothing in it that counts; its next id was that of entries that were lost.
+    if (known.endBytes === 0) return this.#void(segment)
+    this.#nextId = Math.max(this.#nextId, known.firstId)
     // A header that was on disk and is damaged takes no entry with it: the manifest knows the salt.
-    if (!this.#isWhole || (!checkHeader(shelf, segment) && known.syncedBytes <= FileHeader.sizeBytes)) {
-      if (known.endBytes !== null) this.#isWhole = false
+    if (!checkHeader(shelf, segment) && known.syncedBytes <= FileHeader.sizeBytes) {
+      if (known.endBytes !== null) this.#cutAt(segment.id, 0)
       return this.#void(segment)
     }
     const sizeBytes = segment.dataBytes
     using file = storage.openRead(path)
     const bounds = { syncedBytes: known.syncedBytes, ...(known.endBytes === null ? {} : { endBytes: known.endBytes }) }
     const { goodBytes, isClean, entries } = this.#replay(segment, file, bounds)
-    if (known.endBytes !== null && goodBytes < known.endBytes) this.#isWhole = false
+    if (known.endBytes !== null && goodBytes < known.endBytes) this.#cutAt(segment.id, goodBytes)
     if (goodBytes < sizeBytes) await this.#cut(segment, file, goodBytes)
     this.#lastEndBytes = goodBytes
     const isLast = known.segmentId === shelf.manifest.state.lastSegmentId
@@ -173,7 +202,6 @@ class Recovery {
   }
 
   #shelve(known: ManifestSegment, dataBytes: number, state: ManifestSegment['state']): Segment {
-    this.#nextId = Math.max(this.#nextId, known.firstId)
     return this.#shelf.add({
       id: known.segmentId,
       state,
@@ -184,22 +212,28 @@ class Recovery {
     })
   }
 
-  /** Not one entry of it counts; bytes that are there are kept aside. */
-  async #void(segment: Segment): Promise<void> {
-    const shelf = this.#shelf
-    const { storage, log } = shelf.context
-    if (segment.dataBytes > FileHeader.sizeBytes) {
-      log.warn('segment.cut', {
-        directory: shelf.directory,
-        segmentId: segment.id,
-        goodBytes: 0,
-        cutBytes: segment.dataBytes,
-      })
-      storage.rename(segment.dataPath, join(shelf.directory, `cut-d${segment.id}-0`))
+  #cutAt(segmentId: number, endBytes: number): void {
+    this.#isWhole = false
+    this.#cuts.push({ segmentId, endBytes })
+  }
+
+  /** Not one entry of it counts. */
+  #void(segment: Segment): void {
+    this.#voided.push(segment)
+    this.#lastEndBytes = 0
+  }
+
+  /** The manifest calls it gone; bytes that are there are kept aside. */
+  #remove(segment: Segment): void {
+    const { directory, context } = this.#shelf
+    const { id: segmentId, dataBytes, dataPath } = segment
+    if (dataBytes > FileHeader.sizeBytes) {
+      context.log.warn('segment.cut', { directory, segmentId, goodBytes: 0, cutBytes: dataBytes })
+      context.storage.rename(dataPath, join(directory, `cut-d${segmentId}-0`))
     }
-    segment.state = await shelf.recorded(segment, 'voided', { type: 'gone', segmentId: segment.id, objectId: null })
-    shelf.dropFile(segment)
-    shelf.remove(segment)
+    this.#shelf.dropFile(segment)
+    segment.state = 'gone'
+    this.#shelf.remove(segment)
   }
 
   /** Takes off what does not count, and keeps it aside for whoever wants to look. */

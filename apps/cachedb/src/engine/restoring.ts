@@ -3,8 +3,8 @@ import { SegmentUnavailable } from '../errors.ts'
 import { decodeFileHeader, FileHeader, FormatError } from '../segment/format.ts'
 import { StorageError } from '../segment/storage.ts'
 import { HookFailed } from './hooks.ts'
-import { restoredPinMs, type Segment } from './segment.ts'
-import { isGone, type Shelf } from './shelf.ts'
+import { isGone, restoredPinMs, type Segment } from './segment.ts'
+import type { Shelf } from './shelf.ts'
 
 /** Brings a segment's file back by the retrieve hook: an absent one by its object, a closed one whose file is lost by its name.
  *  After a failure nobody waits again until the pause is over: further readers get the last error at once.

@@ -92,3 +92,8 @@ export function dataPath(directory: string, segmentId: number): string {
 export function hintPath(directory: string, segmentId: number): string {
   return join(directory, `h${segmentId}`)
 }
+
+/** Awaiting changes what the compiler believes to know of a state. */
+export function isGone(segment: Segment): boolean {
+  return segment.state === 'gone'
+}

@@ -12,7 +12,7 @@ import type { SegmentLife } from './life.ts'
 import type { Manifest } from './manifest.ts'
 import type { EngineContext } from './namespace.ts'
 import { restore } from './restoring.ts'
-import { Segment } from './segment.ts'
+import { isGone, Segment } from './segment.ts'
 import { type SegmentEvent, transitionOf } from './segment-state.ts'
 import { keepStoring } from './storing.ts'
 
@@ -230,9 +230,4 @@ export class Shelf {
       throw error
     }
   }
-}
-
-/** Awaiting changes what the compiler believes to know of a state. */
-export function isGone(segment: Segment): boolean {
-  return segment.state === 'gone'
 }

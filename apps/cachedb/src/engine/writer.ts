@@ -9,8 +9,8 @@ import { publishHint } from './hint-file.ts'
 import { openNext } from './opening.ts'
 import type { RoomClass } from './room.ts'
 import { salvage } from './salvage.ts'
-import type { Segment } from './segment.ts'
-import { isGone, type Shelf } from './shelf.ts'
+import { isGone, type Segment } from './segment.ts'
+import type { Shelf } from './shelf.ts'
 
 /** A completed sync is noted in the manifest this often: what is damaged below a note is rot, beyond it a torn tail. */
 const noteEveryMs = 1_000
@@ -104,7 +104,7 @@ export class Writer {
    *  @throws StorageError; the open segment stays open */
   rotate(): void {
     const full = this.#active
-    const next = openNext(this.shelf, full.sizeBytes, this.#nextId)
+    const next = openNext(this.shelf, { previousEndBytes: full.sizeBytes, nextId: this.#nextId })
     this.#active = next
     this.#openedCount++
     this.#unsynced.add(full)
