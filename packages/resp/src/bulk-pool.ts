@@ -15,9 +15,13 @@ export class BulkPool {
     return this.#spareBytes
   }
 
+  isPooled(lengthBytes: number): boolean {
+    return lengthBytes >= pooledBytesMin
+  }
+
   /** Memory with anything in it. */
   take(lengthBytes: number): Buffer {
-    if (lengthBytes < pooledBytesMin) return Buffer.allocUnsafeSlow(lengthBytes)
+    if (!this.isPooled(lengthBytes)) return Buffer.allocUnsafeSlow(lengthBytes)
     const capacityBytes = 2 ** Math.ceil(Math.log2(lengthBytes))
     const spare = this.#spare.get(capacityBytes)?.pop()
     if (spare) this.#spareBytes -= capacityBytes
@@ -28,7 +32,7 @@ export class BulkPool {
 
   /** Takes back what `take` lent; any other buffer, or one that was given back before, is left alone. */
   give(bulk: Buffer): void {
-    if (bulk.length < pooledBytesMin || !this.#lent.delete(bulk.buffer)) return
+    if (!this.isPooled(bulk.length) || !this.#lent.delete(bulk.buffer)) return
     const { byteLength } = bulk.buffer
     if (this.#spareBytes + byteLength > spareBytesMax) return
     this.#spareBytes += byteLength

@@ -3,6 +3,7 @@ import type { Clock } from '@qsfs/concurrency/clock'
 import type { BulkPool } from './bulk-pool.ts'
 import { ReplyEncoder } from './encoder.ts'
 import { defaultLimits, MalformedRequest, type ParserLimits, RespParser } from './parser.ts'
+import { receiveInto } from './receive-buffer.ts'
 import { type MaybePromise, type Reply, type ReplyOrError, RespError } from './reply.ts'
 
 /** What one connection talks to. The server calls `execute` in the order of the commands and sends the replies in that
@@ -27,6 +28,8 @@ export interface ConnectionLimits extends ParserLimits {
   readonly runningMax: number
   /** Replies not yet taken by the kernel; beyond it nothing more is executed. One reply may exceed it. */
   readonly outputBytesMax: number
+  /** One buffer of this size is read into by all connections of a server; 0: each read gets its own memory, at most 64 KiB. */
+  readonly receiveBytes: number
   /** After a malformed request: how much more is read and dropped, so that the client sees the answer, not a reset. */
   readonly lingerBytesMax: number
   readonly lingerMs: number
@@ -36,8 +39,16 @@ export const defaultConnectionLimits: ConnectionLimits = {
   ...defaultLimits,
   runningMax: 16,
   outputBytesMax: 1024 * 1024,
+  receiveBytes: 256 * 1024,
   lingerBytesMax: 32 * 1024 * 1024,
   lingerMs: 2000,
+}
+
+/** What the connections of a server share. */
+export interface SharedMemory {
+  readonly pool: BulkPool
+  /** null: none. */
+  readonly receiveBuffer: Buffer | null
 }
 
 /** A reply that is owed, in its place in the order. */
@@ -66,14 +77,16 @@ export class Connection {
   #closing = false
   #lingeredBytes = 0
 
-  constructor(socket: Socket, session: RespSession, clock: Clock, pool: BulkPool, limits: ConnectionLimits) {
+  constructor(socket: Socket, session: RespSession, clock: Clock, memory: SharedMemory, limits: ConnectionLimits) {
     this.#socket = socket
     this.#session = session
     this.#clock = clock
     this.#limits = limits
-    this.#pool = pool
-    this.#parser = new RespParser(limits, pool)
-    socket.on('data', (chunk: Buffer) => this.#receive(chunk))
+    this.#pool = memory.pool
+    this.#parser = new RespParser(limits, memory.pool)
+    const isBorrowing =
+      memory.receiveBuffer !== null && receiveInto(socket, memory.receiveBuffer, bytes => this.#receive(bytes, true))
+    if (!isBorrowing) socket.on('data', (chunk: Buffer) => this.#receive(chunk, false))
     socket.on('drain', () => this.#pump())
     socket.on('end', () => {
       this.#inputEnded = true
@@ -97,14 +110,16 @@ export class Connection {
     this.#socket.destroy()
   }
 
-  #receive(chunk: Buffer): void {
+  #receive(chunk: Buffer, isBorrowed: boolean): void {
     if (this.#closing) {
       this.#lingeredBytes += chunk.length
       if (this.#lingeredBytes > this.#limits.lingerBytesMax) this.#socket.destroy()
       return
     }
-    this.#parser.feed(chunk)
+    if (isBorrowed) this.#parser.feedBorrowed(chunk)
+    else this.#parser.feed(chunk)
     this.#pump()
+    this.#parser.keep()
   }
 
   /** The one place that decides what happens next: executes what it may, sends what it can, then reads or does not. */

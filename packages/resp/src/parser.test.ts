@@ -20,6 +20,28 @@ function parse(chunks: readonly Buffer[], parser = new RespParser()): (string[] 
   return found
 }
 
+/** The same through one buffer that is written again and again, as a socket's is. */
+function parseBorrowed(chunks: readonly Buffer[]): (string[] | { error: string | null })[] {
+  const parser = new RespParser()
+  const shared = Buffer.alloc(64 * 1024)
+  const commands: Buffer[][] = []
+  let failed: { error: string | null } | null = null
+  for (const chunk of chunks) {
+    chunk.copy(shared)
+    parser.feedBorrowed(shared.subarray(0, chunk.length))
+    try {
+      for (let command = parser.next(); command; command = parser.next()) commands.push(command)
+    } catch (error) {
+      ok(error instanceof MalformedRequest, String(error))
+      failed = { error: error.reply }
+    }
+    parser.keep()
+    shared.fill(0xee)
+  }
+  const shown = commands.map(command => command.map(argument => argument.toString('latin1')))
+  return failed ? [...shown, failed] : shown
+}
+
 function splitAtRandom(prng: Prng, bytes: Buffer): Buffer[] {
   const chunks: Buffer[] = []
   for (let at = 0; at < bytes.length; ) {
@@ -69,6 +91,7 @@ for (const [name, bytes, expected] of frames) {
   test(`${name}, whole and byte by byte`, () => {
     const whole = Buffer.from(bytes)
     deepEqual(parse([whole]), expected)
+    deepEqual(parseBorrowed([whole]), expected)
     deepEqual(parse(Array.from(whole, byte => Buffer.of(byte))), expected)
   })
 }
@@ -126,6 +149,22 @@ test('the split points of the stream change nothing', t => {
   }
 })
 
+test('arguments out of a buffer that is written again stay what they were', t => {
+  const prng = seededPrng(t)
+  for (let round = 0; round < 100; round++) {
+    const commands = Array.from({ length: 1 + prng.below(6) }, () =>
+      Array.from({ length: 1 + prng.below(3) }, () => prng.bytes(prng.below(prng.pick([10, 300, 20_000, 60_000])))),
+    )
+    const stream = Buffer.concat(commands.map(encode))
+    const chunks: Buffer[] = []
+    for (let at = 0; at < stream.length; at = at + (chunks.at(-1)?.length ?? 0)) {
+      chunks.push(stream.subarray(at, at + 1 + prng.below(prng.pick([100, 5000, 64 * 1024]))))
+    }
+    const expected = commands.map(command => command.map(argument => argument.toString('latin1')))
+    deepEqual(parseBorrowed(chunks), expected)
+  }
+})
+
 test('20,000 random inputs: commands, a refusal, or waiting; never anything else', t => {
   const prng = seededPrng(t)
   const words = [
@@ -153,6 +192,7 @@ test('20,000 random inputs: commands, a refusal, or waiting; never anything else
     const input = Buffer.concat(pieces)
     const whole = parse([input])
     deepEqual(parse(splitAtRandom(prng, input)), whole, input.toString('latin1'))
+    deepEqual(parseBorrowed(splitAtRandom(prng, input)), whole)
     for (const found of whole) {
       if (Array.isArray(found)) ok(found.length >= 1 && found.length <= 1024)
     }

@@ -33,16 +33,20 @@ const emptyBulk = Buffer.alloc(0)
 const lineFeed = 10
 const bulkTrailerBytes = 2
 
+/** A shorter borrowed chunk is copied whole, a longer one argument by argument. */
+const copiedChunkBytesMax = 4096
+
 /** Cuts a byte stream into commands. `feed` chunks as they arrive, then call `next` until it returns null.
- *  An argument that lies whole in one chunk is a view of that chunk, which must therefore never be written again;
- *  any other gets its memory once, when its length is known and allowed, and is filled in place. A large one is on loan
- *  from the pool: who executes the command gives it back.
+ *  An argument that lies whole in one chunk is a view of that chunk; any other gets its memory once, when its length is
+ *  known and allowed, and is filled in place. A large one is on loan from the pool: who executes the command gives it back.
  *  @see 0-db 2.0.7, whose error texts and number parsing (C's atoi) these are */
 export class RespParser {
   readonly #limits: ParserLimits
   readonly #pool: BulkPool
   #chunk: Buffer = emptyBulk
   #offset = 0
+  /** The chunk will be written again once `keep` was called: nothing may stay a view of it. */
+  #isBorrowed = false
   #waiting: Buffer[] = []
   /** The start of a line whose end has not arrived. */
   #partialLine: Buffer = emptyBulk
@@ -65,6 +69,28 @@ export class RespParser {
       this.#chunk = chunk
       this.#offset = 0
     } else this.#waiting.push(chunk)
+  }
+
+  /** As `feed`, for a chunk that is valid until `keep` is called: arguments are copies then. */
+  feedBorrowed(chunk: Buffer): void {
+    const isSpent = this.#offset === this.#chunk.length && this.#waiting.length === 0
+    if (!isSpent || chunk.length <= copiedChunkBytesMax) {
+      this.feed(Buffer.from(chunk))
+      return
+    }
+    this.#chunk = chunk
+    this.#offset = 0
+    this.#isBorrowed = true
+  }
+
+  /** Copies what is left of a borrowed chunk. */
+  keep(): void {
+    if (!this.#isBorrowed) return
+    this.#isBorrowed = false
+    const rest = this.#chunk.subarray(this.#offset)
+    this.#chunk = rest.length > 0 ? Buffer.from(rest) : emptyBulk
+    this.#offset = 0
+    if (this.#partialLine.length > 0) this.#partialLine = Buffer.from(this.#partialLine)
   }
 
   /** The next whole command, or null when more bytes are needed.
@@ -152,12 +178,20 @@ export class RespParser {
     if (lengthBytes > this.#limits.bulkBytesMax || this.#commandBytes > this.#limits.commandBytesMax)
       this.#fail('Payload too big')
     if (this.#chunk.length - this.#offset >= lengthBytes) {
-      this.#endArgument(this.#chunk.subarray(this.#offset, this.#offset + lengthBytes))
+      this.#endArgument(this.#own(this.#chunk.subarray(this.#offset, this.#offset + lengthBytes)))
       this.#offset += lengthBytes
     } else {
       this.#bulk = this.#pool.take(lengthBytes)
       this.#bulkFilledBytes = 0
     }
+  }
+
+  #own(bytes: Buffer): Buffer {
+    if (!this.#isBorrowed) return bytes
+    if (!this.#pool.isPooled(bytes.length)) return Buffer.from(bytes)
+    const own = this.#pool.take(bytes.length)
+    bytes.copy(own)
+    return own
   }
 
   #fill(bulk: Buffer): boolean {
@@ -192,7 +226,8 @@ export class RespParser {
     return command
   }
 
-  #splitInline(line: Buffer): Buffer[] {
+  #splitInline(borrowedLine: Buffer): Buffer[] {
+    const line = this.#own(borrowedLine)
     const words: Buffer[] = []
     let start = -1
     for (let index = 0; index <= line.length; index++) {

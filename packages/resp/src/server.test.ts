@@ -5,6 +5,7 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { systemClock } from '@qsfs/concurrency/clock'
+import { seededPrng } from '@qsfs/testkit/prng'
 import { spawnProcess } from '@qsfs/testkit/spawn'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { defaultConnectionLimits, type RespSession } from './connection.ts'
@@ -127,6 +128,24 @@ test('pipelined commands are answered in order, in one go', async t => {
   const expected = '$1\r\na\r\n-Command not supported\r\n$1\r\nb\r\n'
   equal(await client.until(expected.length), expected)
 })
+
+for (const receiveBytes of [0, 5000, defaultConnectionLimits.receiveBytes]) {
+  test(`what several clients send at once stays apart, read into ${receiveBytes || 'fresh'} bytes`, async t => {
+    const prng = seededPrng(t)
+    const { connectClient } = await start(t, { ...defaultConnectionLimits, receiveBytes })
+    const clients = Array.from({ length: 4 }, connectClient)
+    const expected = clients.map(() => '')
+    for (let round = 0; round < 40; round++) {
+      const index = prng.below(clients.length)
+      const text = String.fromCharCode(97 + prng.below(26)).repeat(prng.below(prng.pick([10, 3000, 200_000])))
+      clients[index]!.send(`*2\r\n$4\r\nECHO\r\n$${text.length}\r\n${text}\r\n`)
+      expected[index] += `$${text.length}\r\n${text}\r\n`
+    }
+    for (const [index, client] of clients.entries()) {
+      ok((await client.until(expected[index]!.length)) === expected[index])
+    }
+  })
+}
 
 test('a waiting command holds up its own connection only, and later ones run behind it with replies in order', async t => {
   const { connectClient, gates, executed } = await start(t)

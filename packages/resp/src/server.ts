@@ -3,7 +3,13 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { umask } from 'node:process'
 import type { Clock } from '@qsfs/concurrency/clock'
 import { BulkPool } from './bulk-pool.ts'
-import { Connection, type ConnectionLimits, defaultConnectionLimits, type RespSession } from './connection.ts'
+import {
+  Connection,
+  type ConnectionLimits,
+  defaultConnectionLimits,
+  type RespSession,
+  type SharedMemory,
+} from './connection.ts'
 import { ReplyEncoder } from './encoder.ts'
 import { RespError } from './reply.ts'
 import { clearStaleSocket, SocketUnavailable } from './unix-socket.ts'
@@ -26,14 +32,19 @@ export class RespServer implements AsyncDisposable {
   readonly #options: RespServerOptions
   readonly #servers: Server[] = []
   readonly #connections = new Set<Connection>()
-  readonly #pool = new BulkPool()
+  readonly #memory: SharedMemory
   #acceptedCount = 0
   /** Of connections that are closed. */
   #pastBytesRead = 0
   #pastBytesWritten = 0
 
   private constructor(options: RespServerOptions) {
+    const { receiveBytes } = options.limits ?? defaultConnectionLimits
     this.#options = options
+    this.#memory = {
+      pool: new BulkPool(),
+      receiveBuffer: receiveBytes > 0 ? Buffer.allocUnsafeSlow(receiveBytes) : null,
+    }
   }
 
   /** @throws SocketUnavailable when an address cannot be had; nothing listens then */
@@ -112,7 +123,7 @@ export class RespServer implements AsyncDisposable {
       socket.end(Buffer.concat(encoder.take()), () => socket.destroy())
       return
     }
-    const connection = new Connection(socket, openSession(), clock, this.#pool, limits)
+    const connection = new Connection(socket, openSession(), clock, this.#memory, limits)
     this.#connections.add(connection)
     socket.on('error', onConnectionError)
     socket.once('close', () => {
