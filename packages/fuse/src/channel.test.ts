@@ -92,6 +92,21 @@ test('after 32 gaps that polling did not bridge it sleeps at once, until a gap i
   channel[Symbol.dispose]()
 })
 
+test('a turn that took a millisecond means others want the CPU: polling pauses', async () => {
+  const { channel, clock, deliver } = channelOf({ pollUs: 5000 })
+  deliver(40)
+  assert.equal(await isAwake(), true)
+  await clock.advance(1.5)
+  await turn()
+  assert.equal(await isAwake(), false)
+  deliver(40)
+  assert.equal(await isAwake(), false)
+  await clock.advance(100)
+  channel.reply(Buffer.alloc(16), [])
+  assert.equal(await isAwake(), true)
+  channel[Symbol.dispose]()
+})
+
 test('unmounted and aborted are ends, anything else is a failure', async () => {
   for (const code of ['ENODEV', 'ECONNABORTED', 'ENOENT']) {
     const { ended, end } = channelOf({ pollUs: 0 })

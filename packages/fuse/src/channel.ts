@@ -31,6 +31,11 @@ export const requestBytesMax = 1024 * 1024 + 4096
 /** After so many gaps in a row that polling did not bridge it sleeps at once, until one gap is short again. */
 const longGapsMax = 32
 
+/** Two turns of an event loop that only polls lie some microseconds apart. This much means that others want the CPU: then
+ *  polling uses up the time slice in which the next request would be served, so it pauses. */
+const contendedTurnMs = 1
+const contendedPauseMs = 100
+
 /** writev(2) takes 1,024 pieces (UIO_MAXIOV). */
 const replyPartsMax = 1023
 
@@ -53,6 +58,8 @@ export class KernelChannel implements RequestChannel, Disposable {
   #awake = false
   #quietSinceMs = 0
   #longGaps = 0
+  #turnedAtMs = 0
+  #pollFromMs = 0
 
   /** @param fd an open /dev/fuse, blocking as `open` left it; closed by this channel */
   constructor(fd: number, openReader: OpenReader, clock: Clock, options: ChannelOptions) {
@@ -109,8 +116,11 @@ export class KernelChannel implements RequestChannel, Disposable {
 
   #stayAwake(): void {
     if (this.#pollMs === 0) return
-    this.#quietSinceMs = this.#clock.monotonicMs()
-    if (this.#awake || this.#longGaps >= longGapsMax) return
+    const nowMs = this.#clock.monotonicMs()
+    this.#quietSinceMs = nowMs
+    // What a request took is our own work, not somebody else's.
+    this.#turnedAtMs = nowMs
+    if (this.#awake || this.#longGaps >= longGapsMax || nowMs < this.#pollFromMs) return
     this.#awake = true
     setImmediate(this.#turn)
   }
@@ -118,8 +128,12 @@ export class KernelChannel implements RequestChannel, Disposable {
   /** An event loop with an immediate pending does not sleep in epoll_wait: 2 us a turn, against 5 for a readSync that
    *  throws EAGAIN, and nobody waits for a burst to end. */
   readonly #turn = (): void => {
-    const quietMs = this.#clock.monotonicMs() - this.#quietSinceMs
-    this.#awake = !this.#closed && quietMs <= this.#pollMs && !this.#storeReplyOutstanding()
+    const nowMs = this.#clock.monotonicMs()
+    const contended = nowMs - this.#turnedAtMs > contendedTurnMs
+    if (contended) this.#pollFromMs = nowMs + contendedPauseMs
+    this.#turnedAtMs = nowMs
+    const quiet = nowMs - this.#quietSinceMs > this.#pollMs
+    this.#awake = !this.#closed && !quiet && !contended && !this.#storeReplyOutstanding()
     if (this.#awake) setImmediate(this.#turn)
   }
 }
