@@ -113,8 +113,10 @@ async function ask(
   flags: Flags,
   onProgress: ((progress: TransferProgress) => void) | undefined,
 ): Promise<unknown> {
-  const configPath = flags.config ?? process.env.QSFS_CONFIG
-  const socket = flags.socket ?? process.env.QSFS_STOR_SOCKET ?? (await socketOfConfig(configPath))
+  const configPath = flags.config ?? (process.env.QSFS_CONFIG || undefined)
+  // What was typed goes before what the environment says.
+  const inherited = flags.config === undefined ? process.env.QSFS_STOR_SOCKET || undefined : undefined
+  const socket = flags.socket ?? inherited ?? (await socketOfConfig(configPath))
   if (socket !== null) {
     const { askControl, ControlUnreachable } = await import('@qsfs/daemon/control')
     try {
