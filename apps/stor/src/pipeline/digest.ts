@@ -1,6 +1,6 @@
-import { frameBytesMax } from '../metadata/object-record.ts'
 import { openSource } from '../segment-file.ts'
-import type { FramePool } from './frame-pool.ts'
+import type { Digests } from './frame-jobs.ts'
+import type { FramePool, Slot } from './frame-pool.ts'
 
 export interface FileDigest {
   readonly sizeBytes: number
@@ -14,6 +14,32 @@ export interface FileDigest {
 export async function digestFile(path: string, pool: FramePool): Promise<FileDigest> {
   await using file = await openSource(path)
   const { fd, sizeBytes } = file
-  const digests = await pool.run({ kind: 'digest', fd, sizeBytes, frameBytes: frameBytesMax / 16, blake2b: true })
+  const digests = await pool.run({ kind: 'digest-file', fd, sizeBytes, blake2b: true })
   return { sizeBytes, sha256: Buffer.from(digests.sha256), blake2b: Buffer.from(digests.blake2b!) }
+}
+
+/** The digests of a file whose bytes pass through slots, in order. */
+export class StreamDigest {
+  readonly #pool: FramePool
+  readonly #stream: number
+  readonly #blake2b: boolean
+  #partCount = 0
+
+  constructor(pool: FramePool, { blake2b }: { readonly blake2b: boolean }) {
+    this.#pool = pool
+    this.#stream = pool.nextStream()
+    this.#blake2b = blake2b
+  }
+
+  /** Resolves when the slot's bytes are no longer needed. */
+  async update(slot: Slot, atBytes: number, lengthBytes: number): Promise<void> {
+    const part = { stream: this.#stream, partNumber: this.#partCount++, blake2b: this.#blake2b }
+    await this.#pool.run({ kind: 'digest-part', ...part, slot: slot.memory, atBytes, lengthBytes })
+  }
+
+  /** Always to be called, also when the file is given up: the worker keeps the stream until then. Rejects when the
+   *  worker did not see every part. */
+  finish(): Promise<Digests> {
+    return this.#pool.run({ kind: 'digest-end', stream: this.#stream, partCount: this.#partCount })
+  }
 }

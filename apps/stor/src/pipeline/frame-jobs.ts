@@ -12,20 +12,16 @@ interface FrameOf {
   readonly place: FramePlace
 }
 
-/** File → n pieces at the start of `slot`. */
+/** File → plain frame at `plainAtBytes` of the slot, n pieces at its start. */
 export interface EncodeJob extends FrameOf {
   readonly kind: 'encode'
   readonly fd: number
   readonly positionBytes: number
   readonly plainBytes: number
+  readonly plainAtBytes: number
   readonly slot: SharedArrayBuffer
   /** Decode again before answering. */
   readonly verify: boolean
-}
-export interface Encoded {
-  readonly entry: FrameEntry
-  /** CRC-32 of the plain frame, to be compared with what the digests were made of. */
-  readonly plainCrc: number
 }
 
 /** k checked shards, each shardBytes long, one after the other in `slot` → plain bytes, into the file, or back into the
@@ -39,24 +35,43 @@ export interface DecodeJob extends FrameOf {
   readonly target: { readonly fd: number; readonly positionBytes: number } | null
 }
 
-/** The whole file, in order. */
-export interface DigestJob {
-  readonly kind: 'digest'
+/** A whole file. */
+export interface DigestFileJob {
+  readonly kind: 'digest-file'
   readonly fd: number
   readonly sizeBytes: number
-  readonly frameBytes: number
-  /** zstor's checksum too; it costs three times as much as the rest. */
+  /** zstor's checksum too; it costs twice as much as the rest. */
   readonly blake2b: boolean
+}
+/** The next bytes of a stream, from a slot. A stream begins with part 0; one that misses a part (the worker had died
+ *  meanwhile) is an error, never a digest of the rest. */
+export interface DigestPartJob {
+  readonly kind: 'digest-part'
+  readonly stream: number
+  readonly partNumber: number
+  readonly blake2b: boolean
+  readonly slot: SharedArrayBuffer
+  readonly atBytes: number
+  readonly lengthBytes: number
+}
+/** Ends a stream, also one that is given up; the digests of what it had. */
+export interface DigestEndJob {
+  readonly kind: 'digest-end'
+  readonly stream: number
+  readonly partCount: number
 }
 export interface Digests {
   readonly sha256: Uint8Array
   readonly blake2b: Uint8Array | null
-  /** CRC-32 of every frame. */
-  readonly frameCrcs: Uint32Array
 }
 
-export type Job = EncodeJob | DecodeJob | DigestJob
-export type JobResult<J extends Job> = J extends EncodeJob ? Encoded : J extends DecodeJob ? null : Digests
+export type Job = EncodeJob | DecodeJob | DigestFileJob | DigestPartJob | DigestEndJob
+export type JobResult<J extends Job> = J extends EncodeJob
+  ? FrameEntry
+  : J extends DigestFileJob | DigestEndJob
+    ? Digests
+    : null
+export type AnyResult = FrameEntry | Digests | null
 
 export interface JobMessage {
   readonly number: number
@@ -64,7 +79,7 @@ export interface JobMessage {
 }
 export interface AnswerMessage {
   readonly number: number
-  readonly result?: Encoded | Digests | null
+  readonly result?: AnyResult
   /** reason is null for what only a bug can break. */
   readonly error?: { readonly reason: StorErrorReason | null; readonly message: string }
 }

@@ -1,5 +1,7 @@
 import assert from 'node:assert'
+import { createHash } from 'node:crypto'
 import test, { after } from 'node:test'
+import { StreamDigest } from './digest.ts'
 import type { EncodeJob } from './frame-jobs.ts'
 import { FramePool, SlotPool } from './frame-pool.ts'
 
@@ -7,7 +9,15 @@ const pool = new FramePool()
 after(() => pool[Symbol.asyncDispose]())
 
 const badJob: EncodeJob = {
-  ...{ kind: 'encode', fd: -1, positionBytes: 0, plainBytes: 10, slot: new SharedArrayBuffer(10), verify: true },
+  ...{
+    kind: 'encode',
+    fd: -1,
+    positionBytes: 0,
+    plainBytes: 10,
+    plainAtBytes: 0,
+    slot: new SharedArrayBuffer(10),
+    verify: true,
+  },
   keys: { objectId: Buffer.alloc(16), framesKey: Buffer.alloc(32), piecesKey: Buffer.alloc(32) },
   ...{ dataShards: 2, totalShards: 3, place: { frameNumber: 0, attachment: false, last: true } },
 }
@@ -31,6 +41,19 @@ test('a worker that dies fails the jobs it had, and the next job starts another'
   const dying = pool.run({ ...decode, entry, shardIndexes: new Array<number>(2_000_000).fill(0) })
   await assert.rejects(dying, { code: 'ERR_WORKER_OUT_OF_MEMORY' })
   for (let round = 0; round < 3; round++) await assert.rejects(pool.run({ ...badJob, fd: 987_654 }), { reason: 'file' })
+})
+
+test('a stream of digests that lost a part is an error, never a digest of the rest', async () => {
+  const slots = new SlotPool(1)
+  using slot = await slots.take(10)
+  slot.bytes.write('abcdefghij')
+  const whole = new StreamDigest(pool, { blake2b: false })
+  await Promise.all([whole.update(slot, 0, 4), whole.update(slot, 4, 6)])
+  const expected = createHash('sha256').update('abcdefghij').digest()
+  assert.deepEqual(Buffer.from((await whole.finish()).sha256), expected)
+  await assert.rejects(whole.finish(), /lost a part/)
+  const part = { kind: 'digest-part', stream: pool.nextStream(), blake2b: false, slot: slot.memory } as const
+  await assert.rejects(pool.run({ ...part, partNumber: 1, atBytes: 0, lengthBytes: 1 }), /lost a part/)
 })
 
 test('slots are lent in order, grow when they must, and are used again', async () => {

@@ -52,6 +52,7 @@ export class FramePool implements AsyncDisposable {
   readonly encodeSlots: SlotPool
   readonly decodeSlots: SlotPool
   readonly #coders: readonly JobWorker[]
+  #streamCount = 0
   readonly #digester = new JobWorker(new URL('./digest-worker.ts', import.meta.url))
 
   constructor({ workerCount, framesInFlightMax, decodesInFlightMax }: FramePoolLimits = defaultFramePoolLimits) {
@@ -66,11 +67,17 @@ export class FramePool implements AsyncDisposable {
     for (const worker of [...this.#coders, this.#digester]) worker.start()
   }
 
+  /** A number no other stream of digests has. */
+  nextStream(): number {
+    return this.#streamCount++
+  }
+
   /** Runs one job in the worker that has least to do.
    *  @throws StorError 'file' or 'damaged'; any other error is a bug in the job */
   run<J extends Job>(job: J): Promise<JobResult<J>> {
     const idlest = (best: JobWorker, next: JobWorker) => (next.pendingCount < best.pendingCount ? next : best)
-    return (job.kind === 'digest' ? this.#digester : this.#coders.reduce(idlest)).run(job)
+    const coding = job.kind === 'encode' || job.kind === 'decode'
+    return (coding ? this.#coders.reduce(idlest) : this.#digester).run(job)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

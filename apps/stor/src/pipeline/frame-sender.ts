@@ -1,8 +1,9 @@
 import { tagBytes } from '@qsfs/crypto/aead'
 import { type FrameEntry, frameCountOf, plainBytesOf } from '../metadata/object-record.ts'
 import type { SourceFile } from '../segment-file.ts'
+import { StreamDigest } from './digest.ts'
 import { cutPieces, type FrameKeys } from './frame.ts'
-import type { EncodeJob } from './frame-jobs.ts'
+import type { Digests, EncodeJob } from './frame-jobs.ts'
 import type { FramePool, Slot } from './frame-pool.ts'
 import { type FramePlace, pieceBytesOf } from './piece.ts'
 import type { ShardWriter } from './shard-writer.ts'
@@ -19,6 +20,8 @@ export interface FrameSenderOptions {
   onSent(plainBytes: number): void
   readonly signal: AbortSignal | undefined
 }
+
+type FrameBytes = Pick<EncodeJob, 'positionBytes' | 'plainBytes' | 'plainAtBytes'>
 
 /** Codes the frames of an object in any order and hands their pieces to the shard writers in theirs. The pool's slots
  *  bound how many are on their way. */
@@ -37,23 +40,35 @@ export class FrameSender {
   }
 
   /** Sends one file whole; its frames follow those sent before. After a failure nothing more can be sent.
-   *  @returns the CRC-32 of each frame, as the coder read it */
-  async send(source: SourceFile, { attachment }: { readonly attachment: boolean }): Promise<number[]> {
+   *  @returns the digests of the very bytes that were sent */
+  async send(source: SourceFile, { attachment }: { readonly attachment: boolean }): Promise<Digests> {
+    const digest = new StreamDigest(this.#pool, { blake2b: !attachment })
+    try {
+      await this.#sendFrames(source, attachment, digest)
+    } catch (error) {
+      // Of no more use, but the worker keeps it until then; the failure that is told is the first one.
+      await Promise.allSettled([digest.finish()])
+      throw error
+    }
+    return await digest.finish()
+  }
+
+  async #sendFrames(source: SourceFile, attachment: boolean, digest: StreamDigest): Promise<void> {
     const { frameBytes, signal } = this.#options
     const count = frameCountOf(source.sizeBytes, frameBytes)
     const firstFrame = this.frames.length
-    const crcs: number[] = []
     const sending = new Set<Promise<void>>()
     let turn = Promise.resolve()
     try {
       for (let index = 0; index < count && this.#failure === null; index++) {
         this.#options.assertUseful()
         const plainBytes = plainBytesOf(index, source.sizeBytes, frameBytes)
-        const slot = await this.#pool.encodeSlots.take(this.#slotBytes(plainBytes), { signal })
+        const plainAtBytes = this.#piecesBytes(plainBytes)
+        const slot = await this.#pool.encodeSlots.take(plainAtBytes + plainBytes, { signal })
         const place = { frameNumber: firstFrame + index, attachment, last: index === count - 1 }
-        const job = this.#job(source, place, index * frameBytes, plainBytes, slot)
+        const job = this.#job(source, place, { positionBytes: index * frameBytes, plainBytes, plainAtBytes }, slot)
         const next = Promise.withResolvers<void>()
-        const sent = this.#sendFrame(job, slot, crcs, turn, next.resolve).finally(() => {
+        const sent = this.#sendFrame(job, slot, digest, turn, next.resolve).finally(() => {
           slot[Symbol.dispose]()
           sending.delete(sent)
         })
@@ -65,14 +80,13 @@ export class FrameSender {
       await Promise.all(sending)
     }
     if (this.#failure !== null) throw this.#failure.error
-    return crcs
   }
 
   /** Never rejects: the first failure is kept, and no later frame is handed over after it. */
   async #sendFrame(
     job: EncodeJob,
     slot: Slot,
-    crcs: number[],
+    digest: StreamDigest,
     turn: Promise<void>,
     passTurn: () => void,
   ): Promise<void> {
@@ -80,13 +94,13 @@ export class FrameSender {
     try {
       let answers: Promise<void>[]
       try {
-        const { entry, plainCrc } = await this.#pool.run(job)
+        const entry = await this.#pool.run(job)
         await turn
         if (this.#failure !== null) return
         signal?.throwIfAborted()
-        crcs.push(plainCrc)
         this.frames.push(entry)
         answers = this.#handOver(job.place.frameNumber, entry, slot)
+        answers.push(digest.update(slot, job.plainAtBytes, job.plainBytes))
       } finally {
         passTurn()
       }
@@ -109,15 +123,16 @@ export class FrameSender {
     })
   }
 
-  #job(source: SourceFile, place: FramePlace, positionBytes: number, plainBytes: number, slot: Slot): EncodeJob {
+  #job({ fd }: SourceFile, place: FramePlace, bytes: FrameBytes, { memory }: Slot): EncodeJob {
     const { keys, dataShards, verifyFrames } = this.#options
     return {
-      ...{ kind: 'encode', fd: source.fd, positionBytes, plainBytes, slot: slot.memory, verify: verifyFrames },
+      ...{ kind: 'encode', fd, ...bytes, slot: memory, verify: verifyFrames },
       ...{ keys, dataShards, totalShards: this.#writers.length, place },
     }
   }
 
-  #slotBytes(plainBytes: number): number {
+  /** Room for the pieces; the plain frame lies behind them. */
+  #piecesBytes(plainBytes: number): number {
     return this.#writers.length * pieceBytesOf(plainBytes + tagBytes, this.#options.dataShards)
   }
 }

@@ -1,18 +1,17 @@
 import { parentPort } from 'node:worker_threads'
-import { crc32 } from 'node:zlib'
 import { releaseMemory } from '@qsfs/bytes/release'
 import { SimdKernel } from '@qsfs/erasure/kernel'
 import { type MaybeShard, ReedSolomon } from '@qsfs/erasure/reed-solomon'
+import type { FrameEntry } from '../metadata/object-record.ts'
 import { readFully, writeFully } from '../segment-file.ts'
 import { cutPieces, decodeFrame, encodeFrame, verifyFrame } from './frame.ts'
-import type { DecodeJob, Encoded, EncodeJob } from './frame-jobs.ts'
+import type { DecodeJob, EncodeJob } from './frame-jobs.ts'
 import { shardBytesOf } from './piece.ts'
 import { answerJobs } from './worker-answers.ts'
 
 /** Runs in a worker thread: one frame at a time, so everything here may block. */
 const kernel = new SimdKernel()
 const codecs = new Map<string, ReedSolomon>()
-let plainBuffer = Buffer.alloc(0)
 
 answerJobs(parentPort!, async job => {
   if (job.kind === 'encode') return encode(job)
@@ -20,15 +19,17 @@ answerJobs(parentPort!, async job => {
   throw new TypeError(`a frame worker was asked to ${job.kind}`)
 })
 
-function encode({ fd, positionBytes, plainBytes, slot, verify, keys, place, ...shape }: EncodeJob): Encoded {
-  const codec = codecOf(shape.dataShards, shape.totalShards)
-  const plain = plainRoom(plainBytes)
+function encode(job: EncodeJob): FrameEntry {
+  const { fd, positionBytes, plainBytes, plainAtBytes, place } = job
+  const codec = codecOf(job.dataShards, job.totalShards)
+  const slot = Buffer.from(job.slot)
+  const plain = slot.subarray(plainAtBytes, plainAtBytes + plainBytes)
   readFully(fd, plain, positionBytes)
-  const target = Buffer.from(slot)
-  const received = receivedKeys(keys)
-  const entry = encodeFrame(codec, received, place, plain, target)
-  if (verify) verifyFrame(codec, received, place, entry, plain, target)
-  return { entry, plainCrc: crc32(plain) }
+  const keys = receivedKeys(job.keys)
+  const pieces = slot.subarray(0, plainAtBytes)
+  const entry = encodeFrame(codec, keys, place, plain, pieces)
+  if (job.verify) verifyFrame(codec, keys, place, entry, plain, pieces)
+  return entry
 }
 
 function decode({ entry, shardIndexes, slot, target, keys, place, ...shape }: DecodeJob): null {
@@ -55,10 +56,4 @@ function codecOf(dataShards: number, totalShards: number): ReedSolomon {
   const codec = codecs.get(name) ?? new ReedSolomon(dataShards, totalShards - dataShards, kernel)
   codecs.set(name, codec)
   return codec
-}
-
-/** One buffer for the life of the worker: a fresh one per frame doubles the memory held. */
-function plainRoom(lengthBytes: number): Buffer {
-  if (plainBuffer.length < lengthBytes) plainBuffer = Buffer.alloc(lengthBytes)
-  return plainBuffer.subarray(0, lengthBytes)
 }

@@ -41,14 +41,8 @@ export async function retrieveObject(
       onProgress?.(doneBytes, totalBytes)
     })
     const { fd } = file
-    const digest = {
-      kind: 'digest',
-      fd,
-      sizeBytes: part.sizeBytes,
-      frameBytes: record.frameBytes,
-      blake2b: false,
-    } as const
-    const { sha256 } = await context.pool.run(digest)
+    const { sizeBytes } = part
+    const { sha256 } = await context.pool.run({ kind: 'digest-file', fd, sizeBytes, blake2b: false })
     if (!part.sha256.equals(sha256))
       throw new StorError('damaged', `what was retrieved for ${path} is not what was stored`)
     files.push(file)

@@ -7,7 +7,6 @@ import { StorError } from '../errors.ts'
 import { frameBytesMax, frameCountOf, type ObjectRecord } from '../metadata/object-record.ts'
 import { openSource, type SourceFile } from '../segment-file.ts'
 import type { FrameKeys } from './frame.ts'
-import type { Digests } from './frame-jobs.ts'
 import type { FramePool } from './frame-pool.ts'
 import { FrameSender } from './frame-sender.ts'
 import { encodeShardHeader, openPiece, pieceBytesOf } from './piece.ts'
@@ -134,15 +133,11 @@ class Upload implements AsyncDisposable {
     const { file, attachment } = this.#sources
     const { frameBytes, dataShards, backends, name } = this.#request
     this.#assertUseful()
-    const fileDigests = this.#digest(file, { blake2b: true })
-    const attachmentDigests = attachment && this.#digest(attachment, { blake2b: false })
     const fileFrameCount = frameCountOf(file.sizeBytes, frameBytes)
-    const crcs = await this.#sender.send(file, { attachment: false })
-    const attachmentCrcs = attachment && (await this.#sender.send(attachment, { attachment: true }))
+    const digests = await this.#sender.send(file, { attachment: false })
+    const attached = attachment && (await this.#sender.send(attachment, { attachment: true }))
     await this.#sync()
     await this.#readBackSamples()
-    const digests = matching(crcs, await fileDigests, this.#request.path)
-    const attached = attachment && matching(attachmentCrcs!, (await attachmentDigests)!, this.#request.attachmentPath!)
     await file.assertUnchanged()
     await attachment?.assertUnchanged()
     this.#assertUseful()
@@ -249,15 +244,6 @@ class Upload implements AsyncDisposable {
     })
   }
 
-  /** Awaited after the frames; the file stays open until it is done, whatever becomes of the frames. */
-  #digest({ sizeBytes, fd }: SourceFile, { blake2b }: { blake2b: boolean }): Promise<Digests> {
-    const { frameBytes } = this.#request
-    const digests = this.#context.pool.run({ kind: 'digest', fd, sizeBytes, frameBytes, blake2b })
-    const settled = Promise.allSettled([digests])
-    this.#resources.defer(async () => void (await settled))
-    return digests
-  }
-
   #sent(plainBytes: number): void {
     const { file, attachment } = this.#sources
     this.#doneBytes += plainBytes
@@ -275,12 +261,4 @@ class Upload implements AsyncDisposable {
 /** What the name in a shard header is sealed for. */
 export function nameContext(objectId: Buffer): Buffer {
   return Buffer.concat([Buffer.from('object name '), objectId])
-}
-
-/** The digests, if they were made of the bytes that were stored. */
-function matching(crcs: readonly number[], digests: Digests, path: string): Digests {
-  if (crcs.some((crc, index) => crc !== digests.frameCrcs[index])) {
-    throw new StorError('file', `${path} changed while it was being stored; store it again`)
-  }
-  return digests
 }

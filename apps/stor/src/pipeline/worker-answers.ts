@@ -1,19 +1,15 @@
 import type { MessagePort } from 'node:worker_threads'
 import { StorError } from '../errors.ts'
-import type { AnswerMessage, Digests, Encoded, Job, JobMessage } from './frame-jobs.ts'
+import type { AnswerMessage, AnyResult, Job, JobMessage } from './frame-jobs.ts'
 
 /** Answers every job that arrives at a worker's port, with its result or its error. */
-export function answerJobs(port: MessagePort, run: (job: Job) => Promise<Encoded | Digests | null>): void {
+export function answerJobs(port: MessagePort, run: (job: Job) => Promise<AnyResult>): void {
   port.on('message', async ({ number, job }: JobMessage) => {
     port.postMessage(await answer(number, job, run))
   })
 }
 
-async function answer(
-  number: number,
-  job: Job,
-  run: (job: Job) => Promise<Encoded | Digests | null>,
-): Promise<AnswerMessage> {
+async function answer(number: number, job: Job, run: (job: Job) => Promise<AnyResult>): Promise<AnswerMessage> {
   try {
     return { number, result: await run(job) }
   } catch (error) {
