@@ -40,7 +40,9 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
     capacity: () => capacity.get(),
   })
   const counts = new RequestCounts()
-  const transport = stack.use(await serveTransport(filesystem, config, counts, log))
+  const transport = stack.use(
+    await serveTransport(filesystem, config, { counts, storeReplyOutstanding: () => volume.isStoreBusy }, log),
+  )
   transport.ended.then(() => stop(), stop)
   await transport.usable
   // Last, so that whoever gets an answer here finds the mount usable.

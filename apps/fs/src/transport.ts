@@ -21,16 +21,34 @@ export interface Transport extends AsyncDisposable {
   readonly ended: Promise<void>
 }
 
+export interface Serving {
+  readonly counts: RequestCounts
+  /** True while the filesystem waits for its store: then the channel does not poll. */
+  readonly storeReplyOutstanding: () => boolean
+}
+
 /** Mounts `filesystem` at the configured place and serves it.
  *  @throws MountError */
-export async function serveTransport(
+export function serveTransport(
+  filesystem: Filesystem,
+  config: FsConfig,
+  serving: Serving,
+  log: Log,
+): Promise<Transport> {
+  return config.transport === 'kernel'
+    ? serveKernel(filesystem, config, serving, log)
+    : serveNative(filesystem, config, log)
+}
+
+async function serveKernel(
   filesystem: Filesystem,
   { mountpoint, pollUs, isOpenToOthers }: FsConfig,
-  counts: RequestCounts,
+  { counts, storeReplyOutstanding }: Serving,
   log: Log,
 ): Promise<Transport> {
   const mount = await mountKernel({ mountpoint, fsname: 'qsfs', allowOther: isOpenToOthers, log })
-  const channel = new KernelChannel(mount.fd, probePipeHandle() ?? openPoolReader, systemClock, { pollUs })
+  const reader = probePipeHandle() ?? openPoolReader
+  const channel = new KernelChannel(mount.fd, reader, systemClock, { pollUs, storeReplyOutstanding })
   const ended = serve(filesystem, channel, { ...sessionDefaults, counts, log })
   return {
     usable: answering(mountpoint),
@@ -38,10 +56,28 @@ export async function serveTransport(
     async [Symbol.asyncDispose]() {
       if ((await mount.unmount()) === 'busy') {
         log.warn('mount.busy', { mountpoint })
-        // Dirty pages of who still works there would otherwise be lost without a word: their last writes fail instead.
+        // Whoever still works there gets errors from now on, not silence.
         channel[Symbol.dispose]()
       }
       await ended
+    },
+  }
+}
+
+/** Loaded only when chosen: the package has native code and may not be installed. */
+async function serveNative(
+  filesystem: Filesystem,
+  { mountpoint, isOpenToOthers }: FsConfig,
+  log: Log,
+): Promise<Transport> {
+  const { serveFuseNative } = await import('@qsfs/fuse/fuse-native')
+  const mount = await serveFuseNative(filesystem, { mountpoint, fsname: 'qsfs', allowOther: isOpenToOthers, log })
+  return {
+    usable: answering(mountpoint),
+    // libfuse does not tell; whoever takes the mount away from outside has to stop the daemon too.
+    ended: new Promise(() => undefined),
+    async [Symbol.asyncDispose]() {
+      await mount.unmount()
     },
   }
 }

@@ -57,6 +57,10 @@ export class WriteBuffer implements AsyncDisposable {
   get dirtyBytes(): number {
     return this.#dirtyBytes
   }
+  /** Windows on their way to the store. */
+  get flushes(): number {
+    return this.#flushes
+  }
   get waitingBytes(): number {
     return this.#waiting.sizeBytes
   }

@@ -101,6 +101,11 @@ export class Volume implements AsyncDisposable {
     return timestampOf(this.clock.nowMs())
   }
 
+  /** Bytes are on their way to or from the store: the CPU is better left to it. */
+  get isStoreBusy(): boolean {
+    return this.buffer.flushes > 0 || this.blocks.loads > 0
+  }
+
   /** Everything that happened so far is on the store's disk when this settles. */
   async sync(): Promise<void> {
     await this.buffer.flushAll()

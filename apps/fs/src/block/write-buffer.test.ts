@@ -1,0 +1,115 @@
+import assert from 'node:assert'
+import { test } from 'node:test'
+import { FuseError } from '@qsfs/fuse/errno'
+import { ManualClock } from '@qsfs/testkit/manual-clock'
+import { Inode } from '../tree/inode.ts'
+import type { DirtyWindow } from './dirty-window.ts'
+import { windowBytes } from './extents.ts'
+import { WindowPool } from './window-pool.ts'
+import { WriteBuffer } from './write-buffer.ts'
+
+const limits = {
+  dirtyBytesMax: 4 * windowBytes,
+  waitingBytesMax: 4 * windowBytes,
+  writeWaitMs: 30_000,
+  flushesMax: 2,
+  flushDelayMs: 1000,
+}
+
+/** A buffer whose flushes settle when the test says so. */
+function setUp() {
+  const clock = new ManualClock()
+  const stores: { window: DirtyWindow; settle: PromiseWithResolvers<void> }[] = []
+  const store = (_inode: Inode, window: DirtyWindow) => {
+    const settle = Promise.withResolvers<void>()
+    stores.push({ window, settle })
+    return settle.promise
+  }
+  const pool = new WindowPool({ answered: 0, synced: 0 }, { restingBytesMax: 8 * windowBytes })
+  const buffer = new WriteBuffer(clock, pool, store, limits)
+  const inode = new Inode(2, 0o100644, { seconds: 0, nanos: 0 })
+  return { clock, stores, buffer, inode }
+}
+
+const full = Buffer.alloc(windowBytes, 1)
+const ignore = () => undefined
+const turn = () => new Promise(resolve => setImmediate(resolve))
+
+test('a write that finds the buffer full waits, and goes on when a flush made room', async () => {
+  const { buffer, inode, stores } = setUp()
+  for (let index = 0; index < 4; index++) {
+    assert.strictEqual(buffer.write(inode, index * windowBytes, full, ignore), undefined)
+  }
+  assert.strictEqual(stores.length, 2, 'as many flushes as allowed')
+  let isWritten = false
+  const waiting = buffer.write(inode, 4 * windowBytes, full, () => {
+    isWritten = true
+  })
+  assert(waiting instanceof Promise)
+  assert.strictEqual(buffer.waitingBytes, windowBytes)
+  await turn()
+  assert.strictEqual(isWritten, false)
+  stores[0]!.settle.resolve()
+  await waiting
+  assert(isWritten)
+  assert.strictEqual(buffer.waitingBytes, 0)
+  assert.strictEqual(stores.length, 3, 'the next flush began')
+})
+
+test('a waiting write is answered at its deadline', async () => {
+  const { buffer, clock, inode } = setUp()
+  for (let index = 0; index < 4; index++) buffer.write(inode, index * windowBytes, full, ignore)
+  const waiting = buffer.write(inode, 4 * windowBytes, full, ignore)
+  const refused = assert.rejects(async () => waiting, { code: 'EIO' })
+  await clock.advance(limits.writeWaitMs)
+  await refused
+  assert.strictEqual(buffer.waitingBytes, 0)
+})
+
+test('writes beyond the queue are refused at once', () => {
+  const { buffer, inode } = setUp()
+  for (let index = 0; index < 4; index++) buffer.write(inode, index * windowBytes, full, ignore)
+  for (let index = 4; index < 8; index++) void buffer.write(inode, index * windowBytes, full, ignore)
+  assert.throws(() => buffer.write(inode, 8 * windowBytes, full, ignore), { code: 'EIO' })
+})
+
+test('what cannot be stored is kept, tells fsync and later writes why, and is tried again', async () => {
+  const { buffer, clock, inode, stores } = setUp()
+  buffer.write(inode, 0, Buffer.from('old old'), ignore)
+  const first = buffer.flush(inode)
+  const refused = assert.rejects(async () => first, { code: 'ENOSPC' })
+  buffer.write(inode, 4, Buffer.from('new'), ignore)
+  stores[0]!.settle.reject(new FuseError('ENOSPC'))
+  await refused
+  assert.throws(() => buffer.write(inode, 100, Buffer.from('x'), ignore), { code: 'ENOSPC' })
+  await clock.advance(1000)
+  assert.strictEqual(stores.length, 2, 'tried again')
+  assert.strictEqual(stores[1]!.window.view(0, 7).toString(), 'old new')
+  const second = buffer.flush(inode)
+  stores[1]!.settle.resolve()
+  await second
+  assert.strictEqual(buffer.dirtyBytes, 0)
+  assert.strictEqual(inode.buffer, null)
+  assert.strictEqual(inode.pins, 0)
+})
+
+test('bytes cut off while they are on their way are forgotten', async () => {
+  const { buffer, inode, stores } = setUp()
+  buffer.write(inode, 0, full, ignore)
+  assert.strictEqual(stores.length, 1)
+  buffer.subtract(inode, 100, Number.MAX_SAFE_INTEGER)
+  assert.deepStrictEqual(stores[0]!.window.ranges, [{ start: 0, end: 100 }])
+  stores[0]!.settle.resolve()
+  await turn()
+  assert.strictEqual(buffer.dirtyBytes, 0)
+})
+
+test('windows that do not get full are stored after a while', async () => {
+  const { buffer, clock, inode, stores } = setUp()
+  buffer.write(inode, 10, Buffer.from('a few'), ignore)
+  await clock.advance(900)
+  assert.strictEqual(stores.length, 0)
+  await clock.advance(700)
+  assert.strictEqual(stores.length, 1)
+  stores[0]!.settle.resolve()
+})
