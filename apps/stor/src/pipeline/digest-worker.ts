@@ -23,8 +23,9 @@ answerJobs(parentPort!, async (job: Job): Promise<AnyResult> => {
     case 'digest-part':
       return digestPart(job)
     case 'digest-end': {
-      const hashers = await hashersAt(job.stream, job.partCount)
+      const hashers = await streams.get(job.stream)
       streams.delete(job.stream)
+      assertParts(hashers, job.stream, job.partCount)
       return hashers.digests()
     }
     default:
@@ -35,15 +36,15 @@ answerJobs(parentPort!, async (job: Job): Promise<AnyResult> => {
 /** Parts of one stream take effect in the order they were sent: all wait for the same promise. */
 async function digestPart({ stream, partNumber, blake2b, slot, ...part }: DigestPartJob): Promise<null> {
   if (partNumber === 0) streams.set(stream, newHashers(blake2b))
-  const hashers = await hashersAt(stream, partNumber)
+  const hashers = await streams.get(stream)
+  // Checked and updated without a wait between: the next part, which waited for the same promise, comes right after.
+  assertParts(hashers, stream, partNumber)
   hashers.update(Buffer.from(slot, part.atBytes, part.lengthBytes))
   return null
 }
 
-async function hashersAt(stream: number, partCount: number): Promise<Hashers> {
-  const hashers = await streams.get(stream)
+function assertParts(hashers: Hashers | undefined, stream: number, partCount: number): asserts hashers is Hashers {
   if (hashers?.partCount !== partCount) throw new Error(`stream ${stream} of digests lost a part before ${partCount}`)
-  return hashers
 }
 
 /** Files and streams take turns, a buffer each. */
