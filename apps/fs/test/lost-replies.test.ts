@@ -99,6 +99,18 @@ test('a server that lost what it had synced ends the store', async t => {
   await assert.rejects(store.putBlock(Buffer.from('next')), isErrno('EROFS'))
 })
 
+test('what an earlier process left unsynced may go before the first sync, not after', async t => {
+  const prng = seededPrng(t)
+  const server = new ToyCachedb(prng)
+  await (await openStore(server, prng)).putBlock(Buffer.from('left behind'))
+  await using store = await openStore(server, prng)
+  assert.equal(store.nextBlockId, 1)
+  server.data.cut(0)
+  server.crash(false)
+  await store.sync()
+  assert.equal(store.nextBlockId, 0)
+})
+
 test('a newer owner ends the older one, also after a restart of the server', async t => {
   const prng = seededPrng(t)
   const server = new ToyCachedb(prng)

@@ -100,10 +100,7 @@ export class CachedbStore implements Store {
     options: Partial<CachedbStoreOptions> = {},
   ): Promise<CachedbStore> {
     const store = new CachedbStore(connect, names, clock, random, log, { ...cachedbStoreDefaults, ...options })
-    const { data, meta } = (await store.#keeper.openFirst()).positions
-    store.#instance = data.instance
-    store.#incarnations = { data: data.incarnation, meta: meta.incarnation }
-    store.#nextBlockId = data.nextId
+    store.#takeAsFound(await store.#keeper.openFirst())
     return store
   }
 
@@ -351,7 +348,16 @@ export class CachedbStore implements Store {
     this.#journal.dropUpTo(covered)
   }
 
+  #takeAsFound(session: CachedbSession): void {
+    const { data, meta } = session.positions
+    this.#instance = data.instance
+    this.#incarnations = { data: data.incarnation, meta: meta.incarnation }
+    this.#nextBlockId = data.nextId
+  }
+
   async #bringUpToDate(session: CachedbSession): Promise<void> {
+    // Nothing was built yet on what the process before us left: the part of it that was page cache alone may go.
+    if (this.#inheritedUnsynced > 0 && this.answered === 0 && this.#puts.size === 0) return this.#takeAsFound(session)
     const known: KnownState = {
       instance: this.#instance,
       incarnations: this.#incarnations,
