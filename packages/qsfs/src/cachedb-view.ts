@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import type { SegmentInfo, SegmentState } from '@qsfs/protocol/cachedb-commands'
 import { type Reply, RespClient } from '@qsfs/resp/client'
 
@@ -19,9 +20,25 @@ export interface Dispersal {
 /** How long cachedb may be silent before it counts as hanging. */
 const answerWithinMs = 10_000
 
+export interface CachedbAccess {
+  readonly address: string
+  /** Its first line is the password. */
+  readonly adminPasswordFile?: string | undefined
+}
+
 /** Connects as an onlooker: it owns nothing and changes nothing. */
-export function connectCachedb(address: string): Promise<RespClient> {
-  return RespClient.connect({ address, connectTimeoutMs: answerWithinMs, commandTimeoutMs: answerWithinMs })
+export function connectCachedb({ address, adminPasswordFile }: CachedbAccess): Promise<RespClient> {
+  const adminPassword = adminPasswordFile === undefined ? {} : { adminPassword: firstLineOf(adminPasswordFile) }
+  return RespClient.connect({
+    address,
+    ...adminPassword,
+    connectTimeoutMs: answerWithinMs,
+    commandTimeoutMs: answerWithinMs,
+  })
+}
+
+function firstLineOf(path: string): string {
+  return readFileSync(path, 'utf8').split('\n', 1)[0]!
 }
 
 /** Every namespace that can be selected without a password, with its segments. */

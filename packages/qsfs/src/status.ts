@@ -2,7 +2,14 @@ import { formatSize } from '@qsfs/bytes/units'
 import { askControl } from '@qsfs/daemon/control'
 import type { StatusResult } from '@qsfs/protocol/stor-control'
 import Table from 'cli-table3'
-import { connectCachedb, type Dispersal, dispersalOf, type NamespaceView, viewNamespaces } from './cachedb-view.ts'
+import {
+  type CachedbAccess,
+  connectCachedb,
+  type Dispersal,
+  dispersalOf,
+  type NamespaceView,
+  viewNamespaces,
+} from './cachedb-view.ts'
 import { runningInstance } from './running.ts'
 import type { RunningInstance } from './supervisor/running-processes.ts'
 
@@ -31,7 +38,7 @@ interface Status extends Omit<RunningInstance, 'cachedb'> {
 export async function status({ state, json = false }: StatusOptions): Promise<void> {
   const instance = runningInstance(state)
   const [cachedb, stor, fs] = await Promise.all([
-    orFailed(askCachedb(instance.cachedb.address)),
+    orFailed(askCachedb(instance.cachedb)),
     orFailed(ask(instance.storSocket) as Promise<StatusResult>),
     orFailed(ask(instance.fsSocket)),
   ])
@@ -48,8 +55,8 @@ export async function status({ state, json = false }: StatusOptions): Promise<vo
   process.stdout.write(json ? `${JSON.stringify(whole, null, 2)}\n` : forPeople(whole))
 }
 
-async function askCachedb(address: string): Promise<NamespaceView[]> {
-  await using client = await connectCachedb(address)
+async function askCachedb(cachedb: CachedbAccess): Promise<NamespaceView[]> {
+  await using client = await connectCachedb(cachedb)
   return await viewNamespaces(client)
 }
 

@@ -20,7 +20,7 @@ const progressWithinMs = 120_000
 export async function sync({ state, wait = false }: SyncOptions): Promise<void> {
   const instance = runningInstance(state)
   await promisify(execFile)('sync', ['--file-system', '--', instance.mount])
-  await using client = await connectCachedb(instance.cachedb.address)
+  await using client = await connectCachedb(instance.cachedb)
   for (const { name, segments } of await viewNamespaces(client)) {
     const hasOpenData = segments.some(({ state, liveBytes }) => state === 'open' && liveBytes > 0)
     if (!hasOpenData) continue

@@ -105,8 +105,12 @@ test('without privilege or /dev/fuse the sentence says what to do', async () => 
 test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 240_000 }, async () => {
   await using at = await place()
   const file = join(at.mount, 'folder', 'file')
+  // A password changes nothing for who may read it.
+  await writeFile(join(at.path, 'password'), 'open sesame\n')
+  await writeFile(join(at.path, 'qsfs.toml'), '[cachedb]\nadmin_password_file = "password"\n')
+  const start = () => up(at, '--config', 'qsfs.toml')
   {
-    await using first = up(at)
+    await using first = start()
     await first.waitForLine(/^ready: /)
     assert.equal(first.stdout, `ready: ${at.mount}\n`)
     assert.match(first.stderr, /a new master secret is in .*\/state\/master.key\. Keep a copy/)
@@ -124,7 +128,7 @@ test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 240
     await nothingIsLeft(at)
   }
   {
-    await using again = up(at)
+    await using again = start()
     await again.waitForLine(/^ready: /)
     assert.doesNotMatch(again.stderr, /master secret/)
     assert.equal(await readFile(file, 'utf8'), 'first')
@@ -134,7 +138,7 @@ test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 240
     await until('the daemons leave with their supervisor', async () => !processes.some(isRunning))
   }
   {
-    await using last = up(at)
+    await using last = start()
     await last.waitForLine(/^ready: /)
     assert.equal(await readFile(file, 'utf8'), 'second')
     process.kill(last.pid, 'SIGINT')

@@ -8,7 +8,7 @@ import { ExpectedFailure } from '@qsfs/daemon/failure'
 import { lockFile } from '@qsfs/daemon/lock-file'
 import { runDaemon } from '@qsfs/daemon/run'
 import { hookScript } from './apps.ts'
-import { connectCachedb, type Dispersal, dispersalOf, viewNamespaces } from './cachedb-view.ts'
+import { type CachedbAccess, connectCachedb, type Dispersal, dispersalOf, viewNamespaces } from './cachedb-view.ts'
 import { effectiveConfig } from './embedded/effective-config.ts'
 import {
   makeSocketDirectory,
@@ -75,7 +75,8 @@ export function up(options: UpOptions): Promise<never> {
     stack.defer(() => rmSync(socketDirectory, { recursive: true, force: true }))
     stack.defer(() => supervisor.stop())
     await supervisor.start(signal)
-    stack.defer(() => flushAndStore(supervisor, effective.cachedbAddress))
+    const cachedb = { address: effective.cachedbAddress, adminPasswordFile: effective.cachedbPasswordFile }
+    stack.defer(() => flushAndStore(supervisor, cachedb))
     process.stdout.write(`ready: ${effective.mountpoint}\n`)
   }
 }
@@ -96,10 +97,10 @@ async function requireMasterSecret(path: string, { cachePath }: StateDirectory):
 
 /** Ends fs, gives the stores under way some time, and says what is on this machine only.
  *  @throws ExpectedFailure when fs could not flush everything */
-async function flushAndStore(supervisor: Supervisor, cachedbAddress: string): Promise<void> {
+async function flushAndStore(supervisor: Supervisor, cachedb: CachedbAccess): Promise<void> {
   say('stopping: writing back, unmounting')
   const isFlushed = await supervisor.stopFs()
-  const dispersal = await waitUntilStored(cachedbAddress, systemClock, storeWithinMs)
+  const dispersal = await waitUntilStored(cachedb, systemClock, storeWithinMs)
   if (dispersal === null) say('cachedb does not answer; what is not stored yet is stored after the next start')
   else if (dispersal.openBytes + dispersal.closedBytes > 0) say(notDispersed(dispersal))
   if (!isFlushed) throw new ExpectedFailure(1, `fs did not end well; ${supervisor.fs.spec.logPath} says why`)
@@ -114,10 +115,10 @@ function notDispersed({ openBytes, closedBytes }: Dispersal): string {
 }
 
 /** @returns what is left when everything closed is stored or the time is over; null when cachedb does not answer */
-export async function waitUntilStored(address: string, clock: Clock, withinMs: number): Promise<Dispersal | null> {
+async function waitUntilStored(cachedb: CachedbAccess, clock: Clock, withinMs: number): Promise<Dispersal | null> {
   const deadlineMs = clock.monotonicMs() + withinMs
   try {
-    await using client = await connectCachedb(address)
+    await using client = await connectCachedb(cachedb)
     for (;;) {
       const dispersal = dispersalOf(await viewNamespaces(client))
       if (dispersal.allClosedStored || clock.monotonicMs() > deadlineMs) return dispersal

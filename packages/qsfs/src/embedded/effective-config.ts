@@ -34,6 +34,8 @@ export interface EffectiveConfig {
   readonly storSocket: string
   readonly fsSocket: string
   readonly cachedbAddress: string
+  /** Absent: everyone may do everything, and its socket is for this user only. */
+  readonly cachedbPasswordFile: string | undefined
   readonly cachedbDirectory: string
   readonly cacheBytesMax: number
   /** null when the secret is in the user's own config. */
@@ -88,7 +90,13 @@ export function effectiveConfig(options: EffectiveConfigOptions): EffectiveConfi
   const cachedbAddress = `unix:${pathOf(cachedb, 'socket')}`
   const fs = merge(
     'fs',
-    { cachedb: cachedbAddress, mount: './mnt', transport: 'kernel', control_socket: socket('fs') },
+    {
+      cachedb: cachedbAddress,
+      mount: './mnt',
+      transport: 'kernel',
+      control_socket: socket('fs'),
+      admin_password_file: cachedb.values.admin_password_file,
+    },
     { mount: options.mountpoint, transport: options.transport },
   )
   return {
@@ -101,6 +109,8 @@ export function effectiveConfig(options: EffectiveConfigOptions): EffectiveConfi
     storSocket,
     fsSocket: pathOf(fs, 'control_socket'),
     cachedbAddress,
+    cachedbPasswordFile:
+      cachedb.values.admin_password_file === undefined ? undefined : pathOf(cachedb, 'admin_password_file'),
     cachedbDirectory: pathOf(cachedb, 'data_dir'),
     cacheBytesMax: sizeOf(cachedb.values.cache_bytes),
     masterKeyPath: stor.values.master_key_file === undefined ? null : pathOf(stor, 'master_key_file'),

@@ -8,11 +8,18 @@ export interface RunningInstance {
   readonly mount: string
   readonly transport: string
   readonly supervisorPid: number
-  readonly cachedb: { readonly address: string; readonly dataDirectory: string; readonly cacheBytesMax: number }
+  readonly cachedb: RunningCachedb
   readonly storSocket: string
   readonly fsSocket: string
   readonly masterKeyPath: string | null
   readonly processes: readonly RunningProcess[]
+}
+
+export interface RunningCachedb {
+  readonly address: string
+  readonly adminPasswordFile?: string | undefined
+  readonly dataDirectory: string
+  readonly cacheBytesMax: number
 }
 
 export interface RunningProcess {

@@ -93,28 +93,24 @@ export class Supervisor {
 
   #noteProcesses(): void {
     if (this.#isOver) return
-    const {
-      mountpoint,
-      transport,
-      cachedbAddress,
-      cachedbDirectory,
-      cacheBytesMax,
-      storSocket,
-      fsSocket,
-      masterKeyPath,
-    } = this.#config
+    const config = this.#config
     const processes = this.daemons.flatMap(({ spec, pid, restartCount }) =>
       pid === null ? [] : [{ name: spec.name, pid, restarts: restartCount, startTicks: startTicksOf(pid) }],
     )
     writeInstance(this.#state.processesPath, {
       state: this.#state.path,
-      mount: mountpoint,
-      transport,
+      mount: config.mountpoint,
+      transport: config.transport,
       supervisorPid: process.pid,
-      cachedb: { address: cachedbAddress, dataDirectory: cachedbDirectory, cacheBytesMax },
-      storSocket,
-      fsSocket,
-      masterKeyPath,
+      cachedb: {
+        address: config.cachedbAddress,
+        adminPasswordFile: config.cachedbPasswordFile,
+        dataDirectory: config.cachedbDirectory,
+        cacheBytesMax: config.cacheBytesMax,
+      },
+      storSocket: config.storSocket,
+      fsSocket: config.fsSocket,
+      masterKeyPath: config.masterKeyPath,
       processes,
     })
   }
