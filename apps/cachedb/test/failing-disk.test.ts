@@ -46,8 +46,9 @@ async function salvageRound(prng: Prng): Promise<void> {
       model.set(key.toString('hex'), digest(value))
     }
     if (prng.chance(0.1)) isFailing = true
-    if (prng.chance(0.1)) await namespace.sync()
-    else if (prng.chance(0.1)) void namespace.sync()
+    const dice = prng.below(10)
+    if (dice === 0) await namespace.sync()
+    if (dice === 1) void namespace.sync()
   }
   await namespace.sync()
   assert.deepEqual(new Map([...(await contentsOf(namespace))].sort()), new Map([...model].sort()))

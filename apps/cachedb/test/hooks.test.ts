@@ -30,7 +30,7 @@ function open(directory: string, context: EngineContext): Promise<Namespace> {
 test('argv and environment of a store hook; only its line counts', { timeout }, async () => {
   await using directory = await temporaryDirectory()
   const script =
-    'echo "$@" "${QSFS_HINT_PATH:-}" "$QSFS_STOR_SOCKET" >> "$STORE_DIR/log"; echo noise; echo "stored 00112233445566778899aabbccddeeff"'
+    'echo "$@" "$(printenv QSFS_HINT_PATH)" "$QSFS_STOR_SOCKET" >> "$STORE_DIR/log"; echo noise; echo "stored 00112233445566778899aabbccddeeff"'
   await using hooks = await scriptHooks(directory.path, script, { storSocket: '/run/stor.sock' })
   assert.equal(await hooks.segmentClosed(closed), '00112233445566778899aabbccddeeff')
   const lines = readFileSync(join(directory.path, 'store/log'), 'utf8').trim().split('\n')

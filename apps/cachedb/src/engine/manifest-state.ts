@@ -48,7 +48,11 @@ export class ManifestState {
     const records: ManifestRecord[] = []
     if (this.settings !== null) records.push({ type: 'settings', ...this.settings })
     if (this.epoch > 0 || this.point > 0) records.push({ type: 'point', epoch: this.epoch, point: this.point })
-    for (const segment of this.segments.values()) records.push(...segmentRecords(segment))
+    let previousEndBytes = 0
+    for (const segment of this.segments.values()) {
+      records.push(...segmentRecords(segment, previousEndBytes))
+      previousEndBytes = segment.endBytes ?? 0
+    }
     if (this.dropping) records.push({ type: 'dropping' })
     return records
   }
@@ -145,10 +149,10 @@ function move(segment: ManifestSegment, event: SegmentEvent, to: SegmentState): 
   if (segment.state !== to) segment.state = transitionOf(segment.state, event).to
 }
 
-function segmentRecords(segment: ManifestSegment): readonly ManifestRecord[] {
+function segmentRecords(segment: ManifestSegment, previousEndBytes: number): readonly ManifestRecord[] {
   const { segmentId, salt, objectId } = segment
   const records: ManifestRecord[] = [
-    { type: 'opens', segmentId, salt: salt ?? 0, previousEndBytes: 0, nextId: segment.firstId },
+    { type: 'opens', segmentId, salt: salt ?? 0, previousEndBytes, nextId: segment.firstId },
   ]
   if (segment.state === 'open') {
     if (segment.endBytes !== null) records.push({ type: 'ends', segmentId, endBytes: segment.endBytes })

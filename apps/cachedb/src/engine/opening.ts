@@ -11,7 +11,10 @@ import type { Shelf } from './shelf.ts'
 export function openNext(
   shelf: Shelf,
   place: { readonly previousEndBytes: number; readonly nextId: number },
-  { before = [], after = [] }: { readonly before?: readonly ManifestRecord[]; readonly after?: readonly ManifestRecord[] } = {},
+  {
+    before = [],
+    after = [],
+  }: { readonly before?: readonly ManifestRecord[]; readonly after?: readonly ManifestRecord[] } = {},
 ): ActiveSegment {
   const { storage, random } = shelf.context
   const { state } = shelf.manifest

@@ -65,6 +65,7 @@ export class ScanCursor {
     if (after === null) return { segment: shelf.after(-1), hintAt: 0 }
     if (after.length !== Cursor.sizeBytes) throw new KeyRefused('Invalid key format')
     const { segmentId, offsetBytes, valueBytes, valueCrc } = Cursor.decode(after)
+    if (segmentId > shelf.manifest.state.lastSegmentId) throw new KeyRefused('Invalid key format')
     const segment = shelf.find(segmentId)
     // Its segment died since the cursor was given: all of its live entries are behind it by now.
     if (segment === undefined) return { segment: shelf.after(segmentId), hintAt: 0 }

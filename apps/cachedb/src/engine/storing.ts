@@ -2,8 +2,7 @@ import { delay } from '@qsfs/concurrency/clock'
 import { StorageError } from '../segment/storage.ts'
 import { deleteObject } from './burying.ts'
 import { HookFailed } from './hooks.ts'
-import { isGone, type Segment } from './segment.ts'
-import { dataPath, hintPath } from './segment.ts'
+import { dataPath, hintPath, isGone, type Segment } from './segment.ts'
 import type { Shelf } from './shelf.ts'
 
 /** Also how often a segment that is busy or lost is looked at again. */

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { seededPrng } from '@qsfs/testkit/prng'
+import { SimulatedStorage } from '../../test/simulated-storage.ts'
+import type { ManifestRecord } from '../segment/manifest-format.ts'
+import { Manifest } from './manifest.ts'
+import { ManifestState } from './manifest-state.ts'
+
+const path = '/data/ns/manifest'
+const objectId = '00112233445566778899aabbccddeeff'
+const settings = { mode: 'user', public: true, worm: false, maxBytes: 0, password: '' } as const
+
+function lives(count: number): ManifestRecord[] {
+  const records: ManifestRecord[] = [{ type: 'settings', ...settings }]
+  for (let segmentId = 0; segmentId < count; segmentId++) {
+    records.push({
+      type: 'opens',
+      segmentId,
+      salt: segmentId + 1,
+      previousEndBytes: segmentId === 0 ? 0 : 100,
+      nextId: segmentId * 3,
+    })
+    records.push({ type: 'synced', segmentId, syncedBytes: 50 })
+    if (segmentId % 4 < 3)
+      records.push({ type: 'closed', segmentId, dataBytes: segmentId % 5 === 0 ? 80 : 100, salt: segmentId + 1 })
+    if (segmentId % 4 < 2) records.push({ type: 'stored', segmentId, objectId })
+    if (segmentId % 4 === 0) records.push({ type: 'absent', segmentId, objectId })
+    if (segmentId % 8 === 1) records.push({ type: 'gone', segmentId, objectId })
+  }
+  return records
+}
+
+test('the shortest list of records folds to the same state', () => {
+  const state = new ManifestState(Buffer.alloc(8, 1))
+  for (const record of lives(40)) state.apply(record)
+  const again = new ManifestState(Buffer.alloc(8, 1))
+  for (const record of state.records()) again.apply(record)
+  // A bound is of use to the open segments only.
+  const shown = (of: ManifestState) =>
+    [...of.segments.values()].map(({ syncedBytes, ...rest }) =>
+      rest.state === 'open' ? { ...rest, syncedBytes } : rest,
+    )
+  assert.deepEqual(shown(again), shown(state))
+  assert.deepEqual(again.settings, state.settings)
+  assert.equal(again.lastSegmentId, state.lastSegmentId)
+})
+
+test('a long manifest is written anew while appends go on; a power cut at any point finds all that was synced', async t => {
+  const prng = seededPrng(t)
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data/ns')
+  const manifest = await Manifest.create(storage, path, Buffer.alloc(8, 1), lives(4))
+  let synced = 0
+  let appended = 0
+  const images: { readonly image: SimulatedStorage; readonly synced: number; readonly appended: number }[] = []
+  storage.onOperation = () => images.push({ image: storage.cut(prng), synced, appended })
+  const append = () => manifest.append({ type: 'point', epoch: 1, point: ++appended })
+  while (manifest.sizeBytes < 64 * 1024) append()
+  for (let round = 0; round < 30; round++) {
+    append()
+    const covered = appended
+    const sync = manifest.sync().then(() => {
+      synced = Math.max(synced, covered)
+    })
+    for (let turn = 0; turn < 3; turn++) {
+      append()
+      await new Promise(resolve => setImmediate(resolve))
+    }
+    if (prng.chance(0.7)) await sync
+  }
+  assert(manifest.sizeBytes < 8 * 1024, 'it was written anew')
+  for (const { image, synced, appended } of images.filter(({ synced }) => synced > 0)) {
+    using found = (await Manifest.open(image, path))!
+    assert(found.state.point >= synced && found.state.point <= appended + 1)
+    assert.equal(found.state.segments.size, manifest.state.segments.size)
+  }
+})
+
+test('after a failed sync the state goes to a new file', async () => {
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data/ns')
+  const manifest = await Manifest.create(storage, path, Buffer.alloc(8, 1), lives(4))
+  let failures = 1
+  storage.failsSync = at => at === path && failures-- > 0
+  manifest.append({ type: 'point', epoch: 1, point: 7 })
+  await manifest.sync()
+  using found = (await Manifest.open(storage.kill(), path))!
+  assert.equal(found.state.point, 7)
+  storage.failsSync = () => true
+  manifest.append({ type: 'point', epoch: 1, point: 8 })
+  await assert.rejects(manifest.sync())
+})
