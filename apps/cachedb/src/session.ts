@@ -79,8 +79,6 @@ export class Session implements RespSession {
     }
   }
 
-  settle(): void {}
-
   close(): void {
     this.#claims.clear()
     this.#unlocked.clear()

@@ -17,8 +17,6 @@ export interface RespSession {
   readonly serial: boolean
   /** True when the connection is to be closed behind the replies given so far. */
   readonly finished: boolean
-  /** Every command that has arrived was begun; the replies leave next. */
-  settle(): void
   /** The connection is gone; called once. */
   close(): void
 }
@@ -127,7 +125,6 @@ export class Connection {
     if (this.#pumping || this.#socket.destroyed) return
     this.#pumping = true
     const isDrained = this.#executeCommands()
-    this.#session.settle()
     this.#pumping = false
     this.#send()
     if (isDrained && this.#inputEnded && this.#owed.length === 0) this.#closing = true

@@ -53,8 +53,6 @@ class TestSession implements RespSession {
     return gate
   }
 
-  settle(): void {}
-
   close(): void {
     this.executed.push('(closed)')
   }

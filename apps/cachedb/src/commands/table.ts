@@ -73,6 +73,7 @@ const nameBytesMax = Math.max(...rows.map(({ name }) => name.length))
 /** The row of a command, whatever the case of its name. 0-db also takes prefixes (`G` = GET), by accident; we do not. */
 export function findCommand(name: Buffer): Command | undefined {
   if (name.length > nameBytesMax) return undefined
-  const text = name.toString('latin1')
+  // Without an argument toString takes a shorter way; what is no ASCII is no command anyway.
+  const text = name.toString()
   return rowByName.get(text) ?? rowByName.get(text.toUpperCase())
 }
