@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { MiB } from '@qsfs/bytes/units'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { loadSection } from '@qsfs/config/load'
 import { serveControl } from '@qsfs/daemon/control'
@@ -19,6 +20,9 @@ import { CachedbStore } from './store/cachedb-store.ts'
 import { ForeignStore } from './store/foreign-store.ts'
 import type { Store } from './store/store.ts'
 import { serveTransport } from './transport.ts'
+
+/** What the store keeps in memory until a sync covers it, about: with the dirty bytes the largest part of the memory of a writer. */
+const unsyncedBytesMax = 32 * MiB
 
 /** The server may need this long to read its segments before it listens. */
 const connectTimeoutMs = 10_000
@@ -77,7 +81,11 @@ async function openStore(config: FsConfig, connect: Connect, log: Log): Promise<
   try {
     await createNamespaces(connect, namespaces)
     return config.store === 'owned'
-      ? await CachedbStore.open(connect, namespaces, systemClock, randomBytes, log, { readWaitMs, writeWaitMs })
+      ? await CachedbStore.open(connect, namespaces, systemClock, randomBytes, log, {
+          readWaitMs,
+          writeWaitMs,
+          syncBytes: unsyncedBytesMax,
+        })
       : await ForeignStore.open(connect, namespaces, systemClock, { waitMs: writeWaitMs })
   } catch (cause) {
     if (cause instanceof ConnectionLost) {

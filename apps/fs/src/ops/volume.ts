@@ -39,7 +39,7 @@ const flushesMax = 32
 const flushDelayMs = 1000
 const aheadBytesMax = 4 * 1024 * 1024
 /** The store keeps what it was handed until a sync, at most about this much. */
-const restingBytesMax = 96 * 1024 * 1024
+const restingBytesMax = 64 * 1024 * 1024
 const trimDelayMs = 200
 
 /** A filesystem in a store: all its parts, made and put together. What operations work on. */
