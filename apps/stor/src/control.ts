@@ -1,3 +1,4 @@
+import type { Clock } from '@qsfs/concurrency/clock'
 import type { ControlContext, ControlHandler } from '@qsfs/daemon/control'
 import {
   checkParams,
@@ -27,15 +28,15 @@ class Aborted extends Error {
 const PROGRESS_EVERY_MS = 100
 
 /** The verbs of the control socket: check the parameters, hand them to the store, answer. */
-export function controlHandlers(runtime: Runtime, nowMs: () => number): Record<string, ControlHandler> {
-  const count = new ObjectCount()
+export function controlHandlers(runtime: Runtime, clock: Clock): Record<string, ControlHandler> {
+  const count = new ObjectCount(clock)
   const objects = async (signal: AbortSignal) => (await runtime.store(signal)).objects
   return {
     store: verb(storeParams, async (params, context) =>
-      (await objects(context.signal)).store(params, { signal: context.signal, onProgress: thinned(context, nowMs) }),
+      (await objects(context.signal)).store(params, { signal: context.signal, onProgress: thinned(context, clock) }),
     ),
     retrieve: verb(retrieveParams, async (params, context) =>
-      (await objects(context.signal)).retrieve(params, { signal: context.signal, onProgress: thinned(context, nowMs) }),
+      (await objects(context.signal)).retrieve(params, { signal: context.signal, onProgress: thinned(context, clock) }),
     ),
     check: verb(checkParams, async (params, { signal }) => (await objects(signal)).check(params, { signal })),
     delete: verb(deleteParams, async (params, { signal }) => (await objects(signal)).delete(params, { signal })),
@@ -63,12 +64,12 @@ function verb<S extends z.ZodType>(
   }
 }
 
-function thinned({ progress }: ControlContext, nowMs: () => number) {
+function thinned({ progress }: ControlContext, clock: Clock) {
   let lastMs = 0
   return (value: { doneBytes: number; totalBytes: number }) => {
     const isLast = value.doneBytes === value.totalBytes
-    if (!isLast && nowMs() - lastMs < PROGRESS_EVERY_MS) return
-    lastMs = nowMs()
+    if (!isLast && clock.monotonicMs() - lastMs < PROGRESS_EVERY_MS) return
+    lastMs = clock.monotonicMs()
     progress(value)
   }
 }

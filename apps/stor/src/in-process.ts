@@ -37,6 +37,6 @@ export async function runHere(
     // Status and test are there to say what is wrong.
     if (!(error instanceof StorError) || (verb !== 'status' && verb !== 'test')) throw error
   }
-  if (verb === 'status') return statusOf(runtime, new ObjectCount(), false)
-  return await controlHandlers(runtime, systemClock.monotonicMs)[verb]!(params, context)
+  if (verb === 'status') return statusOf(runtime, new ObjectCount(systemClock), false)
+  return await controlHandlers(runtime, systemClock)[verb]!(params, context)
 }

@@ -28,7 +28,7 @@ await runDaemon('stor', async ({ argv, log, stack }) => {
     if (error instanceof StorError) throw new ExpectedFailure(1, error.message, { cause: error })
     throw error
   }
-  stack.use(await serveControl(socket, controlHandlers(runtime, systemClock.monotonicMs), log))
+  stack.use(await serveControl(socket, controlHandlers(runtime, systemClock), log))
   log.event('stor.ready', { socket })
 })
 

@@ -1,3 +1,4 @@
+import { MiB } from '@qsfs/bytes/units'
 import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import { KeyedMutex } from '@qsfs/concurrency/keyed-mutex'
 import { Semaphore } from '@qsfs/concurrency/semaphore'
@@ -27,6 +28,7 @@ import { retrieveObject } from './pipeline/retrieve.ts'
 import { type NewRecord, storeObject } from './pipeline/store.ts'
 import { choosePlacement } from './placement.ts'
 import { placesOf, removePieces } from './removal.ts'
+import { openSource } from './segment-file.ts'
 import { type JobContext, SharedJobs } from './shared-jobs.ts'
 
 /** What all of stor's work needs. */
@@ -197,7 +199,8 @@ export class ObjectStore implements AsyncDisposable {
 
   async #upload(name: string, path: string, attach: string | undefined, job: JobContext): Promise<NewRecord> {
     const { config, fleet, meta, pool, keys, clock, random, log } = this.#context
-    const placement = choosePlacement(fleet.candidates(0), config.redundancy, random)
+    const shardBytes = await shardBytesOf(path, config.redundancy.k)
+    const placement = choosePlacement(fleet.candidates(shardBytes), config.redundancy, random)
     log.debug('object.placed', { explanation: placement.explanation })
     const request = {
       path,
@@ -330,6 +333,12 @@ export class ObjectStore implements AsyncDisposable {
       which === 'any' ? await meta.getAny(key, withSignal(signal)) : await meta.get(key, withSignal(signal))
     return stored === null ? null : decodeRecord(stored.bytes)
   }
+}
+
+/** Room that a backend must have for a shard: the piece checks and its server's own bytes come on top, 2 % and 1 MiB are ample. */
+async function shardBytesOf(path: string, dataShards: number): Promise<number> {
+  await using source = await openSource(path)
+  return Math.ceil((source.sizeBytes / dataShards) * 1.02) + MiB
 }
 
 const isDeletedName = (bytes: Buffer) => decodeNameRecord(bytes).state === 'deleted'

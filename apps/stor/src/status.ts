@@ -1,3 +1,4 @@
+import { type Clock, delay } from '@qsfs/concurrency/clock'
 import type { BackendStatus, StatusResult, TestResult } from '@qsfs/protocol/stor-control'
 import type { Observation } from './backend/health.ts'
 import type { BackendConfig } from './config.ts'
@@ -5,20 +6,33 @@ import { StorError } from './errors.ts'
 import { objectIdOfKey } from './metadata/name-record.ts'
 import { quorumOf } from './metadata/quorum.ts'
 import { choosePlacement } from './placement.ts'
-import type { Runtime } from './runtime.ts'
+import type { OpenStore, Runtime } from './runtime.ts'
+
+/** Status waits for the first listing of a store only so long. */
+const LISTING_WITHIN_MS = 2000
 
 /** Counts objects by listing them once, then by what was stored and deleted since. */
 export class ObjectCount {
-  #listed: Promise<number> | null = null
+  readonly #clock: Clock
+  #listed: Promise<number | null> | null = null
 
-  /** Null while it cannot be known. */
-  async of(runtime: Runtime): Promise<number | null> {
-    const { open } = runtime.now
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** Null while it is not known: a listing that takes long goes on, and the next status has it. */
+  async of({ now: { open } }: Runtime): Promise<number | null> {
     if (open === null) return null
-    const before = open.objects.sinceStart.countChange
-    this.#listed ??= open.meta.list().then(keys => keys.filter(key => objectIdOfKey(key) !== null).length - before)
+    this.#listed ??= this.#list(open)
+    const listed = await Promise.race([this.#listed, delay(this.#clock, LISTING_WITHIN_MS).then(() => null)])
+    return listed === null ? null : Math.max(0, listed + open.objects.sinceStart.countChange)
+  }
+
+  async #list({ meta, objects }: OpenStore): Promise<number | null> {
+    const before = objects.sinceStart.countChange
     try {
-      return Math.max(0, (await this.#listed) + open.objects.sinceStart.countChange)
+      const keys = await meta.list()
+      return keys.filter(key => objectIdOfKey(key) !== null).length - before
     } catch (error) {
       this.#listed = null
       if (error instanceof StorError) return null

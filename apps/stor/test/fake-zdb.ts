@@ -125,7 +125,7 @@ export class FakeZdb implements AsyncDisposable {
         const { mode, values } = named()
         const bytes = values.values().reduce((sum, value) => sum + value.length, 0)
         return Buffer.from(
-          `# namespace\nname: ${first}\nentries: ${values.size}\ndata_size_bytes: ${bytes}\ndata_limits_bytes: 0\nmode: ${mode}\ndata_disk_freespace_bytes: 1000000\n`,
+          `# namespace\nname: ${first}\nentries: ${values.size}\ndata_size_bytes: ${bytes}\ndata_limits_bytes: 0\nmode: ${mode}\ndata_disk_freespace_bytes: 1000000000\n`,
         )
       }
       case 'SELECT':

@@ -2,6 +2,7 @@ import assert from 'node:assert'
 import { randomBytes } from 'node:crypto'
 import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { describe, test } from 'node:test'
+import { systemClock } from '@qsfs/concurrency/clock'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { ObjectCount, statusOf, testStore } from '../src/status.ts'
 import { FakeZdb } from './fake-zdb.ts'
@@ -82,7 +83,7 @@ describe('a store on six directories', () => {
     assert.strictEqual(await readFile(copy, 'utf8'), 'version 1')
     await objects.delete({ objectId: first.objectId })
     assert.strictEqual((await objects.check({ file })).objectId, second.objectId)
-    assert.strictEqual((await statusOf(runtime, new ObjectCount(), true)).objectCount, 1)
+    assert.strictEqual((await statusOf(runtime, new ObjectCount(systemClock), true)).objectCount, 1)
   })
 
   test('two who store the same file at once share one upload', async () => {
@@ -114,7 +115,7 @@ describe('a store on six directories', () => {
     assert.deepStrictEqual(await readFile(`${path}/back`), bytes)
     await until(() => runtime.fleet.isDown('data2') && runtime.fleet.isDown('data5'))
     await objects.retrieve({ file: `${path}/back`, name: file })
-    const status = await statusOf(runtime, new ObjectCount(), true)
+    const status = await statusOf(runtime, new ObjectCount(systemClock), true)
     assert.deepStrictEqual([status.marginLocations, status.writable, status.objectCount], [0, false, 1])
     assert.match(status.reason, /at least 5 must be/)
     await writeFile(file, 'something else')
@@ -124,7 +125,7 @@ describe('a store on six directories', () => {
     await until(() => !runtime.fleet.isDown('data5'))
     const thin = await objects.store({ file })
     assert.strictEqual(thin.shardsConfirmed, 5)
-    assert.strictEqual((await statusOf(runtime, new ObjectCount(), true)).thinObjectCount, 1)
+    assert.strictEqual((await statusOf(runtime, new ObjectCount(systemClock), true)).thinObjectCount, 1)
     const deleted = await objects.delete({ objectId })
     assert.deepStrictEqual(deleted.owedBackends, ['data2'])
     await assert.rejects(objects.retrieve({ file: `${path}/back`, objectId }), NOT_FOUND)
@@ -250,7 +251,7 @@ describe('a store on 0-db servers', () => {
     for (const server of servers) stack.use(server)
     const places = (kind: string) => servers.map(({ address }, i) => ({ name: `${kind}${i + 1}`, address }))
     const config = `${path}/qsfs.toml`
-    await writeFile(config, storeToml(path, places('data'), places('meta')))
+    await writeFile(config, storeToml(path, places('data'), places('meta'), { backend_timeout: '1s' }))
     const runtime = await openRuntime(stack, config)
     return { path, servers, runtime, objects: (await runtime.store()).objects }
   }
