@@ -85,6 +85,7 @@ const ambient = {
     allowed: [
       'apps/cachedb/src/engine/hook-runner.ts', // a program of its own
       'apps/cachedb/src/engine/hook-runner-process.ts', // starts it with the Node that runs us
+      'apps/stor/src/in-process.ts', // the half of cli.ts that works without a daemon
       'packages/config/src/caller.ts', // where the caller stands
       'packages/daemon/src/', // signals, exit codes, umask
       'packages/fuse/src/mount.ts', // who mounts

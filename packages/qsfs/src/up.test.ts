@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
@@ -87,6 +89,19 @@ test('wrong flags and configs are refused by file, line and key', async () => {
   const sentence =
     /^qsfs: cachedb: \S*\/key.toml:5: \[cachedb\] segmnet_bytes is not a key; did you mean segment_bytes\?$/m
   await refused(key, 2, sentence, at)
+})
+
+test('a port in use is told by the daemon that wanted it, and the others end', async t => {
+  await using at = await place()
+  const holder = createServer().listen(0, '127.0.0.1')
+  t.after(() => holder.close())
+  await once(holder, 'listening')
+  const { port } = holder.address() as AddressInfo
+  await writeFile(join(at.path, 'port.toml'), `[cachedb]\nlisten = "127.0.0.1:${port}"\n`)
+  await using taken = up(at, '--config', 'port.toml')
+  assert.equal(await taken.exited, 1, taken.stderr)
+  assert.match(taken.stderr, new RegExp(`^qsfs: cachedb: .*127\\.0\\.0\\.1:${port}.* in use`, 'm'))
+  await nothingIsLeft(at)
 })
 
 test('without privilege or /dev/fuse the sentence says what to do', async () => {
