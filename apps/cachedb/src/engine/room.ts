@@ -102,7 +102,7 @@ export class Room {
     })
   }
 
-  /** A segment was stored: whoever waits for room waits for something. */
+  /** A segment was stored, or is for the first time about to be: whoever waits for room waits for something. */
   noteProgress(): void {
     this.#progressMs = this.#clock.monotonicMs()
     this.evictor.press()

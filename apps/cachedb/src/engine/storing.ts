@@ -29,6 +29,8 @@ async function attempt(shelf: Shelf, segment: Segment): Promise<void> {
   const startMs = clock.monotonicMs()
   segment.activity = 'storing'
   segment.pins++
+  // A first try may well succeed and takes its time: who finds no room meanwhile waits for it, as after a success.
+  if (segment.failures === 0) room.noteProgress()
   try {
     const objectId = await hooks.segmentClosed({
       dataPath: segment.dataPath,
