@@ -6,37 +6,62 @@ import { LogModel } from '../../apps/fs/test/log-model.ts'
 import { FilesystemModel } from './filesystem-model.ts'
 import { Misfortune } from './misfortune.ts'
 
-/** fs and cachedb in one process over a simulated disk: at any operation on it the power fails or somebody is killed, also
- *  during the recovery from the time before. */
+const stepsEnumerated = 15
+
+/** fs and cachedb in one process over a simulated disk. */
 const worlds = {
   'the metadata log': {
     historyCount: 700,
+    enumeratedCount: 6,
     segmentBytesMax: 4 * KiB,
-    run: (misfortune: Misfortune, prng: Prng) => logModel(misfortune, prng).run(40),
+    run: (misfortune: Misfortune, prng: Prng, steps = 40) => logModel(misfortune, prng).run(steps),
   },
   'the whole filesystem': {
-    historyCount: 300,
+    historyCount: 350,
+    enumeratedCount: 3,
     segmentBytesMax: 128 * KiB,
-    run: (misfortune: Misfortune, prng: Prng) => new FilesystemModel(misfortune, prng).run(60),
+    run: (misfortune: Misfortune, prng: Prng, steps = 60) => new FilesystemModel(misfortune, prng).run(steps),
   },
 }
 
-for (const [name, { historyCount, segmentBytesMax, run }] of Object.entries(worlds)) {
-  test(`${historyCount} histories of ${name} over cachedb survive power cuts and kills at any operation`, async t => {
+for (const [name, { historyCount, enumeratedCount, segmentBytesMax, run }] of Object.entries(worlds)) {
+  test(`${historyCount} histories of ${name} survive power cuts and kills at any operation, also of a recovery`, async t => {
     const seeds = seededPrng(t)
     let startCount = 0
     for (let i = 0; i < historyCount; i++) {
       const seed = seeds.below(2 ** 32)
       const prng = prngFromSeed(seed)
-      await using misfortune = new Misfortune(prng, { segmentBytesMax })
-      const finding = await run(misfortune, prng).catch(error => {
-        throw new Error(`history ${i} with seed ${seed}`, { cause: error })
-      })
-      assert.equal(finding, null, `history ${i} with seed ${seed}: ${finding}`)
+      await using misfortune = new Misfortune(prng, segmentBytesMax)
+      assert.equal(await findingOf(run(misfortune, prng), seed), null, `history ${i} with seed ${seed}`)
       startCount += misfortune.server.startCount
     }
     t.diagnostic(`the server was started ${startCount} times`)
   })
+
+  test(`${enumeratedCount} histories of ${name} survive a power cut at each operation in turn`, async t => {
+    const seeds = seededPrng(t)
+    let cutCount = 0
+    for (let i = 0; i < enumeratedCount; i++) {
+      const seed = seeds.below(2 ** 32)
+      for (let operation = 0, isDone = false; !isDone; operation++) {
+        const prng = prngFromSeed(seed)
+        await using misfortune = new Misfortune(prng, segmentBytesMax, operation)
+        const finding = await findingOf(run(misfortune, prng, stepsEnumerated), seed)
+        assert.equal(finding, null, `history with seed ${seed}, cut at operation ${operation}`)
+        isDone = !misfortune.hasStruck
+        cutCount++
+      }
+    }
+    t.diagnostic(`${cutCount} power cuts`)
+  })
+}
+
+async function findingOf(run: Promise<string | null>, seed: number): Promise<string | null> {
+  try {
+    return await run
+  } catch (error) {
+    throw new Error(`the history with seed ${seed} failed`, { cause: error })
+  }
 }
 
 function logModel(misfortune: Misfortune, prng: Prng): LogModel {

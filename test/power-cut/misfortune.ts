@@ -17,12 +17,18 @@ class PowerFailed extends FuseError {}
 export class Misfortune implements AsyncDisposable {
   readonly server: SimulatedCachedb
   readonly #prng: Prng
-  #operationsLeft = Number.POSITIVE_INFINITY
+  readonly #onlyAtOperation: number | null
+  #operationsLeft: number
+  /** Whether anything happened yet. */
+  hasStruck = false
   #store: CachedbStore | null = null
   #isAlive = { value: true }
 
-  constructor(prng: Prng, { segmentBytesMax }: { readonly segmentBytesMax: number }) {
+  /** @param onlyAtOperation the power of everything fails once, at this operation; without it things happen at random */
+  constructor(prng: Prng, segmentBytesMax: number, onlyAtOperation: number | null = null) {
     this.#prng = prng
+    this.#onlyAtOperation = onlyAtOperation
+    this.#operationsLeft = onlyAtOperation ?? Number.POSITIVE_INFINITY
     this.server = new SimulatedCachedb(prng, segmentBytesMax)
     this.server.onOperation = () => {
       if (--this.#operationsLeft < 0) this.#strike()
@@ -33,7 +39,9 @@ export class Misfortune implements AsyncDisposable {
   async open(): Promise<CachedbStore> {
     this.server.downFor = null
     this.#isAlive = { value: true }
-    this.#operationsLeft = this.#prng.chance(0.8) ? this.#prng.below(200) : Number.POSITIVE_INFINITY
+    if (this.#onlyAtOperation === null) {
+      this.#operationsLeft = this.#prng.chance(0.8) ? this.#prng.below(200) : Number.POSITIVE_INFINITY
+    }
     await createNamespaces(this.server.connect, names)
     const random = (bytes: number) => this.#prng.bytes(bytes)
     this.#store = await CachedbStore.open(this.server.connect, names, this.clock, random, quietLog)
@@ -52,7 +60,7 @@ export class Misfortune implements AsyncDisposable {
 
   /** The filesystem process dies, and perhaps more than that. */
   async crash(): Promise<void> {
-    this.#operationsLeft = Number.POSITIVE_INFINITY
+    if (this.#onlyAtOperation === null) this.#operationsLeft = Number.POSITIVE_INFINITY
     this.#isAlive.value = false
     this.server.dropConnections()
     await this.#store?.[Symbol.asyncDispose]()
@@ -75,8 +83,9 @@ export class Misfortune implements AsyncDisposable {
   }
 
   #strike(): void {
-    this.#operationsLeft = this.#prng.below(80)
-    const choice = this.#prng.below(3)
+    this.hasStruck = true
+    this.#operationsLeft = this.#onlyAtOperation === null ? this.#prng.below(80) : Number.POSITIVE_INFINITY
+    const choice = this.#onlyAtOperation === null ? this.#prng.below(3) : 0
     if (choice === 0) this.server.downFor = new PowerFailed('EIO', 'the power failed')
     this.server.die(choice === 2 ? 'kill' : 'power cut')
   }
