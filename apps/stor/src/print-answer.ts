@@ -62,7 +62,8 @@ function thinText(thinObjectCount: number | null): string {
 }
 
 function marginText(marginLocations: number): string {
-  if (marginLocations > 0) return `${marginLocations} more data backends may be lost`
+  if (marginLocations > 0)
+    return `${marginLocations} more data backends may be lost (by what answers; shards are not read for this)`
   if (marginLocations === 0) return 'NONE: the next data backend that is lost makes objects unreadable'
   return 'BELOW ZERO: some objects cannot be read until backends are back'
 }
@@ -77,7 +78,13 @@ function table(backends: readonly BackendStatus[]): string {
   })
   for (const backend of backends) {
     const { name, group, reachable, health, entryCount, usedBytes, freeBytes, durability, note } = backend
-    const state = reachable ? (health === 'down' ? 'Yes, coming up' : 'Yes') : `No (${health}): ${note}`
+    const state = reachable
+      ? health === 'down'
+        ? 'Yes, coming up'
+        : note === ''
+          ? 'Yes'
+          : `Yes, but ${note}`
+      : `No (${health}): ${note}`
     const known = (value: string) => (reachable ? value : '-')
     const size = (bytes: number | null) => (bytes === null ? '-' : formatSize(bytes))
     const usage =

@@ -1,5 +1,6 @@
 import { type Clock, delay } from '@qsfs/concurrency/clock'
 import type { BackendStatus, StatusResult, TestResult } from '@qsfs/protocol/stor-control'
+import type { DataPlace } from './backend/fleet.ts'
 import type { Observation } from './backend/health.ts'
 import type { BackendConfig } from './config.ts'
 import { StorError } from './errors.ts'
@@ -47,25 +48,33 @@ export async function statusOf(runtime: Runtime, count: ObjectCount, daemon: boo
   const { open, obstacle } = runtime.now
   const { k, n } = config.redundancy
   const meta = quorumOf(config.metaDataShards, config.metaBackends.length)
-  const downCount = fleet.data.filter(({ backend }) => fleet.isDown(backend.name)).length
+  const objectCount = await count.of(runtime)
+  // Where every object has a shard on every backend, one that holds nothing lost its shards: its disk was exchanged.
+  const isEmptied = ({ backend }: DataPlace) =>
+    (objectCount ?? 0) > 0 && fleet.data.length === n && fleet.observeData(backend.name).stat?.valueCount === 0
+  const lostCount = fleet.data.filter(place => fleet.isDown(place.backend.name) || isEmptied(place)).length
   const metaUpCount = fleet.meta.filter(({ backend }) => !fleet.isMetaDown(backend.name)).length
   const reason =
     open === null ? obstacle || 'the store is being opened' : unwritable(runtime, metaUpCount, meta.writeQuorum)
   return {
     daemon,
     ...{ k, n, metaK: meta.k, metaN: meta.n, metaWriteQuorum: meta.writeQuorum },
-    objectCount: await count.of(runtime),
+    objectCount,
     thinObjectCount: daemon ? (open?.objects.sinceStart.thinCount ?? 0) : null,
-    marginLocations: n - k - downCount,
+    marginLocations: n - k - lostCount,
     writable: reason === '',
     reason,
     storesRunning: open?.objects.running.stores ?? 0,
     retrievesRunning: open?.objects.running.retrieves ?? 0,
     backends: [
       ...fleet.meta.map(({ config, backend }) => toStatus(config, 'meta', 0, fleet.observeMeta(backend.name))),
-      ...fleet.data.map(({ config, group, backend }) =>
-        toStatus(config, 'data', group + 1, fleet.observeData(backend.name)),
-      ),
+      ...fleet.data.map(place => {
+        const seen = fleet.observeData(place.backend.name)
+        const note = isEmptied(place)
+          ? 'it holds nothing although objects are stored: their shards there are lost'
+          : seen.note
+        return toStatus(place.config, 'data', place.group + 1, { ...seen, note })
+      }),
     ],
   }
 }

@@ -101,7 +101,8 @@ export interface StatusResult {
   readonly objectCount: number | null
   /** Objects stored on fewer than n locations since the daemon started; null without one. */
   readonly thinObjectCount: number | null
-  /** Data locations that may still be lost before an object of full width is; negative: some cannot be read now. */
+  /** Data locations that may still be lost before an object of full width is, by what answers and is not empty; negative:
+   *  some cannot be read now. */
   readonly marginLocations: number
   /** Can a new object be stored now, and if not, why. */
   readonly writable: boolean
