@@ -69,21 +69,18 @@ export class WriteBuffer implements AsyncDisposable {
     return this.#failure
   }
 
-  /** Takes a copy of `data`; `written` runs in the same stretch as the bytes become visible.
+  /** Takes a copy of `data`. When the buffer is over its limit the answer waits, not the copy: what waits is bounded by
+   *  what the kernel has under way, and goes into the same windows.
    *  @throws FuseError what the last flush failed with, or the deadline */
-  write(inode: Inode, offset: number, data: Uint8Array, written: () => void): MaybePromise<void> {
+  write(inode: Inode, offset: number, data: Uint8Array): MaybePromise<void> {
     if (this.#failure !== null) throw this.#failure
-    if (this.#waiting.isEmpty && this.#hasRoom(data.length)) {
-      this.#put(inode, offset, data)
-      written()
-      return
-    }
-    const kept = Buffer.from(data)
+    this.#waiting.requireRoom(this.#hasRoom(data.length) ? 0 : data.length)
+    const mayGoOn = this.#waiting.isEmpty && this.#hasRoom(data.length)
+    this.#put(inode, offset, data)
+    if (mayGoOn) return
+    const waiting = this.#waiting.wait(data.length)
     this.#enqueueAll()
-    return this.#waiting.wait(kept.length, () => {
-      this.#put(inode, offset, kept)
-      written()
-    })
+    return waiting
   }
 
   /** [start, end) of the file is forgotten: cut off, or punched. */
@@ -125,8 +122,9 @@ export class WriteBuffer implements AsyncDisposable {
     await this.flushAll()
   }
 
+  /** Bytes whose writers wait count as not yet here. */
   #hasRoom(bytes: number): boolean {
-    return this.#dirtyBytes + bytes <= this.#limits.dirtyBytesMax
+    return this.#dirtyBytes - this.#waiting.sizeBytes + bytes <= this.#limits.dirtyBytesMax
   }
 
   #put(inode: Inode, offset: number, data: Uint8Array): void {

@@ -3,7 +3,6 @@ import { FuseError } from '@qsfs/fuse/errno'
 
 interface Waiter {
   readonly sizeBytes: number
-  readonly start: () => void
   readonly settle: PromiseWithResolvers<void>
   readonly cancelDeadline: () => void
 }
@@ -27,32 +26,31 @@ export class WriteQueue {
     return this.#sizeBytes
   }
 
-  /** `start` runs when it is this write's turn.
-   *  @throws FuseError EIO when its time is over, or at once when even the queue is full */
-  wait(sizeBytes: number, start: () => void): Promise<void> {
+  /** @throws FuseError EIO when so much may not wait: the kernel has more under way than was agreed */
+  requireRoom(sizeBytes: number): void {
     if (this.#sizeBytes + sizeBytes > this.#limits.bytesMax) throw new FuseError('EIO', 'too many writes wait for room')
+  }
+
+  /** Settles when it is this write's turn.
+   *  @throws FuseError EIO when its time is over */
+  wait(sizeBytes: number): Promise<void> {
     const settle = Promise.withResolvers<void>()
     const cancelDeadline = this.#clock.schedule(this.#limits.waitMs, () => {
       this.#remove(waiter)
       settle.reject(new FuseError('EIO', `no room in the write buffer for ${this.#limits.waitMs} ms`))
     })
-    const waiter = { sizeBytes, start, settle, cancelDeadline }
+    const waiter = { sizeBytes, settle, cancelDeadline }
     this.#waiters.push(waiter)
     this.#sizeBytes += sizeBytes
     return settle.promise
   }
 
-  /** Lets in who has room now, first come first served. */
+  /** Lets go on who has room now, first come first served. */
   admit(hasRoom: (sizeBytes: number) => boolean): void {
     for (let first = this.#waiters[0]; first !== undefined && hasRoom(first.sizeBytes); first = this.#waiters[0]) {
       this.#remove(first)
       first.cancelDeadline()
-      try {
-        first.start()
-        first.settle.resolve()
-      } catch (error) {
-        first.settle.reject(error)
-      }
+      first.settle.resolve()
     }
   }
 

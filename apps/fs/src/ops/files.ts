@@ -51,10 +51,10 @@ export class FileOperations {
     const end = offset + data.length
     if (end > fileBytesMax) throw new FuseError('EFBIG')
     if (inode.trimming !== null && end > inode.sizeBytes) throw new NotLoaded(inode.trimming)
-    return buffer.write(inode, offset, data, () => {
-      inode.sizeBytes = Math.max(inode.sizeBytes, end)
-      if (!flags.fromCache) this.#written(inode, flags)
-    })
+    const writing = buffer.write(inode, offset, data)
+    inode.sizeBytes = Math.max(inode.sizeBytes, end)
+    if (!flags.fromCache) this.#written(inode, flags)
+    return writing
   }
 
   /** The kernel does this itself for bytes that come from its cache, and tells us with a setattr. */
