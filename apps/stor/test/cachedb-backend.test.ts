@@ -44,6 +44,17 @@ backendSuite({
   },
 })
 
+test('a newer owner of the records shuts the older one out', async () => {
+  const place = { address, namespace: 'owned' }
+  await using older = new ZdbRecordBackend('older', place, { ...links, ownerId: 'older' })
+  await using newer = new ZdbRecordBackend('newer', place, { ...links, ownerId: 'newer' })
+  const key = Buffer.from('k')
+  await older.set(key, Buffer.from('1'))
+  await newer.set(key, Buffer.from('2'))
+  await assert.rejects(older.set(key, Buffer.from('3')), { reason: 'refused' })
+  assert.strictEqual(String(await older.get(key)), '2')
+})
+
 test('what was synced survives kill -9, and the backend connects to the new process', async () => {
   await using backend = new ZdbBackend('c', { address, namespace: 'killed' }, links)
   const bytes = randomBytes(262_160)

@@ -38,9 +38,11 @@ export function openRecordBackend(
   clock: Clock,
   random: RandomSource,
 ): RecordBackend {
+  // A namespace with a prefix is shared with other stores, which would take it from each other.
+  const owner = config.metaPrefix === '' ? { ownerId: random(8).toString('hex') } : {}
   const raw = isDirectory(backend)
     ? new DirectoryRecordBackend(backend.name, directoryOf(backend))
-    : new ZdbRecordBackend(backend.name, zdbAddress(backend), linkOptions(config))
+    : new ZdbRecordBackend(backend.name, zdbAddress(backend), { ...linkOptions(config), ...owner })
   return new RetryingRecordBackend(raw, new Retrier(clock, random, { attemptsMax: 2 }))
 }
 

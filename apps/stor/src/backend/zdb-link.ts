@@ -15,6 +15,9 @@ export interface ZdbLinkOptions {
   /** A namespace that is not there is made; else it is an error. */
   readonly createNamespace: boolean
   readonly connectTimeoutMs: number
+  /** Takes the namespace over on servers that know OWNER: what a dead process, or a lost connection of ours, left in the
+   *  server's buffers then fails instead of being executed late. */
+  readonly ownerId?: string
   /** A connection on which commands wait and nothing comes for this long is given up. */
   readonly commandTimeoutMs: number
 }
@@ -26,6 +29,7 @@ const REASONS: readonly (readonly [text: string, reason: StorErrorReason])[] = [
   [ErrorText.keyNotFound, 'missing'],
   [ErrorText.namespaceNotFound, 'refused'],
   [ErrorText.namespaceReadOnly, 'refused'],
+  [ErrorText.ownerLost, 'refused'],
   ['Access denied', 'refused'],
   ['Namespace protected and private', 'refused'],
   ['Permission denied', 'refused'],
@@ -130,6 +134,9 @@ export class ZdbLink implements AsyncDisposable {
       )
     }
     await client.call('SELECT', namespace, ...(namespacePassword === undefined ? [] : [namespacePassword]))
+    const { ownerId } = this.#options
+    if (ownerId === undefined) return
+    await tolerating('Command not supported', client.call('OWNER', `${ownerId}.${this.#connectionCount}`, namespace))
   }
 
   async #create(client: RespClient): Promise<void> {

@@ -19,7 +19,8 @@ export class ZdbRecordBackend implements RecordBackend {
     this.name = name
     this.#namespace = address.namespace
     this.#writes = new ZdbLink(name, address, { ...options, mode: 'user' })
-    this.#reads = new ZdbLink(name, address, { ...options, mode: 'user' })
+    const { ownerId: _, ...readOptions } = options
+    this.#reads = new ZdbLink(name, address, { ...readOptions, mode: 'user' })
     this.#sync = new GroupSync(async () => {
       this.#hasFsync = (await fsync(this.#writes, this.#namespace)) !== null
     })
