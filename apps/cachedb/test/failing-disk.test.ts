@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { ManualClock } from '@qsfs/testkit/manual-clock'
 import { type Prng, prngFromSeed, seededPrng } from '@qsfs/testkit/prng'
 import { CacheFull, NamespaceReadOnly } from '../src/errors.ts'
 import { contentsOf, digest, engineContext, openNamespace } from './engine-fixture.ts'
@@ -111,4 +112,23 @@ test('a full disk: a short append is taken back, FULL is answered, and room make
     await after[Symbol.asyncDispose]()
     await namespace[Symbol.asyncDispose]()
   }
+})
+
+test('a disk too full for a hint closes the segment later, and loses nothing', async () => {
+  const storage = newDisk()
+  const prng = prngFromSeed(4)
+  const clock = new ManualClock()
+  const namespace = await openNamespace(engineContext(storage, prng, { clock }), 'user')
+  namespace.put(Buffer.from('key'), Buffer.from('value'))
+  await namespace.sync()
+  namespace.jump()
+  storage.capacityBytes = 0
+  const first = () => namespace.segments()[0]!
+  while (!first().note.startsWith('closing failed: ')) await clock.advance(100)
+  assert.equal(first().state, 'open')
+  assert.equal(String(await namespace.get(Buffer.from('key'), { cold: 'wait' })), 'value')
+  storage.capacityBytes = Number.POSITIVE_INFINITY
+  while (first().state === 'open') await clock.advance(100)
+  assert.deepEqual([first().state, first().note], ['closed', ''])
+  await namespace[Symbol.asyncDispose]()
 })

@@ -28,7 +28,9 @@ async function withClosedSegment(directory: string, hooks: Hooks, state: 'closed
   await until(() => namespace.segments()[0]!.state === state)
 }
 
-test('a closed segment whose file is gone at start is fetched by its name; until then reads say so', { timeout }, async () => {
+test('a closed segment whose file is gone at start is fetched by its name; until then reads say so', {
+  timeout,
+}, async () => {
   await using directory = await temporaryDirectory()
   const data = join(directory.path, 'ns/d0')
   const copy = join(directory.path, 'store/d0')
@@ -50,7 +52,9 @@ test('a closed segment whose file is gone at start is fetched by its name; until
   assert.equal(namespace.segments()[0]!.state, 'closed')
 })
 
-test('a stored segment whose file is gone at start is absent, and read again; its lost hint is made again', { timeout }, async () => {
+test('a stored segment whose file is gone at start is absent, and read again; its lost hint is made again', {
+  timeout,
+}, async () => {
   await using directory = await temporaryDirectory()
   await using hooks = await scriptHooks(directory.path, storingScript)
   await withClosedSegment(directory.path, hooks, 'stored')

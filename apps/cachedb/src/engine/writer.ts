@@ -1,3 +1,4 @@
+import { delay } from '@qsfs/concurrency/clock'
 import { NamespaceReadOnly } from '../errors.ts'
 import type { ActiveSegment } from '../segment/active.ts'
 import { entryBytes, FileHeader } from '../segment/format.ts'
@@ -15,6 +16,8 @@ import type { Shelf } from './shelf.ts'
 /** A completed sync is noted in the manifest this often: what is damaged below a note is rot, beyond it a torn tail. */
 const noteEveryMs = 1_000
 const noteEveryBytes = 8 * 1024 * 1024
+/** Between two attempts to publish the hint of a full segment. */
+const closeAgainMs = 1_000
 
 /** The single writer of a namespace: appends to the open segment, starts the next one when it is full, syncs. */
 export class Writer {
@@ -30,6 +33,7 @@ export class Writer {
   #nextId: number
   /** Closes full segments one after the other, so that `closed` is recorded in their order. */
   #closing: Promise<void> = Promise.resolve()
+  readonly #closingStuck = Promise.withResolvers<void>()
   /** Segments opened, and how many of them the manifest and the directory on disk know. */
   #openedCount = 1
   #namedCount = 0
@@ -124,7 +128,8 @@ export class Writer {
   /** Syncs, and notes exactly where the open segment ends: the next start goes on with it. */
   async finish(): Promise<void> {
     await this.sync()
-    await this.#closing
+    // A full disk must not keep the process: the next start closes the rest.
+    await Promise.race([this.#closing, this.#closingStuck.promise])
     const { segmentId, syncedBytes } = this.#active
     this.shelf.manifest.append({ type: 'synced', segmentId, syncedBytes })
     await this.shelf.manifest.sync()
@@ -211,7 +216,7 @@ export class Writer {
 
   /** Data durable, hint published, `closed` recorded: then the segment is immutable, and its store hook is owed. */
   async #close(full: ActiveSegment, nextId: number): Promise<void> {
-    const { storage, log } = this.shelf.context
+    const { log } = this.shelf.context
     const segment = this.shelf.find(full.segmentId)
     // Flushed meanwhile.
     if (segment === undefined) return
@@ -220,14 +225,7 @@ export class Writer {
     await this.makeDurable(full)
     if (this.shelf.find(full.segmentId) !== segment) return
     if (full.sizeBytes < FileHeader.sizeBytes) return this.#void(segment)
-    await publishHint(this.shelf, segment, { dataBytes: full.sizeBytes, nextId, entries: full.entries })
-    if (isGone(segment)) return storage.remove(segment.hintPath)
-    segment.state = await this.shelf.recorded(segment, 'closed', {
-      type: 'closed',
-      segmentId: segment.id,
-      dataBytes: full.sizeBytes,
-      salt: full.salt,
-    })
+    await this.#recordClosed(segment, full, nextId)
     if (isGone(segment)) return
     segment.activity = null
     // Appends are over and reads of an open segment are synchronous, so nobody uses this descriptor.
@@ -236,6 +234,35 @@ export class Writer {
     log.event('segment.closed', { directory: this.shelf.directory, segmentId: segment.id, sizeBytes: full.sizeBytes })
     this.shelf.owe(segment)
     this.shelf.settled(segment)
+  }
+
+  /** Its entries are on disk: a full disk only means that it is closed later. */
+  async #recordClosed(
+    segment: Segment,
+    { sizeBytes: dataBytes, salt, entries }: ActiveSegment,
+    nextId: number,
+  ): Promise<void> {
+    const { clock, log, storage } = this.shelf.context
+    for (;;) {
+      try {
+        await publishHint(this.shelf, segment, { dataBytes, nextId, entries })
+        if (isGone(segment)) return storage.remove(segment.hintPath)
+        segment.state = await this.shelf.recorded(segment, 'closed', {
+          type: 'closed',
+          segmentId: segment.id,
+          dataBytes,
+          salt,
+        })
+        segment.note = ''
+        return
+      } catch (error) {
+        if (!(error instanceof StorageError)) throw error
+        segment.note = `closing failed: ${error.message}`
+        log.error('segment.not_closed', { directory: this.shelf.directory, segmentId: segment.id, error })
+      }
+      this.#closingStuck.resolve()
+      await delay(clock, closeAgainMs, { signal: this.shelf.signal })
+    }
   }
 
   /** Not even its header reached the disk. */
