@@ -60,10 +60,12 @@ export async function namespaceNames(client: RespClient): Promise<string[]> {
 export function dispersalOf(namespaces: readonly NamespaceView[]): Dispersal {
   const segments = namespaces.flatMap(({ segments }) => segments)
   const bytesOf = (chosen: readonly SegmentInfo[]) => chosen.reduce((sum, { dataBytes }) => sum + dataBytes, 0)
-  const closed = segments.filter(({ state }) => state === 'closed')
+  const open = namespaces.flatMap(({ segments }) => segments.toSorted((a, b) => a.id - b.id).slice(-1))
+  // One that was rotated away is `open` until it is synced; it counts as closed here.
+  const closed = segments.filter(row => row.state === 'closed' || (row.state === 'open' && !open.includes(row)))
   return {
     allClosedStored: closed.length === 0,
-    openBytes: bytesOf(segments.filter(({ state, liveBytes }) => state === 'open' && liveBytes > 0)),
+    openBytes: bytesOf(open.filter(({ state, liveBytes }) => state === 'open' && liveBytes > 0)),
     closedBytes: bytesOf(closed),
     localDataBytes: bytesOf(segments.filter(({ local }) => local)),
   }

@@ -138,6 +138,7 @@ test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 240
     assert.match(second.stderr, /^qsfs: the state .*\/state is in use by another process/m)
 
     await everythingIsShown(at)
+    await everythingLeaves(at)
     await aKilledDaemonComesBack(at, file)
     assert.equal(await first.stop(), 0, first.stderr)
     await nothingIsLeft(at)
@@ -181,6 +182,18 @@ async function everythingIsShown({ state, mount }: Place): Promise<void> {
   assert.match(forPeople.stdout, /everything closed is stored/)
 }
 
+async function everythingLeaves({ state }: Place): Promise<void> {
+  const synced = await run(launcher, ['sync', '--wait', '--state', state])
+  assert.match(synced.stderr, /^qsfs: everything written is stored$/m)
+  const { stdout } = await run(launcher, ['status', '--state', state, '--json'])
+  const { namespaces, stor } = JSON.parse(stdout)
+  const stored = namespaces.flatMap(({ segments }: { segments: { state: string }[] }) =>
+    segments.filter(({ state }) => state === 'stored'),
+  )
+  assert.ok(stored.length >= 2, stdout)
+  assert.ok(stor.objectCount >= 2, stdout)
+}
+
 async function aKilledDaemonComesBack(at: Place, file: string): Promise<void> {
   const pidOf = async (name: string) => (await instanceOf(at)).processes.find(process => process.name === name)?.pid
   const before = await pidOf('fs')
@@ -199,6 +212,18 @@ async function nothingIsLeft(at: Place): Promise<void> {
   const left = stdout.split('\n').filter(line => line.includes(at.state))
   assert.deepEqual(left, [])
 }
+
+test('the command says its version, what it can do, and what is missing', async () => {
+  await using at = await place()
+  assert.match((await run(launcher, ['--version'])).stdout, /^\d+\.\d+\.\d+\n$/)
+  assert.match((await run(launcher, ['stor', '--help'])).stdout, /store/)
+  assert.match((await run(launcher, ['doctor', '--state', at.state])).stdout, /\/dev\/fuse +│ ok/)
+  const fails = (args: readonly string[]) => run(launcher, args).catch(error => error)
+  assert.deepEqual((({ code, stdout }) => [code, stdout])(await fails(['stats'])), [2, ''])
+  const idle = await fails(['status', '--state', at.state])
+  assert.deepEqual([idle.code, idle.stdout], [1, ''])
+  assert.match(idle.stderr, /^qsfs: no qsfs runs on the state .*; start it with `qsfs up --state /m)
+})
 
 test('one daemon runs alone with its example, and unknown ones are refused', async () => {
   await using at = await place()
