@@ -66,7 +66,12 @@ export async function openRuntime(stack: AsyncDisposableStack, config: string): 
   return runtime
 }
 
-/** Waits until `isTrue`, asking again and again; the test's own timeout is the limit. */
+/** Waits until `isTrue`, asking again and again.
+ *  @throws Error after a minute's worth of asking, so that a broken test ends */
 export async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isTrue())) await new Promise(resolve => setTimeout(resolve, 20))
+  for (let asked = 0; asked < 3000; asked++) {
+    if (await isTrue()) return
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+  throw new Error(`still not so: ${isTrue}`)
 }
