@@ -28,8 +28,13 @@ export class Evictor {
     this.#shelves.delete(shelf)
   }
 
-  /** There may be something to evict. */
+  /** The cache grew. Called for each append, so that a search that just found nothing is not repeated at once. */
   press(): void {
+    if (!this.#lookingAgain) this.wake()
+  }
+
+  /** There may be something to evict that was not there before, or somebody waits for it. */
+  wake(): void {
     if (this.#running || this.#room.excessBytes === 0) return
     this.#running = true
     void this.#run().finally(() => {
@@ -46,6 +51,8 @@ export class Evictor {
       try {
         await shelf.giveUpFile(segment, 'evicted')
       } catch (error) {
+        // Its namespace was closed meanwhile: nothing of it counts any more.
+        if (shelf.signal.aborted) continue
         if (!(error instanceof StorageError)) throw error
         shelf.context.log.error('segment.not_evicted', { directory: shelf.directory, segmentId: segment.id, error })
         return

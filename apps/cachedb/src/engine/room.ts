@@ -98,14 +98,14 @@ export class Room {
     return new Promise(admit => {
       this.#restores.push({ bytes, admit })
       this.#admitRestores()
-      if (this.#restores.length > 0) this.evictor.press()
+      if (this.#restores.length > 0) this.evictor.wake()
     })
   }
 
   /** A segment was stored, or is for the first time about to be: whoever waits for room waits for something. */
   noteProgress(): void {
     this.#progressMs = this.#clock.monotonicMs()
-    this.evictor.press()
+    this.evictor.wake()
   }
 
   /** The error for who finds no room now. */
