@@ -284,7 +284,7 @@ function survivorOf(inode: Inode, prng: Prng): Inode {
     if (durable.subarray(at, end).equals(current.subarray(at, end))) continue
     // The page is on disk as it is now, or not at all, or up to a sector.
     const kept = prng.chance(0.5) ? end : prng.chance(0.5) ? at : Math.min(end, at + sectorBytes * prng.below(9))
-    current.copy(bytes, at, at, Math.min(kept, current.length))
+    if (at < current.length) current.copy(bytes, at, at, Math.min(kept, current.length))
   }
   const survivor = Buffer.from(withForgotten(bytes, inode))
   return { current: survivor, durable: Buffer.from(survivor), forgotten: [] }
@@ -296,7 +296,7 @@ function withForgotten(bytes: Buffer, { durable, forgotten }: Inode): Buffer {
   const kept = Buffer.from(bytes)
   for (const { from, to } of forgotten) {
     kept.fill(0, Math.min(from, kept.length), Math.min(to, kept.length))
-    durable.copy(kept, Math.min(from, kept.length), from, Math.min(to, kept.length))
+    if (from < Math.min(durable.length, kept.length)) durable.copy(kept, from, from, Math.min(to, kept.length))
   }
   return kept
 }
