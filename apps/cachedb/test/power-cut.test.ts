@@ -5,7 +5,7 @@ import type { KeyMode, Namespace } from '../src/engine/namespace.ts'
 import { contentsOf, digest, engineContext, openNamespace } from './engine-fixture.ts'
 import { SimulatedStorage } from './simulated-storage.ts'
 
-const histories = 300
+const histories = 600
 const generations = 4
 
 test(`${histories} histories, cut at any operation: what survives is a prefix, with all that was synced`, async t => {
