@@ -10,10 +10,10 @@ import { ToyCachedb } from './toy-cachedb.ts'
 
 const names = { data: 'data', meta: 'meta' }
 
-test('100 random histories over connections that break and a server that crashes lose nothing', async t => {
+test('60 random histories over connections that break and a server that crashes lose nothing', async t => {
   const seeds = seededPrng(t)
   let [dropCount, crashCount] = [0, 0]
-  for (let i = 0; i < 100; i++) {
+  for (let i = 0; i < 60; i++) {
     const seed = seeds.below(2 ** 32)
     const prng = prngFromSeed(seed)
     const server = new ToyCachedb(prng)

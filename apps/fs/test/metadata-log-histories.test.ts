@@ -10,9 +10,9 @@ import { PowerCut, SimulatedDisk, SimulatedStore } from './simulated-disk.ts'
 
 const stepsPerHistory = 120
 
-test('500 random histories of commits, crashes and power cuts lose nothing', async t => {
+test('400 random histories of commits, crashes and power cuts lose nothing', async t => {
   const seeds = seededPrng(t)
-  for (let i = 0; i < 500; i++) {
+  for (let i = 0; i < 400; i++) {
     const seed = seeds.below(2 ** 32)
     const finding = await runHistory(seed, disk => new SimulatedStore(disk))
     assert.equal(finding, null, `history with seed ${seed}: ${finding}`)

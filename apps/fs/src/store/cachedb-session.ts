@@ -2,7 +2,7 @@ import { Semaphore } from '@qsfs/concurrency/semaphore'
 import { SingleFlight } from '@qsfs/concurrency/single-flight'
 import { FuseError } from '@qsfs/fuse/errno'
 import type { NamespacePosition } from '@qsfs/protocol/cachedb-commands'
-import { ConnectionLost, type Reply } from '@qsfs/resp/client'
+import { ConnectionLost, type Reply, RespError } from '@qsfs/resp/client'
 
 /** What the store needs of a RespClient; a test hands in connections without a socket. */
 export interface Connection extends AsyncDisposable {
@@ -24,6 +24,8 @@ export interface NamespaceNames {
   readonly data: string
   readonly meta: string
 }
+
+const createAttemptsMax = 3
 
 /** Restores waited for at once; cachedb runs two. */
 const warmsInFlight = 4
@@ -104,20 +106,30 @@ export class CachedbSession implements AsyncDisposable {
  *  @throws FuseError EIO when one of them exists in the other mode and is not empty; RespError, ConnectionLost */
 export async function createNamespaces(connect: Connect, names: NamespaceNames): Promise<void> {
   await using connection = await connect({})
-  const existing = await connection.call('NSLIST')
-  const found = new Set(Array.isArray(existing) ? existing.map(String) : [])
-  for (const [name, mode, argument] of [
-    [names.data, 'sequential', 'seq'],
-    [names.meta, 'userkey', 'user'],
-  ] as const) {
-    if (found.has(name)) {
+  await createNamespace(connection, names.data, { mode: 'sequential', argument: 'seq' })
+  await createNamespace(connection, names.meta, { mode: 'userkey', argument: 'user' })
+}
+
+async function createNamespace(
+  connection: Connection,
+  name: string,
+  { mode, argument }: { readonly mode: string; readonly argument: string },
+): Promise<void> {
+  for (let attemptsLeft = createAttemptsMax; ; attemptsLeft--) {
+    const existing = await connection.call('NSLIST')
+    if (Array.isArray(existing) && existing.map(String).includes(name)) {
       const info = String(await connection.call('NSINFO', name))
-      if (info.includes(`mode: ${mode}`)) continue
+      if (info.includes(`mode: ${mode}`)) return
       // Made by a start that died before it could say which kind: the server may call it used, but there is nothing in it.
       if (!info.includes('\nentries: 0\n')) throw new FuseError('EIO', `the namespace ${name} holds other keys`)
       await connection.call('NSDEL', name)
     }
     await connection.call('NSNEW', name)
-    await connection.call('NSSET', name, 'mode', argument)
+    try {
+      await connection.call('NSSET', name, 'mode', argument)
+    } catch (error) {
+      // What an interrupted NSDEL left behind was taken for a used namespace; it goes with the next one.
+      if (!(error instanceof RespError) || attemptsLeft === 0) throw error
+    }
   }
 }
