@@ -20,6 +20,8 @@ import { NotLoaded } from './record-cache.ts'
 const chunksPerStep = 64
 const extentsPerStep = 2048
 const retryDelayMs = 1000
+/** So many chunks are given back within the operation itself: with 1,600 extents each its transaction stays below 64 KiB. */
+const chunksAtOnceMax = 4
 
 export interface ReclaimedFrom {
   readonly metadata: MetadataLog
@@ -74,7 +76,7 @@ export class Reclaimer {
       if (inode === null) return orphans.remove(nodeId)
       if (inode.linkCount > 0 || inodes.isHeld(nodeId)) return
       if (inode.inlineAttributes === null) this.#from.attributes.of(inode)
-      if (this.#isSmall(inode)) return this.#remove(inode)
+      if (inode.trimming === null && this.#lookAtFew(inode, 0)) return this.#remove(inode)
       this.#from.buffer.subtract(inode, 0, Number.MAX_SAFE_INTEGER)
       inode.sizeBytes = 0
       inode.storedSizeBytes = 0
@@ -85,7 +87,8 @@ export class Reclaimer {
 
   /** In the stretch of a truncate, after the size was set: extents beyond it go, now or in the background. Looks first. */
   lookTrim(inode: Inode, sizeBytes: number): void {
-    if (inode.isRegular && sizeBytes % chunkBytes !== 0) this.#from.extents.at(inode, sizeBytes)
+    if (sizeBytes % chunkBytes !== 0) this.#from.extents.at(inode, sizeBytes)
+    this.#lookAtFew(inode, Math.ceil(sizeBytes / chunkBytes))
   }
 
   trim(inode: Inode): void {
@@ -95,9 +98,10 @@ export class Reclaimer {
       const chunkEnd = (Math.floor(sizeBytes / chunkBytes) + 1) * chunkBytes
       this.#free(extents.replace(inode, sizeBytes, chunkEnd).freed)
     }
-    if (extents.lastChunk(inode) < Math.ceil(sizeBytes / chunkBytes)) return
-    if (this.#isSmall(inode)) {
-      this.#free(extents.replace(inode, sizeBytes, chunkBytes).freed)
+    const firstChunk = Math.ceil(sizeBytes / chunkBytes)
+    if (extents.lastChunk(inode) < firstChunk) return
+    if (inode.trimming === null && this.#lookAtFew(inode, firstChunk)) {
+      this.#cut(inode, firstChunk)
       return
     }
     orphans.add(inode.nodeId, OrphanReason.trimmed)
@@ -108,11 +112,28 @@ export class Reclaimer {
     return inode.chunkSpans.length === 0 && (inode.inlineExtents?.length ?? 0) <= inlineExtentsMax
   }
 
+  /** Looks at all chunks from `firstChunk` on if they are few: then they can be cut in the same stretch. */
+  #lookAtFew(inode: Inode, firstChunk: number): boolean {
+    const { extents } = this.#from
+    const last = extents.lastChunk(inode)
+    if (last - firstChunk >= chunksAtOnceMax) return false
+    for (let index = firstChunk; index <= last; index++) extents.at(inode, index * chunkBytes)
+    return true
+  }
+
+  #cut(inode: Inode, firstChunk: number): void {
+    const { extents } = this.#from
+    for (let index = extents.lastChunk(inode); index >= firstChunk; index--) {
+      this.#free(extents.replace(inode, index * chunkBytes, (index + 1) * chunkBytes).freed)
+    }
+    extents.dropSpansFrom(inode, firstChunk)
+  }
+
   /** All of it in one stretch: nothing is left but records that are in memory. */
   #remove(inode: Inode): void {
-    const { buffer, extents, attributes, inodes, orphans } = this.#from
+    const { buffer, attributes, inodes, orphans } = this.#from
     buffer.subtract(inode, 0, Number.MAX_SAFE_INTEGER)
-    this.#free(extents.replace(inode, 0, chunkBytes).freed)
+    this.#cut(inode, 0)
     if (inode.inlineAttributes === null) attributes.set(inode, new Map())
     orphans.remove(inode.nodeId)
     inodes.remove(inode)
