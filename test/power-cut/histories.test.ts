@@ -11,13 +11,13 @@ const stepsEnumerated = 15
 /** fs and cachedb in one process over a simulated disk. */
 const worlds = {
   'the metadata log': {
-    historyCount: 700,
+    historyCount: 600,
     enumeratedCount: 6,
     segmentBytesMax: 4 * KiB,
     run: (misfortune: Misfortune, prng: Prng, steps = 40) => logModel(misfortune, prng).run(steps),
   },
   'the whole filesystem': {
-    historyCount: 350,
+    historyCount: 400,
     enumeratedCount: 3,
     segmentBytesMax: 128 * KiB,
     run: (misfortune: Misfortune, prng: Prng, steps = 60) => new FilesystemModel(misfortune, prng).run(steps),
@@ -56,11 +56,18 @@ for (const [name, { historyCount, enumeratedCount, segmentBytesMax, run }] of Ob
   })
 }
 
+/** A history takes milliseconds: one that takes this long waits for something that never comes. */
+const stuckAfterMs = 30_000
+
 async function findingOf(run: Promise<string | null>, seed: number): Promise<string | null> {
+  const stuck = Promise.withResolvers<string>()
+  const timer = setTimeout(() => stuck.resolve('it is stuck'), stuckAfterMs)
   try {
-    return await run
+    return await Promise.race([run, stuck.promise])
   } catch (error) {
     throw new Error(`the history with seed ${seed} failed`, { cause: error })
+  } finally {
+    clearTimeout(timer)
   }
 }
 
