@@ -106,13 +106,9 @@ export class ObjectStore implements AsyncDisposable {
     const name = objectId === undefined ? objectNameOf(params.name ?? file, this.#context.config.root) : null
     return this.#retrieves.run(
       JSON.stringify([name, objectId ?? null, file, attachmentTo ?? null]),
-      async context => {
-        using _ = await this.#retrievePlaces.acquire(1, { signal: context.signal })
-        const record = await this.#find(name, objectId, context.signal)
-        await this.#retrieve(record, file, attachmentTo, context)
-        const attachmentBytes = attachmentTo === undefined ? 0 : (record.attachment?.sizeBytes ?? 0)
-        return { objectId: record.objectId.toString('hex'), sizeBytes: record.sizeBytes, attachmentBytes }
-      },
+      // Two at once would write the same part file.
+      context =>
+        this.#objects.run(`file ${file}`, () => this.#retrieveTo(file, { name, objectId, attachmentTo }, context)),
       options,
     )
   }
@@ -160,7 +156,8 @@ export class ObjectStore implements AsyncDisposable {
     const named = await this.#named(name, job.signal)
     if (named?.state === 'live') {
       const digest = await digestFile(file, pool)
-      const repeated = await this.#repeated(named, digest, attach !== undefined, job.signal)
+      const attached = attach === undefined ? null : await digestFile(attach, pool)
+      const repeated = await this.#repeated(named, digest, attached, job.signal)
       if (repeated !== null) return repeated
     }
     const record = await this.#upload(name, file, attach, job)
@@ -178,13 +175,14 @@ export class ObjectStore implements AsyncDisposable {
   async #repeated(
     named: NameRecord,
     { sizeBytes, sha256 }: FileDigest,
-    isAttached: boolean,
+    attached: FileDigest | null,
     signal: AbortSignal,
   ): Promise<StoreResult | null> {
     if (named.sizeBytes !== sizeBytes || !named.sha256.equals(sha256)) return null
     const { meta, keys } = this.#context
     const record = await this.#record(named.objectId, 'strict', signal)
-    if (record === null || record.state === 'deleted' || (isAttached && record.attachment === null)) return null
+    if (record === null || record.state === 'deleted') return null
+    if (attached !== null && !record.attachment?.sha256.equals(attached.sha256)) return null
     await Promise.all([meta.widen(objectKey(named.objectId)), meta.widen(nameKey(keys.nameHash(named.name)))])
     return {
       objectId: named.objectId.toString('hex'),
@@ -240,6 +238,18 @@ export class ObjectStore implements AsyncDisposable {
     return replaced
   }
 
+  async #retrieveTo(
+    file: string,
+    { name, objectId, attachmentTo }: { name: string | null } & Pick<RetrieveParams, 'objectId' | 'attachmentTo'>,
+    context: JobContext,
+  ): Promise<RetrieveResult> {
+    using _ = await this.#retrievePlaces.acquire(1, { signal: context.signal })
+    const record = await this.#find(name, objectId, context.signal)
+    await this.#retrieve(record, file, attachmentTo, context)
+    const attachmentBytes = attachmentTo === undefined ? 0 : (record.attachment?.sizeBytes ?? 0)
+    return { objectId: record.objectId.toString('hex'), sizeBytes: record.sizeBytes, attachmentBytes }
+  }
+
   async #retrieve(record: ObjectRecord, path: string, attachmentTo: string | undefined, job: JobContext) {
     const { fleet, pool, keys, clock, log } = this.#context
     const target = { path, ...(attachmentTo === undefined ? {} : { attachmentPath: attachmentTo }) }
@@ -266,7 +276,7 @@ export class ObjectStore implements AsyncDisposable {
       // Deleted for all readers before the first piece goes, and all that is to go is owed from then on.
       if (record.state === 'live') await this.#bury(record, places)
       await this.#unname(record)
-      const owed = await removePieces(places, fleet, signal)
+      const owed = await removePieces(objectId, places, fleet, signal)
       if (owed.length > 0) {
         await this.#bury(record, owed)
       } else {

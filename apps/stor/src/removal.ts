@@ -1,30 +1,40 @@
+import type { Backend, BackendOptions } from './backend/backend.ts'
 import type { Fleet } from './backend/fleet.ts'
 import { StorError } from './errors.ts'
-import type { ObjectRecord, OwedRemoval, PieceRun } from './metadata/object-record.ts'
+import type { ObjectRecord, OwedRemoval } from './metadata/object-record.ts'
+import { objectIdOfValue } from './pipeline/piece.ts'
+import { idsOfRuns } from './pipeline/shard-writer.ts'
 
 /** Every place where an object has, or may still have, pieces. */
 export function placesOf({ shards, owed }: ObjectRecord): OwedRemoval[] {
   return [...shards, ...owed].map(({ backend, runs }) => ({ backend, runs }))
 }
 
-/** Removes pieces wherever a backend answers. @returns what is still owed to those that do not */
+/** Removes an object's pieces wherever a backend answers. @returns what is still owed to those that do not */
 export async function removePieces(
+  objectId: Buffer,
   places: readonly OwedRemoval[],
   fleet: Fleet,
   signal: AbortSignal | undefined,
 ): Promise<OwedRemoval[]> {
-  const outcomes = await Promise.all(places.map(place => isRemoved(place, fleet, signal)))
+  const outcomes = await Promise.all(places.map(place => isRemoved(objectId, place, fleet, signal)))
   return places.filter((_, i) => !outcomes[i])
 }
 
-async function isRemoved({ backend: name, runs }: OwedRemoval, fleet: Fleet, signal: AbortSignal | undefined) {
-  const pieceCount = runs.reduce((sum, { count }) => sum + count, 0)
-  if (pieceCount === 0) return true
+async function isRemoved(
+  objectId: Buffer,
+  { backend: name, runs }: OwedRemoval,
+  fleet: Fleet,
+  signal: AbortSignal | undefined,
+) {
+  if (runs.length === 0) return true
   const backend = fleet.backend(name)
   // A backend that left the config keeps its debt: it may be given back.
   if (backend === undefined || fleet.isDown(name)) return false
+  const options = signal === undefined ? {} : { signal }
+  const ids = [...idsOfRuns(runs)]
   try {
-    await backend.remove(idsOf(runs), signal === undefined ? {} : { signal })
+    if (await holdsObject(backend, ids, objectId, options)) await backend.remove(ids, options)
     return true
   } catch (error) {
     if (error instanceof StorError) return false
@@ -32,6 +42,17 @@ async function isRemoved({ backend: name, runs }: OwedRemoval, fleet: Fleet, sig
   }
 }
 
-function idsOf(runs: readonly PieceRun[]): number[] {
-  return runs.flatMap(({ start, count }) => Array.from({ length: count }, (_, i) => start + i))
+/** Whether the pieces under these ids are this object's. A backend that came back empty gives the same ids to others:
+ *  then ours are gone, and what has the ids now must stay. One piece tells, the first that is left and can be read. */
+async function holdsObject(backend: Backend, ids: readonly number[], objectId: Buffer, options: BackendOptions) {
+  for (const id of ids) {
+    try {
+      const owner = objectIdOfValue(await backend.get(id, options))
+      if (owner !== null) return owner.equals(objectId)
+    } catch (error) {
+      const tellsNothing = error instanceof StorError && (error.reason === 'missing' || error.reason === 'damaged')
+      if (!tellsNothing) throw error
+    }
+  }
+  return false
 }

@@ -1,9 +1,11 @@
+import assert from 'node:assert'
 import { layout } from '@qsfs/bytes/layout'
 import { StorError } from '../errors.ts'
 
 const MAGIC = Buffer.from('QSNR')
 const VERSION = 1
-const NAME_BYTES_MAX = 4096
+/** As long as Linux lets a path be. */
+export const NAME_BYTES_MAX = 4096
 const State = { live: 1, deleted: 2 } as const
 
 /** What stands before the name. Page: docs/formats/metadata.md. */
@@ -27,13 +29,10 @@ export interface NameRecord {
   readonly sha256: Buffer
 }
 
-/** Plain bytes; the meta store seals them.
- *  @throws StorError 'refused' for a name that is too long */
+/** Plain bytes; the meta store seals them. */
 export function encodeNameRecord({ name, state, objectId, sizeBytes, sha256 }: NameRecord): Buffer {
   const nameBytes = Buffer.from(name)
-  if (nameBytes.length > NAME_BYTES_MAX) {
-    throw new StorError('refused', `a name of ${nameBytes.length} bytes is longer than ${NAME_BYTES_MAX}`)
-  }
+  assert(nameBytes.length <= NAME_BYTES_MAX, 'objectNameOf refuses longer names')
   const header = NameRecordHeader.toBuffer({
     magic: MAGIC,
     version: VERSION,

@@ -5,17 +5,15 @@ import type { FramePool, Slot } from './frame-pool.ts'
 export interface FileDigest {
   readonly sizeBytes: number
   readonly sha256: Buffer
-  /** zstor's checksum: BLAKE2b, 16 bytes long. */
-  readonly blake2b: Buffer
 }
 
-/** What a file is, to be compared with a record: whether it is stored already, or still the same.
+/** What a file is, to be compared with a record: whether it is stored already.
  *  @throws StorError 'file' */
 export async function digestFile(path: string, pool: FramePool): Promise<FileDigest> {
   await using file = await openSource(path)
   const { fd, sizeBytes } = file
-  const digests = await pool.run({ kind: 'digest-file', fd, sizeBytes, blake2b: true })
-  return { sizeBytes, sha256: Buffer.from(digests.sha256), blake2b: Buffer.from(digests.blake2b!) }
+  const { sha256 } = await pool.run({ kind: 'digest-file', fd, sizeBytes, blake2b: false })
+  return { sizeBytes, sha256: Buffer.from(sha256) }
 }
 
 /** The digests of a file whose bytes pass through slots, in order. */

@@ -43,6 +43,13 @@ export const ShardHeader = layout('shard', 192, {
   reserved2: [188, 'u32'],
 })
 
+/** How both headers begin. */
+const OwnerPrefix = layout('owner', 24, {
+  magic: [0, 'bytes', 4],
+  versionOrFrame: [4, 'u32'],
+  objectId: [8, 'bytes', 16],
+})
+
 /** What a frame is, apart from its bytes. */
 export interface FramePlace {
   readonly frameNumber: number
@@ -151,6 +158,13 @@ export function decodeShardHeader(value: Buffer): { shard: ShardIdentity; header
   const sealedName = reader.bytes(header.sealedNameBytes)
   reader.bytes(macBytes)
   return { shard: { ...header, sealedName }, headerBytes: value.length - reader.leftBytes }
+}
+
+/** The object that a stored value says it belongs to, null when it is none of ours. Not authenticated: the backend's word. */
+export function objectIdOfValue(value: Buffer): Buffer | null {
+  if (value.length < OwnerPrefix.sizeBytes) return null
+  const { magic, objectId } = OwnerPrefix.decode(value)
+  return magic.equals(shardMagic) || magic.equals(pieceMagic) ? objectId : null
 }
 
 /** Whether the header at the start of `value` was written under this object's key. */

@@ -1,0 +1,80 @@
+import assert from 'node:assert'
+import { randomBytes } from 'node:crypto'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { describe, test } from 'node:test'
+import { directoryStore, openRuntime } from './store-fixture.ts'
+
+describe('a place that came back empty gives its ids a second time', () => {
+  test('deleting an object that had them before leaves the new owner whole', async () => {
+    await using stack = new AsyncDisposableStack()
+    const { path, config } = await directoryStore(stack)
+    const [older, newer] = [`${path}/older`, `${path}/newer`]
+    await writeFile(older, randomBytes(2_500_000))
+    await writeFile(newer, randomBytes(2_500_000))
+    const first = await (async () => {
+      await using before = new AsyncDisposableStack()
+      const { objects } = await (await openRuntime(before, config)).store()
+      return await objects.store({ file: older })
+    })()
+    const emptied = [1, 2].map(i => `${path}/data${i}`)
+    for (const directory of emptied) {
+      await rm(directory, { recursive: true })
+      await mkdir(directory)
+    }
+    const runtime = await openRuntime(stack, config)
+    const { objects } = await runtime.store()
+    await objects.store({ file: newer })
+    const counts = () => Promise.all(runtime.fleet.data.map(async ({ backend }) => (await backend.stat()).valueCount))
+    assert.deepStrictEqual(await counts(), [3, 3, 6, 6, 6, 6])
+    const { owedBackends } = await objects.delete({ objectId: first.objectId })
+    assert.deepStrictEqual([await counts(), owedBackends], [[3, 3, 3, 3, 3, 3], []])
+  })
+})
+
+test('the same object retrieved to the same path twice at once, once with its attachment, is whole', async () => {
+  await using stack = new AsyncDisposableStack()
+  const { path, config } = await directoryStore(stack)
+  const { objects } = await (await openRuntime(stack, config)).store()
+  const [file, hint, back] = [`${path}/d7`, `${path}/h7`, `${path}/back`]
+  const bytes = randomBytes(5_000_000)
+  await writeFile(file, bytes)
+  await writeFile(hint, 'a hint')
+  const { objectId } = await objects.store({ file, attach: hint })
+  for (let round = 0; round < 3; round++) {
+    await rm(back, { force: true })
+    const with_ = objects.retrieve({ file: back, objectId, attachmentTo: `${back}.hint` })
+    const without = objects.retrieve({ file: back, objectId })
+    await Promise.race([with_, without])
+    assert.ok((await readFile(back)).equals(bytes))
+    await Promise.all([with_, without])
+    assert.ok((await readFile(back)).equals(bytes))
+  }
+})
+
+test('the same bytes with another attachment are another object', async () => {
+  await using stack = new AsyncDisposableStack()
+  const { path, config } = await directoryStore(stack)
+  const { objects } = await (await openRuntime(stack, config)).store()
+  const [file, hint] = [`${path}/d7`, `${path}/h7`]
+  await writeFile(file, 'a segment')
+  await writeFile(hint, 'a hint')
+  const first = await objects.store({ file, attach: hint })
+  assert.strictEqual((await objects.store({ file, attach: hint })).repeated, true)
+  await writeFile(hint, 'another')
+  const second = await objects.store({ file, attach: hint })
+  assert.strictEqual(second.repeated, false)
+  assert.notStrictEqual(second.objectId, first.objectId)
+  await objects.retrieve({ file, objectId: second.objectId, attachmentTo: `${hint}.back` })
+  assert.strictEqual(await readFile(`${hint}.back`, 'utf8'), 'another')
+})
+
+test('a name that no record has room for is refused before anything is sent', async () => {
+  await using stack = new AsyncDisposableStack()
+  const { path, config } = await directoryStore(stack)
+  const runtime = await openRuntime(stack, config)
+  const { objects } = await runtime.store()
+  await writeFile(`${path}/f`, 'x')
+  await assert.rejects(objects.store({ file: `${path}/f`, name: `/${'€'.repeat(1500)}` }), { reason: 'refused' })
+  const counts = await Promise.all(runtime.fleet.data.map(async ({ backend }) => (await backend.stat()).valueCount))
+  assert.deepStrictEqual(counts, [0, 0, 0, 0, 0, 0])
+})
