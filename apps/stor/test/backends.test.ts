@@ -1,6 +1,6 @@
 import assert from 'node:assert'
 import { randomBytes } from 'node:crypto'
-import { rm } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { describe, test } from 'node:test'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { RespError } from '@qsfs/resp/reply'
@@ -84,6 +84,26 @@ describe('a 0-db backend', () => {
     await retrying.sync({ ids: [again] })
   })
 
+  test('an id that is given a second time is trusted by nobody', async () => {
+    await using server = await FakeZdb.listen()
+    await using backend = new ZdbBackend('z', { address: server.address, namespace: 'data' }, links)
+    const retrying = new RetryingBackend(backend, new Retrier(systemClock, randomBytes, { attemptsMax: 3 }))
+    const id = await retrying.put(Buffer.from('in its page cache'))
+    // As after a power cut: what was not synced is gone, and so is the memory of its id.
+    server.cut({ loses: ['data'] })
+    server.namespaces.get('data')!.nextId = id
+    assert.strictEqual(await retrying.put(Buffer.from('somebody else')), id)
+    await assert.rejects(retrying.sync({ ids: [id] }), { reason: 'missing' })
+  })
+
+  test('a removal is on its disk when it resolves', async () => {
+    await using server = await FakeZdb.listen()
+    await using backend = new ZdbBackend('z', { address: server.address, namespace: 'data' }, links)
+    const ids = [await backend.put(Buffer.from('x')), await backend.put(Buffer.from('y'))]
+    await backend.remove(ids)
+    assert.deepStrictEqual(server.commands.slice(-3), ['DEL', 'DEL', 'FSYNC'])
+  })
+
   test('a server that hangs is unavailable, and given up by a signal', async () => {
     await using server = await FakeZdb.listen()
     await using backend = new ZdbBackend(
@@ -162,5 +182,36 @@ describe('a directory backend', () => {
     const id = await backend.put(Buffer.from('x'))
     await rm(`${directory.path}/pieces/0/${id}`)
     await assert.rejects(backend.sync(), { reason: 'missing' })
+    await assert.rejects(backend.sync({ ids: [id] }), { reason: 'missing' })
+    // Only who relies on that piece goes on hearing of it.
+    const next = await backend.put(Buffer.from('y'))
+    await backend.sync({ ids: [next] })
+  })
+
+  test('takes pieces again after its directory was emptied', async () => {
+    await using directory = await temporaryDirectory()
+    const path = `${directory.path}/disk`
+    await mkdir(path)
+    const backend = new DirectoryBackend('d', path)
+    const before = await backend.put(Buffer.from('x'))
+    await rm(path, { recursive: true })
+    await mkdir(path)
+    const retrying = new RetryingBackend(backend, new Retrier(systemClock, randomBytes, { attemptsMax: 3 }))
+    const after = await retrying.put(Buffer.from('y'))
+    assert.ok(after > before)
+    assert.strictEqual((await backend.stat()).valueCount, 1)
+    assert.strictEqual(String(await backend.get(after)), 'y')
+  })
+
+  test('records that are set one after the other under one key end as the last one', async () => {
+    await using directory = await temporaryDirectory()
+    const records = new DirectoryRecordBackend('d', directory.path)
+    const key = Buffer.from('k')
+    const last = Buffer.from('the last one')
+    const large = Buffer.alloc(3_000_000, 1)
+    await Promise.all([records.set(key, large), records.set(key, large), records.set(key, last)])
+    assert.deepStrictEqual(await records.get(key), last)
+    await Promise.all([records.set(key, large), records.remove(key)])
+    assert.strictEqual(await records.get(key), null)
   })
 })

@@ -42,7 +42,7 @@ export interface Backend extends AsyncDisposable {
   /** Reads a value. Goes down a connection that carries no put, so that a read-back sees what the server holds. */
   get(id: PieceId, options?: BackendOptions): Promise<Buffer>
 
-  /** Removes values; one that is not there is success. */
+  /** Removes values; one that is not there is success. On disk when it resolves, as far as `sync` can say so. */
   remove(ids: readonly PieceId[], options?: BackendOptions): Promise<void>
 
   /** The ids present, ascending, in batches of at most a few thousand. */
@@ -51,8 +51,8 @@ export interface Backend extends AsyncDisposable {
   stat(options?: BackendOptions): Promise<BackendStat>
 
   /** Resolves when every value whose put resolved before this call began is on the backend's disk: FSYNC for cachedb,
-   *  file and directory fsync for a directory. Rejects with 'missing' when the server was restarted in between and does
-   *  not hold one of them any more: what rests on it must be put again. */
+   *  file and directory fsync for a directory. Rejects with 'missing' when one of them was lost before it was on disk (the
+   *  server was restarted, or its disk failed): what rests on it must be put again. */
   sync(options?: SyncOptions): Promise<void>
 }
 

@@ -1,3 +1,4 @@
+import { KeyedMutex } from '@qsfs/concurrency/keyed-mutex'
 import { StorError } from '../errors.ts'
 import type { Backend, BackendOptions, BackendStat, PieceId, RecordBackend, SyncOptions } from './backend.ts'
 import { DirectoryFiles } from './directory-files.ts'
@@ -19,6 +20,8 @@ export class DirectoryBackend implements Backend {
   #reserving: Promise<void> = Promise.resolve()
   readonly #directories = new Map<string, Promise<void>>()
   readonly #pending = new Set<PieceId>()
+  /** Pieces that were not there, or did not reach the disk, when they were to be synced; by little it only grows. */
+  readonly #lost = new Set<PieceId>()
   #valueCount = 0
 
   constructor(name: string, root: string) {
@@ -32,7 +35,15 @@ export class DirectoryBackend implements Backend {
     const id = this.#nextId++
     await this.#reserve(id)
     await this.#makeDirectory(directoryOf(id))
-    await this.#files.publish(pathOf(id), bytes, { durable: false })
+    try {
+      await this.#files.publish(pathOf(id), bytes, { durable: false })
+    } catch (error) {
+      if (!(error instanceof StorError && error.reason === 'missing')) throw error
+      // Emptied, or another disk is mounted there: looked at afresh by the next put.
+      this.#opening = null
+      this.#directories.clear()
+      throw new StorError('unavailable', `${this.name}: its directories are gone`, { cause: error })
+    }
     this.#pending.add(id)
     this.#valueCount++
     return id
@@ -52,6 +63,8 @@ export class DirectoryBackend implements Backend {
       this.#pending.delete(id)
       if (await this.#files.remove(pathOf(id))) this.#valueCount--
     }
+    // Where that fails, pieces that nobody names come back: room lost on a disk that is failing.
+    for (const directory of new Set(ids.map(directoryOf))) await this.#isOnDisk(directory)
   }
 
   async *list({ signal }: BackendOptions = {}): AsyncIterable<readonly PieceId[]> {
@@ -70,18 +83,37 @@ export class DirectoryBackend implements Backend {
     return { valueCount: this.#valueCount, usedBytes: null, freeBytes, durability: 'disk' }
   }
 
-  async sync({ signal }: SyncOptions = {}): Promise<void> {
+  async sync({ signal, ids = [] }: SyncOptions = {}): Promise<void> {
     const covered = [...this.#pending]
-    const directories = new Set(covered.map(directoryOf))
+    const lost = new Set<PieceId>()
     for (const id of covered) {
       signal?.throwIfAborted()
-      await this.#files.sync(pathOf(id))
+      if (!(await this.#isOnDisk(pathOf(id)))) lost.add(id)
     }
-    for (const directory of directories) await this.#files.sync(directory)
+    for (const directory of new Set(covered.map(directoryOf))) {
+      if (await this.#isOnDisk(directory)) continue
+      for (const id of covered) if (directoryOf(id) === directory) lost.add(id)
+    }
     for (const id of covered) this.#pending.delete(id)
+    for (const id of lost) this.#lost.add(id)
+    if (lost.size > 0 || [...ids].some(id => this.#lost.has(id))) {
+      throw new StorError('missing', `${this.name} lost pieces before they were on its disk`)
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
+
+  /** Syncs a path. A failed fsync is never repeated on its file: the next one would say yes, the pages being clean.
+   *  @returns false when it is gone, or its disk failed */
+  async #isOnDisk(path: string): Promise<boolean> {
+    try {
+      await this.#files.sync(path)
+      return true
+    } catch (error) {
+      if (error instanceof StorError && (error.reason === 'missing' || error.reason === 'damaged')) return false
+      throw error
+    }
+  }
 
   #open(): Promise<void> {
     this.#opening ??= this.#load().catch(error => {
@@ -98,8 +130,10 @@ export class DirectoryBackend implements Backend {
     const saved = await this.#files.read('next-id')
     const match = saved === null ? null : new RegExp(`^${FORMAT} (\\d{1,15})\\n$`).exec(saved.toString())
     if (saved !== null && match === null) throw new StorError('damaged', `${this.name}: next-id is not ours`)
-    this.#nextId = this.#reservedTo = Number(match?.[1] ?? 0)
-    for await (const ids of this.list()) this.#valueCount += ids.length
+    this.#nextId = this.#reservedTo = Math.max(this.#nextId, Number(match?.[1] ?? 0))
+    let valueCount = 0
+    for await (const ids of this.list()) valueCount += ids.length
+    this.#valueCount = valueCount
   }
 
   #reserve(id: PieceId): Promise<void> {
@@ -126,6 +160,8 @@ export class DirectoryBackend implements Backend {
 export class DirectoryRecordBackend implements RecordBackend {
   readonly name: string
   readonly #files: DirectoryFiles
+  /** Changes of one key take effect in the order of the calls, also those whose caller no longer waits. */
+  readonly #changes = new KeyedMutex<string>()
 
   constructor(name: string, root: string) {
     this.name = name
@@ -134,8 +170,11 @@ export class DirectoryRecordBackend implements RecordBackend {
 
   async set(key: Uint8Array, bytes: Uint8Array, { signal }: BackendOptions = {}): Promise<void> {
     signal?.throwIfAborted()
-    await this.#files.makeDirectory('records')
-    await this.#files.publish(recordPathOf(key), bytes, { durable: true })
+    const path = recordPathOf(key)
+    await this.#changes.run(path, async () => {
+      await this.#files.makeDirectory('records')
+      await this.#files.publish(path, bytes, { durable: true })
+    })
   }
 
   async get(key: Uint8Array, { signal }: BackendOptions = {}): Promise<Buffer | null> {
@@ -148,9 +187,12 @@ export class DirectoryRecordBackend implements RecordBackend {
 
   async remove(key: Uint8Array, { signal }: BackendOptions = {}): Promise<void> {
     signal?.throwIfAborted()
-    await this.#files.makeDirectory('records')
-    await this.#files.remove(recordPathOf(key))
-    await this.#files.sync('records')
+    const path = recordPathOf(key)
+    await this.#changes.run(path, async () => {
+      await this.#files.makeDirectory('records')
+      await this.#files.remove(path)
+      await this.#files.sync('records')
+    })
   }
 
   async *list({ signal }: BackendOptions = {}): AsyncIterable<readonly Buffer[]> {

@@ -19,7 +19,7 @@ export class ZdbBackend implements Backend {
   readonly #reads: ZdbLink
   /** Pieces put since the last sync, and on which connection. */
   readonly #pending = new Map<PieceId, number>()
-  /** Pieces that a restart lost before their sync; ids are never used again, so this only grows, by little. */
+  /** Pieces that a restart lost before their sync; by little it only grows. */
   readonly #lost = new Set<PieceId>()
   #hasFsync: boolean | null = null
 
@@ -38,6 +38,8 @@ export class ZdbBackend implements Backend {
     }
     const id = idOfKey(reply)
     if (id === null) throw new StorError('damaged', `${this.name} answers an id above 2^53`)
+    // A server that forgot what it had not synced gives the id to two pieces. Who has the first must not rely on it.
+    if (this.#pending.has(id)) this.#lost.add(id)
     this.#pending.set(id, this.#writes.connectionCount)
     return id
   }
@@ -55,6 +57,7 @@ export class ZdbBackend implements Backend {
       const batch = ids.slice(at, at + REMOVALS_AT_ONCE)
       await Promise.all(batch.map(id => removeKey(this.#writes, keyOfId(id), signal)))
     }
+    await fsync(this.#writes, this.#namespace, signal)
   }
 
   async *list({ signal }: BackendOptions = {}): AsyncIterable<readonly PieceId[]> {
