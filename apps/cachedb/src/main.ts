@@ -6,6 +6,7 @@ import { loadSection } from '@qsfs/config/load'
 import { lockFile } from '@qsfs/daemon/lock-file'
 import { ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
 import { HookEvent } from '@qsfs/protocol/hook-events'
+import { BulkPool } from '@qsfs/resp/bulk-pool'
 import { type ListenAddress, RespServer } from '@qsfs/resp/server'
 import { readAdminPassword } from './admin-password.ts'
 import { type CachedbConfig, cachedbSchema } from './config.ts'
@@ -24,7 +25,8 @@ await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
   const config = loadSection(cachedbSchema, { path: configPath(argv), section: 'cachedb' })
   const { dataDirectory } = config
   const stats = new ServerStats(Math.floor(systemClock.nowMs() / 1000), randomInt(1, 2 ** 30))
-  const storage = new MeasuredStorage(stats.disk)
+  const pool = new BulkPool()
+  const storage = new MeasuredStorage(stats.disk, pool)
   const adminPassword = readAdminPassword(storage, config.adminPasswordFile)
   storage.makeDirectory(dataDirectory)
   stack.use(lockFile(join(dataDirectory, '.lockfile'), `the data directory ${dataDirectory}`))
@@ -69,6 +71,7 @@ await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
   const server = await RespServer.listen(addresses, {
     openSession: () => new Session(state),
     clientsMax: config.clientsMax,
+    pool,
     clock: systemClock,
     onConnectionError: error => log.debug('connection.failed', { error }),
   })

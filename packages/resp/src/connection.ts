@@ -11,7 +11,7 @@ import { type MaybePromise, type Reply, type ReplyOrError, RespError } from './r
 export interface RespSession {
   /** Runs one command, its name first. Throws or rejects with RespError for an error reply, with nothing else:
    *  another error is a bug and ends the process. Arguments are borrowed until the command is answered: copy what is kept, and
-   *  put no argument of 16 KiB or more into a reply. */
+   *  put no argument of 16 KiB or more into a reply. A reply in memory of the server's pool goes back there once it is sent. */
   execute(args: Buffer[]): MaybePromise<Reply>
   /** True while a command runs that must end before the next begins. */
   readonly serial: boolean
@@ -229,8 +229,16 @@ export class Connection {
     const chunks = this.#encoder.take()
     if (chunks.length === 0) return
     this.#socket.cork()
-    for (const chunk of chunks) this.#socket.write(chunk)
+    for (const chunk of chunks) {
+      if (this.#pool.isPooled(chunk.length)) this.#socket.write(chunk, error => this.#sent(chunk, error))
+      else this.#socket.write(chunk)
+    }
     this.#socket.uncork()
+  }
+
+  /** A large value that the engine read into memory of the pool is with the kernel now. */
+  #sent(chunk: Buffer, error: Error | null | undefined): void {
+    if (!error) this.#pool.give(chunk)
   }
 
   /** Replies that are owed still go out; then the connection is closed, without the reset that unread bytes cause. */

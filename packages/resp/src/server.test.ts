@@ -8,20 +8,25 @@ import { systemClock } from '@qsfs/concurrency/clock'
 import { seededPrng } from '@qsfs/testkit/prng'
 import { spawnProcess } from '@qsfs/testkit/spawn'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { BulkPool } from './bulk-pool.ts'
 import { defaultConnectionLimits, type RespSession } from './connection.ts'
 import { type MaybePromise, type Reply, RespError } from './reply.ts'
 import { RespServer, SocketUnavailable } from './server.ts'
 
-/** Commands of the tests: ECHO x, FAIL, WAITFOR name (until released), HOLD name (the same, nothing runs beside it), BIG n, BYE. */
+/** Commands of the tests: ECHO x, FAIL, WAITFOR name (until released), HOLD name (the same, nothing runs beside it), BIG n, LEND n (in memory
+ *  of the pool, filled with its number), BYE. */
 class TestSession implements RespSession {
   serial = false
   finished = false
   readonly executed: string[]
   readonly gates: Map<string, PromiseWithResolvers<Reply>>
+  readonly pool: BulkPool
+  #lentCount = 0
 
-  constructor(executed: string[], gates: Map<string, PromiseWithResolvers<Reply>>) {
+  constructor(executed: string[], gates: Map<string, PromiseWithResolvers<Reply>>, pool: BulkPool) {
     this.executed = executed
     this.gates = gates
+    this.pool = pool
   }
 
   execute(args: Buffer[]): MaybePromise<Reply> {
@@ -39,6 +44,8 @@ class TestSession implements RespSession {
         })
       case 'BIG':
         return Buffer.alloc(Number(argument), 0x61)
+      case 'LEND':
+        return this.pool.take(Number(argument)).fill(++this.#lentCount)
       case 'BYE':
         this.finished = true
         throw new RespError('bye')
@@ -91,8 +98,10 @@ async function start(t: TestContext, limits = defaultConnectionLimits, clientsMa
   const path = join(directory.path, 'resp.sock')
   const executed: string[] = []
   const gates = new Map<string, PromiseWithResolvers<Reply>>()
+  const pool = new BulkPool()
   const server = await RespServer.listen([{ path }], {
-    openSession: () => new TestSession(executed, gates),
+    openSession: () => new TestSession(executed, gates, pool),
+    pool,
     clientsMax,
     clock: systemClock,
     onConnectionError: () => undefined,
@@ -109,7 +118,7 @@ async function start(t: TestContext, limits = defaultConnectionLimits, clientsMa
     clients.push(client)
     return client
   }
-  return { path, server, executed, gates, connectClient }
+  return { path, server, pool, executed, gates, connectClient }
 }
 
 /** Lets the server read and answer what was sent: a second connection made a round trip. */
@@ -195,6 +204,21 @@ test('a client that does not read is not executed for, and gets every byte once 
   equal(text.length, 64 * (`$${megabyte}\r\n\r\n`.length + megabyte))
 })
 
+test('a reply in memory of the pool goes back there once it is sent, and not before', async t => {
+  const { connectClient, pool } = await start(t)
+  const client = connectClient()
+  const [count, valueBytes] = [40, 128 * 1024]
+  client.socket.pause()
+  client.send(`LEND ${valueBytes}\r\n`.repeat(count))
+  await roundTrip(connectClient())
+  client.socket.resume()
+  const frame = (index: number) => `$${valueBytes}\r\n${String.fromCharCode(index + 1).repeat(valueBytes)}\r\n`
+  const expected = Array.from({ length: count }, (_, index) => frame(index)).join('')
+  ok((await client.until(expected.length)) === expected)
+  await roundTrip(client)
+  ok(pool.spareBytes > 0 && pool.spareBytes < count * valueBytes, `${pool.spareBytes} bytes are spare`)
+})
+
 test('a malformed request is answered and closed; others do not notice', async t => {
   const { connectClient } = await start(t)
   const [bad, good] = [connectClient(), connectClient()]
@@ -247,7 +271,7 @@ test('the socket is ours alone; a live one is refused, a stale one replaced', as
   const { path } = await start(t)
   equal(statSync(path).mode & 0o777, 0o700)
   const options = {
-    openSession: () => new TestSession([], new Map()),
+    openSession: () => new TestSession([], new Map(), new BulkPool()),
     clientsMax: 1,
     clock: systemClock,
     onConnectionError: () => undefined,

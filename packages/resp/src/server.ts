@@ -23,6 +23,8 @@ export interface RespServerOptions {
   /** A connection broke: ECONNRESET and the like. */
   readonly onConnectionError: (error: Error) => void
   readonly limits?: ConnectionLimits
+  /** Where memory for large values comes from, when somebody else uses it too. */
+  readonly pool?: BulkPool
 }
 
 export type ListenAddress = { readonly path: string } | { readonly host: string; readonly port: number }
@@ -42,7 +44,7 @@ export class RespServer implements AsyncDisposable {
     const { receiveBytes } = options.limits ?? defaultConnectionLimits
     this.#options = options
     this.#memory = {
-      pool: new BulkPool(),
+      pool: options.pool ?? new BulkPool(),
       receiveBuffer: receiveBytes > 0 ? Buffer.allocUnsafeSlow(receiveBytes) : null,
     }
   }

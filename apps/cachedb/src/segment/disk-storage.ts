@@ -17,6 +17,7 @@ import {
   writevSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { BulkPool } from '@qsfs/resp/bulk-pool'
 import {
   type AppendFile,
   appendWhole,
@@ -29,10 +30,18 @@ import {
 
 /** The real disk. The only user of node:fs in cachedb. */
 export class DiskStorage implements Storage {
+  readonly #pool: BulkPool
+
+  /** @param pool what is read comes in its memory; who knows that a buffer is of no more use may give it back */
+  constructor(pool: BulkPool = new BulkPool()) {
+    this.#pool = pool
+  }
+
   openAppend(path: string): AppendFile {
     return new DiskAppendFile(
       path,
       attempt(path, () => openSync(path, 'a+', 0o600)),
+      this.#pool,
     )
   }
 
@@ -40,6 +49,7 @@ export class DiskStorage implements Storage {
     return new DiskReadFile(
       path,
       attempt(path, () => openSync(path, 'r')),
+      this.#pool,
     )
   }
 
@@ -114,11 +124,13 @@ export class DiskStorage implements Storage {
 /** What append and read files share: a descriptor that is closed once. */
 class DiskFile {
   readonly path: string
+  protected readonly pool: BulkPool
   readonly #descriptor: number
   #closed = false
 
-  constructor(path: string, descriptor: number) {
+  constructor(path: string, descriptor: number, pool: BulkPool) {
     this.path = path
+    this.pool = pool
     this.#descriptor = descriptor
   }
 
@@ -129,7 +141,7 @@ class DiskFile {
   }
 
   readSync(offsetBytes: number, lengthBytes: number): Buffer {
-    const buffer = Buffer.allocUnsafeSlow(lengthBytes)
+    const buffer = this.pool.take(lengthBytes)
     let filled = 0
     while (filled < lengthBytes) {
       const at = filled
@@ -150,8 +162,8 @@ class DiskFile {
 class DiskAppendFile extends DiskFile implements AppendFile {
   #sizeBytes: number
 
-  constructor(path: string, descriptor: number) {
-    super(path, descriptor)
+  constructor(path: string, descriptor: number, pool: BulkPool) {
+    super(path, descriptor, pool)
     this.#sizeBytes = fstatSync(descriptor).size
   }
 
@@ -179,13 +191,13 @@ class DiskAppendFile extends DiskFile implements AppendFile {
 class DiskReadFile extends DiskFile implements ReadFile {
   readonly sizeBytes: number
 
-  constructor(path: string, descriptor: number) {
-    super(path, descriptor)
+  constructor(path: string, descriptor: number, pool: BulkPool) {
+    super(path, descriptor, pool)
     this.sizeBytes = fstatSync(descriptor).size
   }
 
   async read(offsetBytes: number, lengthBytes: number): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafeSlow(lengthBytes)
+    const buffer = this.pool.take(lengthBytes)
     let filled = 0
     while (filled < lengthBytes) {
       const at = filled

@@ -1,3 +1,4 @@
+import type { BulkPool } from '@qsfs/resp/bulk-pool'
 import type { DiskStats } from '../server-stats.ts'
 import { DiskStorage } from './disk-storage.ts'
 import type { AppendFile, ReadFile } from './storage.ts'
@@ -6,8 +7,8 @@ import type { AppendFile, ReadFile } from './storage.ts'
 export class MeasuredStorage extends DiskStorage {
   readonly #stats: DiskStats
 
-  constructor(stats: DiskStats) {
-    super()
+  constructor(stats: DiskStats, pool: BulkPool) {
+    super(pool)
     this.#stats = stats
   }
 
