@@ -132,3 +132,22 @@ test('a disk too full for a hint closes the segment later, and loses nothing', a
   assert.deepEqual([first().state, first().note], ['closed', ''])
   await namespace[Symbol.asyncDispose]()
 })
+
+test('behind a segment that lost bytes and could not be salvaged none is closed: what is found is a prefix', async () => {
+  const storage = newDisk()
+  const prng = prngFromSeed(6)
+  const namespace = await openNamespace(engineContext(storage, prng), 'user')
+  namespace.put(Buffer.from('a'), Buffer.from('synced'))
+  await namespace.sync()
+  storage.afterFailedSync = 'disk'
+  storage.failsSync = path => path.endsWith('/d0')
+  namespace.put(Buffer.from('b'), Buffer.from('lost'))
+  namespace.jump()
+  namespace.put(Buffer.from('c'), Buffer.from('behind the hole'))
+  namespace.jump()
+  await assert.rejects(namespace.sync(), NamespaceReadOnly)
+  for (let turn = 0; turn < 20; turn++) await new Promise(resolve => setImmediate(resolve))
+  await using after = await openNamespace(engineContext(storage.cut(prng), prng), 'user')
+  assert.deepEqual([...(await contentsOf(after)).keys()], [Buffer.from('a').toString('hex')])
+  await namespace[Symbol.asyncDispose]()
+})

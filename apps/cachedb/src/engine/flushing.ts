@@ -1,17 +1,20 @@
 import { deleteObject } from './burying.ts'
+import type { Catalog } from './catalog.ts'
 import { openNext } from './opening.ts'
 import type { Writer } from './writer.ts'
 
 /** Drops every segment of a namespace by one manifest record, and opens the next one at id 0: a crash finds all of it or nothing.
  *  The namespace's incarnation is another one from now on. Durable when it settles.
- *  @throws StorageError; nothing is dropped then */
-export async function flushSegments(writer: Writer): Promise<void> {
+ *  @param catalog of what is there afterwards: nothing
+ *  @throws StorageError, NamespaceReadOnly; nothing is dropped then, unless the sync was what failed */
+export async function flushSegments(writer: Writer, catalog: Catalog): Promise<void> {
   const { shelf } = writer
+  writer.requireWritable()
   const { random, storage } = shelf.context
   const dropped = shelf.all()
   const flushed = { type: 'flushed', incarnation: random(8) } as const
   const active = openNext(shelf, { previousEndBytes: 0, nextId: 0 }, { before: [flushed] })
-  writer.restart(active)
+  writer.restart(active, catalog)
   for (const segment of dropped) shelf.forget(segment)
   await writer.sync()
   for (const segment of dropped) {

@@ -85,6 +85,8 @@ export class ManifestState {
 
   #applyToSegment(record: SegmentRecord): void {
     if (record.type === 'opens') this.#open(record)
+    // Also of an object that was printed after its segment was flushed.
+    if (record.type === 'deleted') return void this.segments.delete(record.segmentId)
     const segment = this.#segment(record.segmentId)
     switch (record.type) {
       case 'opens':
@@ -111,9 +113,6 @@ export class ManifestState {
         segment.objectId = record.objectId
         move(segment, segment.state === 'open' ? 'voided' : 'died', 'gone')
         if (record.objectId === null) this.segments.delete(record.segmentId)
-        break
-      case 'deleted':
-        this.segments.delete(record.segmentId)
         break
       default:
         record satisfies never

@@ -136,8 +136,9 @@ export class Namespace implements AsyncDisposable {
 
   /** Durable when it settles. `mode` may change only while `isFresh`. */
   async update(settings: NamespaceSettings): Promise<void> {
-    if (settings.mode !== this.settings.mode) this.#writer.catalog = this.#emptyCatalog(settings.mode)
+    const { mode } = this.settings
     this.#shelf.manifest.append({ type: 'settings', ...settings })
+    if (settings.mode !== mode) this.#writer.catalog = this.#emptyCatalog(settings.mode)
     await this.#shelf.manifest.sync()
   }
 
@@ -250,8 +251,7 @@ export class Namespace implements AsyncDisposable {
 
   /** Drops every value and starts again at id 0, settings kept. */
   async flush(): Promise<void> {
-    this.#writer.catalog = this.#emptyCatalog(this.settings.mode)
-    await flushSegments(this.#writer)
+    await flushSegments(this.#writer, this.#emptyCatalog(this.settings.mode))
   }
 
   info(): NamespaceInfo {

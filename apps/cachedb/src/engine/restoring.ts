@@ -70,6 +70,7 @@ async function acceptFile(shelf: Shelf, segment: Segment): Promise<void> {
   }
   await storage.syncFile(segment.dataPath)
   await storage.syncDirectory(shelf.directory)
+  if (isGone(segment)) throw new HookFailed('the namespace was flushed')
   if (segment.state === 'absent') {
     const { id: segmentId, objectId } = segment
     segment.state = await shelf.recorded(segment, 'restored', { type: 'stored', segmentId, objectId: objectId ?? '' })

@@ -31,8 +31,11 @@ export async function salvage(writer: Writer, failed: ActiveSegment, cause: Stor
     }
   }
   await Promise.all([rescue.sync(), writer.syncNames()])
+  // Flushed meanwhile: the manifest does not know it any more.
+  if (shelf.find(segmentId) === undefined) return
   shelf.manifest.append({ type: 'ends', segmentId, endBytes: syncedBytes })
   await shelf.manifest.sync()
+  if (shelf.find(segmentId) === undefined) return
   failed.truncateToSynced()
   room.give(sizeBytes - syncedBytes)
   shelf.get(segmentId).dataBytes = syncedBytes

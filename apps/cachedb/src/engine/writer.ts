@@ -83,7 +83,7 @@ export class Writer {
     roomClass: RoomClass,
   ): void {
     const { room } = this.shelf.context
-    if (this.#readOnlyReason !== null) throw new NamespaceReadOnly(this.#readOnlyReason)
+    this.requireWritable()
     const bytes = entryBytes(key.length, value.length)
     const isFull = !this.#active.isEmpty && this.#active.sizeBytes + bytes > this.#segmentBytesMax
     try {
@@ -105,8 +105,9 @@ export class Writer {
 
   /** Opens the next segment and lets the full one be closed behind it. The manifest names the new one before its first entry is
    *  appended; both reach the disk with the next sync, and a segment the manifest does not name is no segment.
-   *  @throws StorageError; the open segment stays open */
+   *  @throws StorageError, NamespaceReadOnly; the open segment stays open */
   rotate(): void {
+    this.requireWritable()
     const full = this.#active
     const next = openNext(this.shelf, { previousEndBytes: full.sizeBytes, nextId: this.#nextId })
     this.#active = next
@@ -136,11 +137,17 @@ export class Writer {
   }
 
   /** Everything is dropped: appending goes on at id 0 in a segment of its own, that the caller recorded. */
-  restart(active: ActiveSegment): void {
+  restart(active: ActiveSegment, catalog: Catalog): void {
+    this.catalog = catalog
     this.#unsynced.clear()
     this.#active = active
     this.#nextId = 0
     this.#openedCount++
+  }
+
+  /** @throws NamespaceReadOnly */
+  requireWritable(): void {
+    if (this.#readOnlyReason !== null) throw new NamespaceReadOnly(this.#readOnlyReason)
   }
 
   turnReadOnly(reason: string, error: unknown): void {
@@ -173,7 +180,7 @@ export class Writer {
   }
 
   async #syncAll(): Promise<void> {
-    if (this.#readOnlyReason !== null) throw new NamespaceReadOnly(this.#readOnlyReason)
+    this.requireWritable()
     const target = this.#appendedCount
     try {
       await this.syncNames()
@@ -207,6 +214,8 @@ export class Writer {
       this.#unsynced.delete(segment)
     } catch (error) {
       if (!(error instanceof StorageError)) throw error
+      // Flushed meanwhile: nobody wants its bytes, and its file may be closed.
+      if (this.shelf.find(segment.segmentId) === undefined && !this.shelf.signal.aborted) return
       const rescue = this.#salvages.get(segment) ?? salvage(this, segment, error)
       this.#salvages.set(segment, rescue)
       await rescue
@@ -220,6 +229,8 @@ export class Writer {
     const segment = this.shelf.find(full.segmentId)
     // Flushed meanwhile.
     if (segment === undefined) return
+    // The one before it could not be closed: behind a hole nothing may count.
+    this.requireWritable()
     segment.activity = 'closing'
     await this.syncNames()
     await this.makeDurable(full)
@@ -272,6 +283,7 @@ export class Writer {
       segmentId: segment.id,
       objectId: null,
     })
+    if (this.shelf.find(segment.id) !== segment) return
     this.shelf.dropFile(segment)
     this.shelf.remove(segment)
   }
