@@ -46,9 +46,15 @@ export class MemberBackend implements RecordBackend {
   async *list(options?: BackendOptions): AsyncIterable<readonly Buffer[]> {
     this.#assertFilled()
     const length = this.#prefix.length
+    let isFilled = false
     for await (const keys of this.#inner.list(options)) {
-      yield keys.filter(key => key.subarray(0, length).equals(this.#prefix)).map(key => key.subarray(length))
+      const ours = keys.filter(key => key.subarray(0, length).equals(this.#prefix)).map(key => key.subarray(length))
+      isFilled ||= ours.some(key => key.equals(SUPERBLOCK_KEY))
+      yield ours
     }
+    // As with «nothing»: a listing without the superblock is that of an exchanged disk, and lacks the records too.
+    if (!isFilled) this.blank = true
+    this.#assertFilled()
   }
 
   stat(options?: BackendOptions): Promise<BackendStat> {
