@@ -58,18 +58,25 @@ export class KeyArena {
     const at = reference % chunkBytes
     chunk.liveBytes -= headBytes + chunk.bytes[at + 4]!
     chunk.bytes.writeUInt32LE(dead, at)
-    if (number !== this.#newest && chunk.liveBytes < chunkBytes / 2) this.#empty(number, chunk)
+    if (number !== this.#newest) this.#judge(number)
   }
 
   #begin(): Chunk {
+    const full = this.#newest
     this.#newest = this.#freeNumbers.pop() ?? this.#chunks.length
     assert(this.#newest < chunksMax, 'more than 4 GiB of keys in one namespace')
     const chunk = { bytes: Buffer.allocUnsafeSlow(chunkBytes), usedBytes: 0, liveBytes: 0 }
     this.#chunks[this.#newest] = chunk
+    // Keys of it that went while it was the newest; if none is left, nobody would ask again.
+    this.#judge(full)
     return chunk
   }
 
-  #empty(number: number, { bytes, usedBytes }: Chunk): void {
+  /** Empties the chunk when more than half of it is dead. */
+  #judge(number: number): void {
+    const chunk = this.#chunks[number]
+    if (!chunk || chunk.liveBytes >= chunkBytes / 2) return
+    const { bytes, usedBytes } = chunk
     for (let at = 0; at < usedBytes; at += headBytes + bytes[at + 4]!) {
       const entry = bytes.readUInt32LE(at)
       if (entry !== dead)

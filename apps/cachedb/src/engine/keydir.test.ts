@@ -77,3 +77,15 @@ test('the promised memory: 48 bytes and the key, 16 bytes a dense id, a table fo
   // The last page and one chunk of columns are there however few ids live.
   assert(sequential.memoryBytes < 700 * 1024, `${sequential.memoryBytes} bytes for ${count / 100} ids`)
 })
+
+test('keys that come and go at once leave no memory behind', () => {
+  const keydir = new UserKeydir(1)
+  keydir.set(Buffer.from('stays'), location(1, true))
+  for (let i = 0; i < 100_000; i++) {
+    const key = Buffer.from(`passing:${i}`.padEnd(40))
+    keydir.set(key, location(i, true))
+    keydir.delete(key)
+  }
+  assert(keydir.memoryBytes < 1024 * 1024, `${keydir.memoryBytes} bytes for one key`)
+  assert.deepEqual(keydir.get(Buffer.from('stays')), location(1, true))
+})
