@@ -43,6 +43,13 @@ export class Evictor {
     })
   }
 
+  /** Whether something leaves by itself that may take the cache below its goal: at once, or when who reads it is done. */
+  get willMakeRoom(): boolean {
+    if (this.#room.excessBytes === 0) return false
+    for (const shelf of this.#shelves) if (shelf.holdsStored) return true
+    return false
+  }
+
   async #run(): Promise<void> {
     while (this.#room.excessBytes > 0) {
       const chosen = this.#leastRecentlyRead()

@@ -110,7 +110,8 @@ export class Room {
 
   /** The error for who finds no room now. */
   full(cause?: unknown): CacheFull {
-    return new CacheFull(this.#clock.monotonicMs() - this.#progressMs < progressWithinMs ? 'wait' : 'space', cause)
+    const isStoring = this.#clock.monotonicMs() - this.#progressMs < progressWithinMs
+    return new CacheFull(isStoring || this.evictor.willMakeRoom ? 'wait' : 'space', cause)
   }
 
   #admitRestores(): void {

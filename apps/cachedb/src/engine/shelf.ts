@@ -191,7 +191,14 @@ export class Shelf {
     return segment.state !== 'open' && segment.life.isDead(segmentId => this.#segments.has(segmentId), oldestId)
   }
 
-  /** Segments that eviction may choose from. */
+  /** Whether a segment may be evicted sooner or later. */
+  get holdsStored(): boolean {
+    if (this.pinned) return false
+    for (const { state } of this.#segments.values()) if (state === 'stored') return true
+    return false
+  }
+
+  /** Segments that eviction may choose from now. */
   evictable(): readonly Segment[] {
     if (this.pinned) return []
     const nowMs = this.context.clock.monotonicMs()

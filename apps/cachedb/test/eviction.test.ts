@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { ManualClock } from '@qsfs/testkit/manual-clock'
+import { prngFromSeed } from '@qsfs/testkit/prng'
+import { type Hooks, noHooks } from '../src/engine/hooks.ts'
+import { engineContext, openNamespace } from './engine-fixture.ts'
+import { SimulatedStorage } from './simulated-storage.ts'
+
+const objectId = '00112233445566778899aabbccddeeff'
+const segmentBytesMax = 1_000
+
+async function turns(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await new Promise(resolve => setImmediate(resolve))
+}
+
+test('a burst that outruns eviction is told to wait: what is stored can leave, however long ago it was stored', async () => {
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data')
+  const clock = new ManualClock()
+  const prng = prngFromSeed(1)
+  const hooks: Hooks = { ...noHooks, configured: true, segmentClosed: async () => objectId }
+  const context = engineContext(storage, prng, { hooks, clock, segmentBytesMax, limitBytes: 10 * segmentBytesMax })
+  await using namespace = await openNamespace(context, 'sequential')
+  const put = () => namespace.put(Buffer.alloc(0), prng.bytes(400))
+  while (context.room.usedBytes < 6 * segmentBytesMax) put()
+  await turns(50)
+  await clock.advance(60_000)
+  const burst = () => {
+    for (;;) put()
+  }
+  assert.throws(burst, /FULL wait/)
+  await turns(50)
+  put()
+  assert(namespace.segments().some(({ state }) => state === 'absent'))
+})
+
+test('a cache full of what cannot be stored has no room, and says so', async () => {
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data')
+  const clock = new ManualClock()
+  const prng = prngFromSeed(1)
+  const hooks: Hooks = { ...noHooks, configured: true, segmentClosed: async () => null }
+  const context = engineContext(storage, prng, { hooks, clock, segmentBytesMax, limitBytes: 10 * segmentBytesMax })
+  await using namespace = await openNamespace(context, 'sequential')
+  const burst = () => {
+    for (;;) namespace.put(Buffer.alloc(0), prng.bytes(400))
+  }
+  assert.throws(burst, /FULL /)
+  await turns(50)
+  await clock.advance(60_000)
+  assert.throws(burst, /FULL space/)
+})
