@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
+import { ErrorText } from '@qsfs/protocol/cachedb-commands'
 import { RespClient } from '@qsfs/resp/client'
+import { RespError } from '@qsfs/resp/reply'
 import { startQsfs } from '@qsfs/testkit/qsfs-instance'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { atMost, type Row, row } from './row.ts'
@@ -18,7 +20,7 @@ export async function rows(): Promise<Row[]> {
   await client.call('NSSET', namespace, 'mode', 'seq')
   await client.call('SELECT', namespace)
   for (let first = 0; first < valueCount; first += 16)
-    await Promise.all(Array.from({ length: 16 }, () => client.call('SET', '', randomBytes(valueBytes))))
+    await Promise.all(Array.from({ length: 16 }, () => insert(client)))
   await client.call('NSJUMP')
   const { namespaces } = await qsfs.waitFor(
     'the first segments have left',
@@ -48,4 +50,18 @@ export async function rows(): Promise<Row[]> {
     row('a read that misses, 8 MiB segment, median of 9', waitsMs[4]!, 'ms', { target: atMost(400) }),
     row('the same, slowest of 9', waitsMs[8]!, 'ms'),
   ]
+}
+
+/** The cache is smaller than what is written: it says so until a store has made room. */
+async function insert(client: RespClient): Promise<void> {
+  const value = randomBytes(valueBytes)
+  for (;;) {
+    try {
+      await client.call('SET', '', value)
+      return
+    } catch (error) {
+      if (!(error instanceof RespError && error.message === ErrorText.fullWait)) throw error
+      await new Promise(resolve => setTimeout(resolve, 50))
+    }
+  }
 }
