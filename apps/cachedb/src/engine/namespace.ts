@@ -13,7 +13,7 @@ import { encodeId } from './keydir-sequential.ts'
 import { type OpenedNamespace, recover } from './recovery.ts'
 import type { Room } from './room.ts'
 import { ScanCursor } from './scan.ts'
-import { dataPath, hintPath } from './segment.ts'
+import { dataPath, hintPath, type Segment } from './segment.ts'
 import type { Shelf } from './shelf.ts'
 import type { ValueCache } from './value-cache.ts'
 import type { Writer } from './writer.ts'
@@ -280,6 +280,8 @@ export class Namespace implements AsyncDisposable {
     await this.#shelf.manifest.sync()
     this.#shelf.stop()
     this.#shelf.manifest[Symbol.dispose]()
+    // A file that arrives late would lie in the way of the next namespace of this name.
+    await this.#shelf.restoresEnded()
     await dropNamespace(this.directory, this.#shelf.manifest.state, this.#context)
   }
 
@@ -339,7 +341,8 @@ export class Namespace implements AsyncDisposable {
           this.#context.values.add(this.#placeOf(location), value)
           return value
         }
-        if (segment.isLocal) await this.#damaged(segment.id, location)
+        if (this.#ended) throw new SegmentUnavailable('the namespace is closed')
+        if (segment.isLocal) await this.#damaged(segment, location)
         else if (cold === 'fail') throw new ColdSegment(segment.id)
         else await this.#shelf.restore(segment)
       } finally {
@@ -351,8 +354,8 @@ export class Namespace implements AsyncDisposable {
   }
 
   /** An entry fails its check. A stored segment is fetched again; of any other this was the only copy. */
-  async #damaged(segmentId: number, { offsetBytes }: EntryLocation): Promise<void> {
-    const segment = this.#shelf.get(segmentId)
+  async #damaged(segment: Segment, { offsetBytes }: EntryLocation): Promise<void> {
+    const { id: segmentId } = segment
     // Evicted or closed between look-up and read: look again.
     if (segment.activity === 'evicting' || segment.activity === 'burying') return
     this.#context.log.error('entry.damaged', {

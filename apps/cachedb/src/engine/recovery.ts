@@ -145,6 +145,7 @@ class Recovery {
         segment.lost = true
       }
     }
+    if (segment.isLocal) this.#trim(segment)
     const hint = readHintIfGood(storage, segment)
     if (hint !== null) {
       this.#apply(segment, hintRecords(hint.entries))
@@ -156,6 +157,16 @@ class Recovery {
     using file = storage.openRead(segment.dataPath)
     const entries = this.#replay(segment, file, { syncedBytes: segment.dataBytes, endBytes: segment.dataBytes }).entries
     await publishHint(shelf, segment, { dataBytes: segment.dataBytes, nextId: this.#nextId, entries })
+  }
+
+  /** Bytes behind the end of a closed segment never counted: a short append, or a failed sync, whose truncation did not reach the disk. */
+  #trim({ id: segmentId, dataPath, dataBytes }: Segment): void {
+    const { directory, context } = this.#shelf
+    const sizeBytes = context.storage.sizeBytes(dataPath)
+    if (sizeBytes === null || sizeBytes <= dataBytes) return
+    context.log.warn('segment.trimmed', { directory, segmentId, dataBytes, sizeBytes })
+    using file = context.storage.openAppend(dataPath)
+    file.truncate(dataBytes)
   }
 
   async #recoverOpen(known: ManifestSegment): Promise<void> {

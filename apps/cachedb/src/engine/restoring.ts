@@ -17,15 +17,18 @@ export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
   segment.activity = 'restoring'
   segment.pins++
   let present = false
+  // The only copy of a closed segment, put back by somebody: not ours to replace or remove.
+  const isBack = segment.state === 'closed' && shelf.context.storage.sizeBytes(segment.dataPath) !== null
   // The room is taken for the file that will be there, its temporary one included.
   await room.takeForRestore(segment.dataBytes)
   try {
-    if (shelf.signal.aborted) throw new HookFailed('the namespace is closed')
-    shelf.context.storage.remove(segment.dataPath)
-    await hooks.segmentMissing({ dataPath: segment.dataPath, hintPath: segment.hintPath, objectId: segment.objectId })
-    if (isGone(segment)) throw new HookFailed('the namespace was flushed')
+    requireWanted(shelf, segment)
+    if (!isBack) {
+      shelf.context.storage.remove(segment.dataPath)
+      await hooks.segmentMissing({ dataPath: segment.dataPath, hintPath: segment.hintPath, objectId: segment.objectId })
+    }
     await acceptFile(shelf, segment)
-    if (isGone(segment)) throw new HookFailed('the namespace was flushed')
+    requireWanted(shelf, segment)
     present = true
     segment.lost = false
     segment.lastReadMs = clock.monotonicMs()
@@ -44,7 +47,8 @@ export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
     throw new SegmentUnavailable(`segment ${segment.id}: ${segment.note}`, error)
   } finally {
     if (!present) {
-      removeLeavings(shelf, segment)
+      // What lies in the directory of a closed namespace may be another's by now.
+      if (!isBack && !shelf.signal.aborted) removeLeavings(shelf, segment)
       room.give(segment.dataBytes)
     }
     segment.activity = null
@@ -56,12 +60,11 @@ export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
 /** A hook's exit code proves nothing: the file counts when it is the one that was closed, is on disk, and the manifest says so. */
 async function acceptFile(shelf: Shelf, segment: Segment): Promise<void> {
   const { storage } = shelf.context
+  requireWanted(shelf, segment)
   const sizeBytes = storage.sizeBytes(segment.dataPath)
-  if (sizeBytes !== segment.dataBytes) {
-    throw new FormatError(
-      sizeBytes === null ? 'the hook left no file' : `the file has ${sizeBytes} bytes, not ${segment.dataBytes}`,
-    )
-  }
+  if (sizeBytes === null) throw new FormatError('the hook left no file')
+  if (sizeBytes !== segment.dataBytes)
+    throw new FormatError(`the file has ${sizeBytes} bytes, not ${segment.dataBytes}`)
   {
     using file = storage.openRead(segment.dataPath)
     const identity = decodeFileHeader(file.readSync(0, FileHeader.sizeBytes))
@@ -70,13 +73,19 @@ async function acceptFile(shelf: Shelf, segment: Segment): Promise<void> {
   }
   await storage.syncFile(segment.dataPath)
   await storage.syncDirectory(shelf.directory)
-  if (isGone(segment)) throw new HookFailed('the namespace was flushed')
+  requireWanted(shelf, segment)
   if (segment.state === 'absent') {
     const { id: segmentId, objectId } = segment
     segment.state = await shelf.recorded(segment, 'restored', { type: 'stored', segmentId, objectId: objectId ?? '' })
   } else {
     segment.state = await shelf.recorded(segment, 'fetched', null)
   }
+}
+
+/** @throws HookFailed when nobody can use the file any more */
+function requireWanted(shelf: Shelf, segment: Segment): void {
+  if (shelf.signal.aborted) throw new HookFailed('the namespace is closed')
+  if (isGone(segment)) throw new HookFailed('the namespace was flushed')
 }
 
 /** The file that was not accepted, and the `.<name>.<object>.part` of a store that did not finish. */

@@ -8,6 +8,12 @@ import { hasFile, type SegmentActivity } from './segment-state.ts'
 /** A segment restored or just read for a waiter stays at least this long, or two readers would evict each other's. */
 export const restoredPinMs = 5_000
 
+/** Between two attempts of a hook. */
+export interface SegmentPauses {
+  readonly store: Backoff
+  readonly restore: Backoff
+}
+
 /** One segment as the engine sees it: its state is the manifest's, the rest lives in memory. */
 export class Segment {
   readonly id: number
@@ -34,12 +40,12 @@ export class Segment {
   note = ''
   failures = 0
   retryAtMs = 0
-  readonly backoff: Backoff
+  readonly pauses: SegmentPauses
 
   constructor(
     directory: string,
     facts: Pick<Segment, 'id' | 'state' | 'salt' | 'dataBytes' | 'objectId' | 'firstId'>,
-    { nowMs, backoff }: { readonly nowMs: number; readonly backoff: Backoff },
+    { nowMs, pauses }: { readonly nowMs: number; readonly pauses: SegmentPauses },
   ) {
     this.id = facts.id
     this.dataPath = dataPath(directory, facts.id)
@@ -51,7 +57,7 @@ export class Segment {
     this.dataBytes = facts.dataBytes
     this.objectId = facts.objectId
     this.lastReadMs = nowMs
-    this.backoff = backoff
+    this.pauses = pauses
   }
 
   get isLocal(): boolean {
@@ -59,9 +65,9 @@ export class Segment {
   }
 
   /** Counts a failed attempt and says when the next one is due. */
-  failed(nowMs: number, what: string, reason: string): void {
+  failed(nowMs: number, what: keyof SegmentPauses, reason: string): void {
     this.failures++
-    this.retryAtMs = nowMs + this.backoff.next()
+    this.retryAtMs = nowMs + this.pauses[what].next()
     this.note = `${what} failed ${this.failures} times: ${reason}`
   }
 
@@ -69,7 +75,8 @@ export class Segment {
     this.failures = 0
     this.retryAtMs = 0
     this.note = ''
-    this.backoff.reset()
+    this.pauses.store.reset()
+    this.pauses.restore.reset()
   }
 
   info(): SegmentInfo {

@@ -6,7 +6,7 @@ import { SegmentUnavailable } from '../errors.ts'
 import { ClosedSegment } from '../segment/closed.ts'
 import type { ManifestRecord } from '../segment/manifest-format.ts'
 import type { ValuePlace } from '../segment/reader.ts'
-import { FileMissing } from '../segment/storage.ts'
+import { FileMissing, StorageError } from '../segment/storage.ts'
 import { bury } from './burying.ts'
 import type { SegmentLife } from './life.ts'
 import type { Manifest } from './manifest.ts'
@@ -16,8 +16,10 @@ import { isGone, Segment } from './segment.ts'
 import { type SegmentEvent, transitionOf } from './segment-state.ts'
 import { keepStoring } from './storing.ts'
 
-/** First and longest pause between two attempts of a hook; a restore has somebody waiting. */
+/** First and longest pause between two attempts of a hook. */
 const storePauses = { firstMs: 1_000, maxMs: 300_000 }
+/** A restore has somebody waiting, who shall notice soon that the store is well again. */
+const restorePauses = { firstMs: 1_000, maxMs: 10_000 }
 
 /** All segments of one namespace, and what is done with the closed ones: stored, evicted, restored, buried. */
 export class Shelf {
@@ -27,6 +29,7 @@ export class Shelf {
   readonly context: EngineContext
   readonly #segments = new Map<number, Segment>()
   readonly #restores = new SingleFlight<number, void>()
+  readonly #restoring = new Set<Promise<void>>()
   readonly #stopping = new AbortController()
   readonly #background = new Set<Promise<void>>()
   /** Makes durable what was appended so far; null during recovery. */
@@ -46,8 +49,11 @@ export class Shelf {
 
   add(facts: Pick<Segment, 'id' | 'state' | 'salt' | 'dataBytes' | 'objectId' | 'firstId'>): Segment {
     const { clock, random, room } = this.context
-    const backoff = new Backoff({ ...storePauses, random })
-    const segment = new Segment(this.directory, facts, { nowMs: clock.monotonicMs(), backoff })
+    const pauses = {
+      store: new Backoff({ ...storePauses, random }),
+      restore: new Backoff({ ...restorePauses, random }),
+    }
+    const segment = new Segment(this.directory, facts, { nowMs: clock.monotonicMs(), pauses })
     this.#segments.set(segment.id, segment)
     if (segment.isLocal) room.add(segment.dataBytes)
     return segment
@@ -104,10 +110,18 @@ export class Shelf {
     if (this.#syncAppended !== null && this.context.hooks.configured) this.inBackground(keepStoring(this, segment))
   }
 
-  /** The value, or null when it is not there or fails its check. For local segments only. */
-  read(segment: Segment, key: Uint8Array, place: ValuePlace): Promise<Buffer | null> | Buffer | null {
+  /** The value, or null when it is not there, cannot be read or fails its check. For local segments only.
+   *  @throws StorageError when the file cannot be opened */
+  async read(segment: Segment, key: Uint8Array, place: ValuePlace): Promise<Buffer | null> {
     const reader = this.#reader(segment)
-    return reader === null ? null : reader.read(key, place)
+    if (reader === null) return null
+    try {
+      return await reader.read(key, place)
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error
+      this.context.log.error('segment.not_read', { directory: this.directory, segmentId: segment.id, error })
+      return null
+    }
   }
 
   readSync(segment: Segment, key: Uint8Array, place: ValuePlace): Buffer | null {
@@ -116,8 +130,19 @@ export class Shelf {
 
   /** Brings an absent or lost segment back. Joined by concurrent calls.
    *  @throws SegmentUnavailable */
-  restore(segment: Segment): Promise<void> {
-    return this.#restores.run(segment.id, () => restore(this, segment))
+  async restore(segment: Segment): Promise<void> {
+    const restoring = this.#restores.run(segment.id, () => restore(this, segment))
+    this.#restoring.add(restoring)
+    try {
+      await restoring
+    } finally {
+      this.#restoring.delete(restoring)
+    }
+  }
+
+  /** Settles when no hook writes to the directory any more. */
+  async restoresEnded(): Promise<void> {
+    await Promise.allSettled(this.#restoring)
   }
 
   /** A stored segment whose local file is missing or damaged: from now on it is absent. */

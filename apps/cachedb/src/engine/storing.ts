@@ -32,6 +32,10 @@ async function attempt(shelf: Shelf, segment: Segment): Promise<void> {
   // A first try may well succeed and takes its time: who finds no room meanwhile waits for it, as after a success.
   if (segment.failures === 0) room.noteProgress()
   try {
+    // What is stored must be what can be taken back: a restore compares it.
+    const sizeBytes = shelf.context.storage.sizeBytes(segment.dataPath)
+    if (sizeBytes !== segment.dataBytes)
+      throw new StorageError(`the file has ${sizeBytes} bytes, not ${segment.dataBytes}`)
     const objectId = await hooks.segmentClosed({
       dataPath: segment.dataPath,
       nextDataPath: dataPath(shelf.directory, segment.id + 1),

@@ -248,14 +248,12 @@ export class Writer {
   }
 
   /** Its entries are on disk: a full disk only means that it is closed later. */
-  async #recordClosed(
-    segment: Segment,
-    { sizeBytes: dataBytes, salt, entries }: ActiveSegment,
-    nextId: number,
-  ): Promise<void> {
+  async #recordClosed(segment: Segment, full: ActiveSegment, nextId: number): Promise<void> {
+    const { sizeBytes: dataBytes, salt, entries } = full
     const { clock, log, storage } = this.shelf.context
     for (;;) {
       try {
+        full.trim()
         await publishHint(this.shelf, segment, { dataBytes, nextId, entries })
         if (isGone(segment)) return storage.remove(segment.hintPath)
         segment.state = await this.shelf.recorded(segment, 'closed', {

@@ -141,6 +141,12 @@ export class ActiveSegment implements SegmentReader {
     this.#entries = kept
   }
 
+  /** Takes off what is left of an append that failed and could not be taken back at once.
+   *  @throws StorageError */
+  trim(): void {
+    if (this.#file.sizeBytes > this.#sizeBytes) this.#file.truncate(this.#sizeBytes)
+  }
+
   read(key: Uint8Array, place: ValuePlace): Buffer | null {
     return this.readSync(key, place)
   }
