@@ -2,7 +2,8 @@ import assert from 'node:assert'
 import { randomBytes } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { seededPrng } from '@qsfs/testkit/prng'
-import { type Candidate, choosePlacement, survivingShards, unkeepable, writeQuorum } from './placement.ts'
+import { writeQuorum } from './metadata/quorum.ts'
+import { type Candidate, choosePlacement, survivingShards, unkeepable } from './placement.ts'
 
 const embedded = { k: 4, n: 6, redundantGroups: 1, redundantNodes: 0 }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert'
 import type { RandomSource } from '@qsfs/concurrency/clock'
 import { StorError } from './errors.ts'
+import { writeQuorum } from './metadata/quorum.ts'
 
 /** What the config promises: k of n shards rebuild an object, and it survives the loss of `redundantGroups` whole groups
  *  together with `redundantNodes` backends in each group that is left. */
@@ -30,12 +31,6 @@ export interface Placement {
 
 /** How many shards each group gets. */
 type Spread = readonly { readonly group: number; readonly shardCount: number }[]
-
-/** Fewest confirmed shards at which an object may be called stored: one more than can rebuild it, and a majority.
- *  @see protocols.md's W, here for the data shards */
-export function writeQuorum(k: number, n: number): number {
-  return Math.min(n, Math.max(k + 1, Math.floor(n / 2) + 1))
-}
 
 /** Shards left when the fullest `redundantGroups` groups are gone and `redundantNodes` backends in each other one.
  *  A group cannot lose more shards than it has: zstor's unsigned u - rn wrapped there and accepted anything. */

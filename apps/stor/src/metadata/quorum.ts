@@ -22,9 +22,13 @@ export type Decision<G> =
   | { readonly kind: 'unavailable' }
   | { readonly kind: 'none' }
 
-/** W of protocols.md: any two such sets meet, and a committed record survives the loss of a holder. */
+/** W of protocols.md: any two such sets meet, and what W hold survives the loss of a holder. For records and for shards. */
+export function writeQuorum(k: number, n: number): number {
+  return Math.min(n, Math.max(k + 1, Math.floor(n / 2) + 1))
+}
+
 export function quorumOf(k: number, n: number): Quorum {
-  return { k, n, writeQuorum: Math.min(n, Math.max(k + 1, Math.floor(n / 2) + 1)) }
+  return { k, n, writeQuorum: writeQuorum(k, n) }
 }
 
 /** The counting rule of protocols.md. From the newest generation down, c backends show it and u may hold it unseen:

@@ -5,6 +5,7 @@ import type { Log } from '@qsfs/telemetry/log'
 import type { Backend } from '../backend/backend.ts'
 import { StorError } from '../errors.ts'
 import { frameBytesMax, frameCountOf, type ObjectRecord } from '../metadata/object-record.ts'
+import { writeQuorum } from '../metadata/quorum.ts'
 import { openSource, type SourceFile } from '../segment-file.ts'
 import type { FrameKeys } from './frame.ts'
 import type { FramePool } from './frame-pool.ts'
@@ -43,11 +44,6 @@ export type NewRecord = Omit<ObjectRecord, 'generation' | 'memberSet'>
 
 /** Half of what orphans are spared for (24 h), so that no upload outlives its own shards. */
 const uploadWithinMs = 12 * 60 * 60 * 1000
-
-/** Backends that must hold their shard on disk for an object to count as stored when some are down. */
-export function writeQuorum(dataShards: number, totalShards: number): number {
-  return Math.min(totalShards, Math.max(dataShards + 1, Math.floor(totalShards / 2) + 1))
-}
 
 /** File → frames → shards → backends → synced → read back by sample → record, in that order; the record is the commit
  *  point. Every attempt has an object id and a key of its own. A failed or aborted attempt removes what it can reach of
