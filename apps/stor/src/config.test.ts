@@ -94,4 +94,11 @@ describe('[stor]', () => {
   test('wants to know where the master secret is', async () => {
     assert.match(await refusal(ZSTOR.replace(/\[encryption\][^[]*/, '')), /master_key_file: is missing/)
   })
+
+  test('relative paths of backends count from where the command was typed', async () => {
+    const { groups, metaBackends } = loadStorConfig(new URL('../example.toml', import.meta.url).pathname)
+    const typedIn = process.env.INIT_CWD ?? process.cwd()
+    assert.strictEqual(groups[0]?.[0]?.address, `dir:${typedIn}/qsfs-example/stor/one`)
+    assert.strictEqual(metaBackends[5]?.address, `dir:${typedIn}/qsfs-example/stor/six`)
+  })
 })

@@ -1,16 +1,20 @@
 import { createHash, createHmac } from 'node:crypto'
 import { MiB } from '@qsfs/bytes/units'
+import { fromCaller } from '@qsfs/config/caller'
 import { ConfigError, loadSection } from '@qsfs/config/load'
 import { duration, path, size } from '@qsfs/config/values'
 import { z } from 'zod'
 import { type Redundancy, unkeepable } from './placement.ts'
 
-/** Where a backend is. @see practice.md row 10, in docs/operations.md */
-const address = z.string().superRefine((typed, context) => {
-  const known = /^(unix:\/.+|dir:\/.+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[^\s:/[\]]+:\d{1,5})$/
-  if (typed.startsWith('tls://')) context.addIssue('is a TLS address; this version speaks no TLS to backends')
-  else if (!known.test(typed)) context.addIssue('is none of "host:port", "[v6]:port", "unix:/path", "dir:/path"')
-})
+/** Where a backend is; relative paths count from the caller's directory. @see apps/stor/example.toml */
+const address = z
+  .string()
+  .superRefine((typed, context) => {
+    const known = /^(unix:.+|dir:.+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[^\s:/[\]]+:\d{1,5})$/
+    if (typed.startsWith('tls://')) context.addIssue('is a TLS address; this version speaks no TLS to backends')
+    else if (!known.test(typed)) context.addIssue('is none of "host:port", "[v6]:port", "unix:/path", "dir:/path"')
+  })
+  .transform(typed => typed.replace(/^(unix|dir):(.+)$/, (_, kind, path) => `${kind}:${fromCaller(path)}`))
 
 const backendSchema = z.strictObject({
   address,
@@ -64,7 +68,8 @@ const storSchema = z.strictObject({
 
   /** The master secret, mode 0600; made on the first start of a new store. */
   master_key_file: path().optional(),
-  /** A namespace that a backend lacks is created. For backends that are only ours. */
+  /** A namespace that a backend lacks is created, and so is the directory of a `dir:` backend when stor starts. For
+   *  backends that are only ours, and directories where no disk is to be mounted. */
   create_namespaces: z.boolean().default(false),
   /** Uploads and downloads at once; downloads go first. */
   stores_max: count(1, 64).default(2),

@@ -176,7 +176,7 @@ describe('a store on six directories', () => {
 
   test('a new store is made only when all metadata backends answer', async () => {
     await using stack = new AsyncDisposableStack()
-    const { path, config } = await directoryStore(stack)
+    const { path, config } = await directoryStore(stack, { create_namespaces: false })
     await rename(`${path}/meta3`, `${path}/away`)
     const runtime = await openRuntime(stack, config)
     assert.match(runtime.now.obstacle, /a new store is made only when all answer/)

@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { ExpectedFailure } from './failure.ts'
 
-/** Holds flock(2) on `path` until disposed, or until this process dies, kill -9 included.
+/** Holds flock(2) on `path` until disposed, or until this process dies, kill -9 included. Its directory is made when missing.
  *  Node has no flock: flock(1) locks the open file it inherits as descriptor 3, and the lock stays with our descriptor.
  *  0-db's C server takes the same lock. Blocks the event loop for up to `waitSeconds`: only for the start of a daemon.
  *  @param owns what the lock guards, for the sentence "… is in use by another process"
@@ -12,6 +13,7 @@ export function lockFile(
   owns: string,
   { waitSeconds = 0 }: { readonly waitSeconds?: number } = {},
 ): Disposable {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   const fd = openSync(path, 'a', 0o600)
   const wait = waitSeconds > 0 ? ['-w', String(waitSeconds)] : ['-n']
   const result = spawnSync('flock', ['-x', ...wait, '3'], { stdio: ['ignore', 'ignore', 'pipe', fd], encoding: 'utf8' })

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { MiB } from '@qsfs/bytes/units'
 import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import { ConfigError } from '@qsfs/config/load'
@@ -16,7 +16,7 @@ import { ZdbRecordBackend } from './zdb-record-backend.ts'
 const LIMITS = { putBytesMax: 8 * MiB, readsMax: 32 }
 
 /** The one place that stacks the decorators: measure(retry(limit(raw))). Nothing is connected yet.
- *  @throws ConfigError when the admin password cannot be read */
+ *  @throws ConfigError when the admin password cannot be read, or a directory not be made */
 export function openBackend(
   backend: BackendConfig,
   config: StorConfig,
@@ -25,7 +25,7 @@ export function openBackend(
   metrics: BackendMetrics,
 ): Backend {
   const raw = isDirectory(backend)
-    ? new DirectoryBackend(backend.name, directoryOf(backend))
+    ? new DirectoryBackend(backend.name, directoryOf(backend, config))
     : new ZdbBackend(backend.name, zdbAddress(backend), linkOptions(config))
   const retrier = new Retrier(clock, random, { attemptsMax: 3 })
   return new MeasuredBackend(new RetryingBackend(new LimitedBackend(raw, LIMITS), retrier), clock, metrics)
@@ -41,13 +41,24 @@ export function openRecordBackend(
   // A namespace with a prefix is shared with other stores, which would take it from each other.
   const owner = config.metaPrefix === '' ? { ownerId: random(8).toString('hex') } : {}
   const raw = isDirectory(backend)
-    ? new DirectoryRecordBackend(backend.name, directoryOf(backend))
+    ? new DirectoryRecordBackend(backend.name, directoryOf(backend, config))
     : new ZdbRecordBackend(backend.name, zdbAddress(backend), { ...linkOptions(config), ...owner })
   return new RetryingRecordBackend(raw, new Retrier(clock, random, { attemptsMax: 2 }))
 }
 
 const isDirectory = ({ address }: BackendConfig) => address.startsWith('dir:')
-const directoryOf = ({ address }: BackendConfig) => address.slice('dir:'.length)
+
+/** Made now or never: one that goes away later is a disk that went away. */
+function directoryOf({ address }: BackendConfig, { createNamespaces }: StorConfig): string {
+  const path = address.slice('dir:'.length)
+  if (!createNamespaces) return path
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw new ConfigError(`[stor] ${address} cannot be made: ${(error as Error).message}`, { cause: error })
+  }
+  return path
+}
 
 function linkOptions({ createNamespaces, connectTimeoutMs, backendTimeoutMs }: StorConfig) {
   return { createNamespace: createNamespaces, connectTimeoutMs, commandTimeoutMs: backendTimeoutMs }
