@@ -66,6 +66,7 @@ export class ObjectStore implements AsyncDisposable {
   readonly #thin = new Set<string>()
   /** Objects stored less objects deleted since the start. */
   #countChange = 0
+  #lastStoredMs = 0
 
   constructor(context: StoreContext) {
     this.#context = context
@@ -75,8 +76,9 @@ export class ObjectStore implements AsyncDisposable {
     this.#retrievePlaces = new Semaphore(context.config.retrievesMax)
   }
 
-  get sinceStart(): { readonly countChange: number; readonly thinCount: number } {
-    return { countChange: this.#countChange, thinCount: this.#thin.size }
+  /** `lastStoredMs`: monotonic, 0 for never. */
+  get sinceStart(): { readonly countChange: number; readonly thinCount: number; readonly lastStoredMs: number } {
+    return { countChange: this.#countChange, thinCount: this.#thin.size, lastStoredMs: this.#lastStoredMs }
   }
 
   get running(): { readonly stores: number; readonly retrieves: number } {
@@ -166,6 +168,7 @@ export class ObjectStore implements AsyncDisposable {
     const shardsConfirmed = confirmedOf(record)
     this.#context.log.event('object.stored', { objectId, sizeBytes: record.sizeBytes, shardsConfirmed })
     this.#countChange++
+    this.#lastStoredMs = this.#context.clock.monotonicMs()
     if (shardsConfirmed < record.totalShards) this.#thin.add(objectId)
     const shape = { sizeBytes: record.sizeBytes, shardsConfirmed, shardCount: record.totalShards }
     return { objectId, name, ...shape, repeated: false, replacedObjectId: replaced?.toString('hex') ?? null }

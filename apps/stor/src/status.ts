@@ -50,8 +50,12 @@ export async function statusOf(runtime: Runtime, count: ObjectCount, daemon: boo
   const meta = quorumOf(config.metaDataShards, config.metaBackends.length)
   const objectCount = await count.of(runtime)
   // Where every object has a shard on every backend, one that holds nothing lost its shards: its disk was exchanged.
-  const isEmptied = ({ backend }: DataPlace) =>
-    (objectCount ?? 0) > 0 && fleet.data.length === n && fleet.observeData(backend.name).stat?.valueCount === 0
+  const lastStoredMs = open?.objects.sinceStart.lastStoredMs ?? 0
+  const isEmptied = ({ backend }: DataPlace) => {
+    const { stat, statAtMs } = fleet.observeData(backend.name)
+    // A check from before the first store saw nothing, and rightly so.
+    return (objectCount ?? 0) > 0 && fleet.data.length === n && stat?.valueCount === 0 && statAtMs > lastStoredMs
+  }
   const lostCount = fleet.data.filter(place => fleet.isDown(place.backend.name) || isEmptied(place)).length
   const metaUpCount = fleet.meta.filter(({ backend }) => !fleet.isMetaDown(backend.name)).length
   const reason =

@@ -2,7 +2,9 @@ import assert from 'node:assert'
 import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { describe, test } from 'node:test'
-import { directoryStore, openRuntime } from './store-fixture.ts'
+import { systemClock } from '@qsfs/concurrency/clock'
+import { ObjectCount, statusOf } from '../src/status.ts'
+import { directoryStore, openRuntime, until } from './store-fixture.ts'
 
 describe('a place that came back empty gives its ids a second time', () => {
   test('deleting an object that had them before leaves the new owner whole', async () => {
@@ -77,4 +79,15 @@ test('a name that no record has room for is refused before anything is sent', as
   await assert.rejects(objects.store({ file: `${path}/f`, name: `/${'€'.repeat(1500)}` }), { reason: 'refused' })
   const counts = await Promise.all(runtime.fleet.data.map(async ({ backend }) => (await backend.stat()).valueCount))
   assert.deepStrictEqual(counts, [0, 0, 0, 0, 0, 0])
+})
+
+test('a status right after the first store does not take the last check, from before it, for a loss', async () => {
+  await using stack = new AsyncDisposableStack()
+  const { path, config } = await directoryStore(stack, { health_check_interval: '1h' })
+  const runtime = await openRuntime(stack, config)
+  const { objects } = await runtime.store()
+  await until(() => runtime.fleet.data.every(({ backend }) => runtime.fleet.observeData(backend.name).reachable))
+  await writeFile(`${path}/f`, 'x')
+  await objects.store({ file: `${path}/f` })
+  assert.strictEqual((await statusOf(runtime, new ObjectCount(systemClock), true)).marginLocations, 2)
 })

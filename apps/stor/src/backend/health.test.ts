@@ -32,7 +32,7 @@ describe('the health of a backend', () => {
     assert.strictEqual(health.observe('b1').state, 'unknown')
     health.start()
     await pass(0)
-    assert.deepStrictEqual(health.observe('b1'), { state: 'up', reachable: true, stat, note: '' })
+    assert.deepStrictEqual(health.observe('b1'), { state: 'up', reachable: true, stat, statAtMs: 0, note: '' })
     answers.mode = 'ill'
     await pass(2000)
     // Not reachable, but not down: somebody may have restarted it.

@@ -24,6 +24,8 @@ export interface Observation {
   readonly reachable: boolean
   /** Of the last check that was answered. */
   readonly stat: BackendStat | null
+  /** When that check was asked, monotonic. */
+  readonly statAtMs: number
   /** Why the last check failed, '' when it did not. */
   readonly note: string
 }
@@ -51,7 +53,7 @@ export class Health implements AsyncDisposable {
   readonly #listeners = new Set<(id: string, state: HealthState) => void>()
 
   constructor(watched: readonly Watched[], clock: Clock, log: Log, limits: HealthLimits) {
-    const unseen = { state: 'unknown', reachable: false, stat: null, note: 'not asked yet' } as const
+    const unseen = { state: 'unknown', reachable: false, stat: null, statAtMs: 0, note: 'not asked yet' } as const
     this.#patients = new Map(
       watched.map(one => [
         one.id,
@@ -107,6 +109,7 @@ export class Health implements AsyncDisposable {
   }
 
   async #check(patient: Patient): Promise<void> {
+    const askedMs = this.#clock.monotonicMs()
     const { stat, note } = await this.#ask(patient.watched)
     if (this.#stopped.signal.aborted) return
     const before = patient.observation
@@ -120,7 +123,8 @@ export class Health implements AsyncDisposable {
       patient.failedSinceMs = null
     }
     const state = this.#stateOf(patient)
-    patient.observation = { state, reachable: stat !== null, stat: stat ?? before.stat, note }
+    const statAtMs = stat === null ? before.statAtMs : askedMs
+    patient.observation = { state, reachable: stat !== null, stat: stat ?? before.stat, statAtMs, note }
     if (state === before.state) return
     this.#log.event('backend.health_changed', { backend: patient.watched.id, state, note })
     for (const listener of this.#listeners) listener(patient.watched.id, state)
