@@ -151,3 +151,22 @@ test('behind a segment that lost bytes and could not be salvaged none is closed:
   assert.deepEqual([...(await contentsOf(after)).keys()], [Buffer.from('a').toString('hex')])
   await namespace[Symbol.asyncDispose]()
 })
+
+test('a salvaged deletion is remembered while the segment it was taken from holds the value', async () => {
+  const storage = newDisk()
+  const prng = prngFromSeed(8)
+  const namespace = await openNamespace(engineContext(storage, prng), 'user')
+  namespace.put(Buffer.from('deleted'), Buffer.from('value'))
+  namespace.put(Buffer.from('kept'), Buffer.from('value'))
+  await namespace.sync()
+  let failures = 1
+  storage.failsSync = path => path.endsWith('/d0') && failures-- > 0
+  namespace.delete(Buffer.from('deleted'))
+  await namespace.sync()
+  namespace.jump()
+  await namespace.sync()
+  for (let turn = 0; turn < 30; turn++) await new Promise(resolve => setImmediate(resolve))
+  await using after = await openNamespace(engineContext(storage.cut(prng), prng), 'user')
+  assert.deepEqual([...(await contentsOf(after)).keys()], [Buffer.from('kept').toString('hex')])
+  await namespace[Symbol.asyncDispose]()
+})

@@ -23,7 +23,9 @@ export async function salvage(writer: Writer, failed: ActiveSegment, cause: Stor
     const location = catalog.find(key)
     // What was overwritten or deleted since is not needed: its successor lies behind it, in this segment or a later one.
     if (tombstone !== null) {
-      if (location === null) writer.appendCopy(key, nothing, timestampSeconds, tombstone)
+      // Its place is the original one now: the value it killed may lie in the failed segment, in front of what was synced.
+      const originSegmentId = tombstone.killsOne ? tombstone.originSegmentId : writer.active.segmentId
+      if (location === null) writer.appendCopy(key, nothing, timestampSeconds, { ...tombstone, originSegmentId })
     } else if (location?.segmentId === segmentId && location.offsetBytes === offsetBytes) {
       const value = failed.readSync(key, { offsetBytes, valueBytes })
       if (value === null) throw new StorageError(`segment ${segmentId} lost bytes when its sync failed`, { cause })
