@@ -50,6 +50,7 @@ const touches = {
       'packages/daemon/src/control.ts',
       'packages/daemon/src/unix-socket.ts',
       'packages/fuse/src/pipe-handle.ts', // a libuv pipe handle for epoll
+      'packages/resp/src/bulk-client.ts',
       'packages/resp/src/server.ts',
       'packages/resp/src/unix-socket.ts',
     ],

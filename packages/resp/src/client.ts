@@ -1,9 +1,9 @@
 import { strict as assert } from 'node:assert'
 import type { Writable } from 'node:stream'
-import { systemClock } from '@qsfs/concurrency/clock'
 import type { NamespacePosition } from '@qsfs/protocol/cachedb-commands'
 import { Command, Redis } from 'ioredis'
 import { type Reply, type ReplyOrError, RespError } from './reply.ts'
+import { SilenceWatch } from './silence-watch.ts'
 
 export { type Reply, type ReplyOrError, RespError }
 
@@ -49,18 +49,19 @@ class LargeCommand extends Command {
  *  were seen to repeat a SET by themselves, in another namespace. */
 export class RespClient implements AsyncDisposable {
   readonly #redis: Redis
-  readonly #commandTimeoutMs: number
+  readonly #watch: SilenceWatch
   readonly #closed = Promise.withResolvers<Error | undefined>()
   #lastError: Error | undefined
   #disposed = false
-  #waitingCount = 0
-  #progressMs = 0
-  #cancelWatch: (() => void) | null = null
   #positions: readonly NamespacePosition[] = []
 
   private constructor(options: RespClientOptions) {
     const { address, connectTimeoutMs = 10_000, commandTimeoutMs = 0 } = options
-    this.#commandTimeoutMs = commandTimeoutMs
+    // A timed-out command would stay in ioredis's queue and take the next reply as its own, so the connection goes.
+    this.#watch = new SilenceWatch(commandTimeoutMs, error => {
+      this.#lastError = error
+      this.#redis.disconnect()
+    })
     this.#redis = new Redis({
       ...parseAddress(address),
       protocol: 2,
@@ -78,7 +79,7 @@ export class RespClient implements AsyncDisposable {
       this.#lastError = error
     })
     this.#redis.once('end', () => {
-      this.#cancelWatch?.()
+      this.#watch[Symbol.dispose]()
       this.#closed.resolve(this.#disposed ? undefined : (this.#lastError ?? new ConnectionLost('closed by the server')))
     })
   }
@@ -113,7 +114,7 @@ export class RespClient implements AsyncDisposable {
     assert(typeof name === 'string', 'a command name is a string')
     // A plain Uint8Array would be stored as the text "1,2,3".
     for (const argument of rest) assert(typeof argument === 'string' || Buffer.isBuffer(argument))
-    this.#commandSent()
+    this.#watch.commandSent()
     try {
       const command = rest.some(argument => argument.length >= largeBytes)
         ? this.#redis.sendCommand(new LargeCommand(name, rest, { replyEncoding: null }))
@@ -122,7 +123,7 @@ export class RespClient implements AsyncDisposable {
     } catch (error) {
       throw this.#toError(error)
     } finally {
-      this.#commandEnded()
+      this.#watch.commandEnded()
     }
   }
 
@@ -135,18 +136,13 @@ export class RespClient implements AsyncDisposable {
   }
 
   async #handshake(options: RespClientOptions): Promise<void> {
-    const { address, adminPassword, namespace, namespacePassword, owner } = options
     try {
       await this.#redis.connect()
     } catch (error) {
       const cause = this.#lastError ?? (error as Error)
-      throw new ConnectionLost(`cannot connect to ${address}: ${cause.message}`, { cause })
+      throw new ConnectionLost(`cannot connect to ${options.address}: ${cause.message}`, { cause })
     }
-    if (adminPassword !== undefined) await this.call('AUTH', adminPassword)
-    if (namespace !== undefined) {
-      await this.call('SELECT', namespace, ...(namespacePassword === undefined ? [] : [namespacePassword]))
-    }
-    if (owner) this.#positions = parsePositions(await this.call('OWNER', owner.token, ...owner.namespaces))
+    this.#positions = await introduce((...args) => this.call(...args), options)
   }
 
   #toError(error: unknown): Error {
@@ -155,30 +151,19 @@ export class RespClient implements AsyncDisposable {
     const cause = this.#lastError ?? error
     return new ConnectionLost(`connection lost: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
   }
+}
 
-  #commandSent(): void {
-    if (this.#commandTimeoutMs === 0 || this.#waitingCount++ > 0) return
-    this.#progressMs = systemClock.monotonicMs()
-    if (!this.#cancelWatch) this.#watch(this.#commandTimeoutMs)
-  }
-
-  #commandEnded(): void {
-    if (this.#commandTimeoutMs === 0) return
-    this.#waitingCount--
-    this.#progressMs = systemClock.monotonicMs()
-  }
-
-  /** A timed-out command would stay in ioredis's queue and take the next reply as its own, so the connection goes. */
-  #watch(afterMs: number): void {
-    this.#cancelWatch = systemClock.schedule(afterMs, () => {
-      this.#cancelWatch = null
-      if (this.#waitingCount === 0) return
-      const silentMs = systemClock.monotonicMs() - this.#progressMs
-      if (silentMs < this.#commandTimeoutMs) return this.#watch(this.#commandTimeoutMs - silentMs)
-      this.#lastError = new Error(`no reply for ${this.#commandTimeoutMs} ms`)
-      this.#redis.disconnect()
-    })
-  }
+/** The first commands of a connection: AUTH, SELECT, OWNER.
+ *  @returns what OWNER answered
+ *  @throws RespError when the server refuses one */
+export async function introduce(
+  call: (...args: readonly string[]) => Promise<Reply>,
+  { adminPassword, namespace, namespacePassword, owner }: RespClientOptions,
+): Promise<readonly NamespacePosition[]> {
+  if (adminPassword !== undefined) await call('AUTH', adminPassword)
+  if (namespace !== undefined)
+    await call('SELECT', namespace, ...(namespacePassword === undefined ? [] : [namespacePassword]))
+  return owner ? parsePositions(await call('OWNER', owner.token, ...owner.namespaces)) : []
 }
 
 /** Reads the reply of OWNER or FSYNC.
@@ -198,7 +183,8 @@ export function parsePositions(reply: Reply): readonly NamespacePosition[] {
   })
 }
 
-function parseAddress(address: string): { path: string } | { host: string; port: number } {
+/** @throws TypeError when it is none */
+export function parseAddress(address: string): { path: string } | { host: string; port: number } {
   if (address.startsWith('unix:')) return { path: address.slice('unix:'.length) }
   const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(address)
   if (!match) throw new TypeError(`address ${address} is neither unix:/path nor host:port`)
