@@ -8,6 +8,8 @@ import { loadSection } from '@qsfs/config/load'
 import { serveControl } from '@qsfs/daemon/control'
 import { type DaemonContext, ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
 import { RequestCounts } from '@qsfs/fuse/request-counts'
+import { BulkClient } from '@qsfs/resp/bulk-client'
+import { BulkPool } from '@qsfs/resp/bulk-pool'
 import { ConnectionLost, RespClient } from '@qsfs/resp/client'
 import { RespError } from '@qsfs/resp/reply'
 import type { Log } from '@qsfs/telemetry/log'
@@ -29,8 +31,9 @@ const connectTimeoutMs = 10_000
 
 await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
   const config = loadSection(fsSchema, { path: configPath(argv), section: 'fs' })
-  const connect = connector(config)
-  const store = stack.use(await openStore(config, connect, log))
+  const blockMemory = new BulkPool()
+  const connect = connector(config, blockMemory)
+  const store = stack.use(await openStore(config, connect, blockMemory, log))
   const volume = stack.use(
     await Volume.open(store, systemClock, log, {
       dirtyBytesMax: config.dirtyBytesMax,
@@ -67,16 +70,19 @@ function configPath(argv: readonly string[]): string {
   }
 }
 
-function connector({ cachedbAddress, adminPasswordFile, readWaitMs, writeWaitMs }: FsConfig): Connect {
+function connector(config: FsConfig, blockMemory: BulkPool): Connect {
+  const { cachedbAddress: address, adminPasswordFile, readWaitMs, writeWaitMs } = config
   const adminPassword =
     adminPasswordFile === undefined ? undefined : readFileSync(adminPasswordFile, 'utf8').split('\n', 1)[0]
   // A connection on which nothing moves for as long as anybody would wait is as good as lost.
   const commandTimeoutMs = Math.max(readWaitMs, writeWaitMs)
-  return options =>
-    RespClient.connect({ address: cachedbAddress, adminPassword, connectTimeoutMs, commandTimeoutMs, ...options })
+  return ({ isForBulk = false, ...rest }) => {
+    const options = { address, adminPassword, connectTimeoutMs, commandTimeoutMs, ...rest }
+    return isForBulk ? BulkClient.connect(options, blockMemory) : RespClient.connect(options)
+  }
 }
 
-async function openStore(config: FsConfig, connect: Connect, log: Log): Promise<Store> {
+async function openStore(config: FsConfig, connect: Connect, blockMemory: BulkPool, log: Log): Promise<Store> {
   const { cachedbAddress, namespaces, readWaitMs, writeWaitMs } = config
   try {
     await createNamespaces(connect, namespaces)
@@ -85,6 +91,7 @@ async function openStore(config: FsConfig, connect: Connect, log: Log): Promise<
           readWaitMs,
           writeWaitMs,
           syncBytes: unsyncedBytesMax,
+          blockMemory,
         })
       : await ForeignStore.open(connect, namespaces, systemClock, { waitMs: writeWaitMs })
   } catch (cause) {

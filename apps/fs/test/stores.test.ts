@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { FuseError } from '@qsfs/fuse/errno'
+import { BulkClient } from '@qsfs/resp/bulk-client'
+import { BulkPool } from '@qsfs/resp/bulk-pool'
 import { RespClient } from '@qsfs/resp/client'
 import { silentLog } from '@qsfs/telemetry/log'
 import { prngFromSeed } from '@qsfs/testkit/prng'
@@ -44,7 +46,11 @@ class CachedbProcess implements AsyncDisposable {
     await this.#process?.kill9()
   }
 
-  readonly connect: Connect = options => RespClient.connect({ address: `unix:${this.#directory}/s`, ...options })
+  readonly #pool = new BulkPool()
+  readonly connect: Connect = ({ isForBulk = false, ...rest }) => {
+    const options = { address: `unix:${this.#directory}/s`, ...rest }
+    return isForBulk ? BulkClient.connect(options, this.#pool) : RespClient.connect(options)
+  }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync()

@@ -55,7 +55,7 @@ export class Flusher {
 
   /** A window that would have too many pieces is filled up from what is stored, and becomes one. */
   async #merge(inode: Inode, window: DirtyWindow): Promise<void> {
-    const held = new ReadSet()
+    using held = new ReadSet(this.#cache)
     const merging = attempt(() => {
       const pieces = countInWindow(this.#extents.at(inode, window.offset), window.offset) + window.ranges.length
       const first = window.ranges[0]

@@ -9,9 +9,28 @@ const zeros = Buffer.alloc(windowBytes)
 const aheadBytesMin = 512 * 1024
 
 /** Values one read had to wait for: it keeps them itself, so that a cache smaller than the read cannot stop it. */
-export class ReadSet {
+export class ReadSet implements Disposable {
   readonly values = new Map<BlockId, Buffer>()
   readonly failures = new Map<BlockId, unknown>()
+  readonly #cache: BlockCache
+  #isOver = false
+
+  constructor(cache: BlockCache) {
+    this.#cache = cache
+  }
+
+  keep(id: BlockId, value: Buffer): void {
+    if (this.#isOver || this.values.has(id)) return
+    this.#cache.retain(value)
+    this.values.set(id, value)
+  }
+
+  /** What was read stays as it is until the next turn of the event loop. */
+  [Symbol.dispose](): void {
+    this.#isOver = true
+    for (const value of this.values.values()) this.#cache.release(value)
+    this.values.clear()
+  }
 }
 
 /** File bytes as they are now: buffered ones over stored ones over zeros. */
@@ -94,12 +113,12 @@ export class Reader {
       if (held.values.has(id)) continue
       const value = this.#cache.get(id)
       if (value !== undefined) {
-        held.values.set(id, value)
+        held.keep(id, value)
         continue
       }
       // A block may be freed while it is on its way: its failure counts only if it is still needed then.
       const load = this.#cache.load(extent).then(
-        bytes => void held.values.set(id, bytes),
+        bytes => held.keep(id, bytes),
         error => void held.failures.set(id, error),
       )
       loads.push(load)

@@ -16,15 +16,19 @@ export class FileOperations {
   }
 
   read(node: NodeId, offset: number, length: number): MaybePromise<readonly Uint8Array[]> {
-    const { inodes, reader } = this.#volume
-    const held = new ReadSet()
+    const { blocks, inodes, reader } = this.#volume
+    using held = new DisposableStack()
+    const values = held.use(new ReadSet(blocks))
     let isFirst = true
-    return attempt(() => {
+    const reading = attempt(() => {
       const inode = regularAt(inodes.get(node))
       if (isFirst) reader.readAhead(inode, offset, length)
       isFirst = false
-      return reader.read(inode, offset, length, held)
+      return reader.read(inode, offset, length, values)
     })
+    if (!(reading instanceof Promise)) return reading
+    const waiting = held.move()
+    return reading.finally(() => waiting.dispose())
   }
 
   write(node: NodeId, offset: number, data: Buffer, flags: WriteFlags): MaybePromise<void> {

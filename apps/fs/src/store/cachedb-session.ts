@@ -17,6 +17,8 @@ export interface Connection extends AsyncDisposable {
 /** Makes a connection: AUTH, SELECT, OWNER, and nothing is ever repeated on it. */
 export type Connect = (options: {
   readonly namespace?: string
+  /** For many large replies. */
+  readonly isForBulk?: boolean
   readonly owner?: { readonly token: string; readonly namespaces: readonly string[] }
 }) => Promise<Connection>
 
@@ -71,9 +73,11 @@ export class CachedbSession implements AsyncDisposable {
     const owner = { token, namespaces: [names.data, names.meta] }
     const connectOwned = (namespace: string) => connect({ namespace, owner })
     const connections: Connection[] = []
-    for (const namespace of [names.data, names.data, names.meta, names.data, names.meta]) {
+    for (const namespace of [names.data, names.data, names.meta]) {
       connections.push(opening.use(await connectOwned(namespace)))
     }
+    connections.push(opening.use(await connect({ namespace: names.data, owner, isForBulk: true })))
+    connections.push(opening.use(await connectOwned(names.meta)))
     const instances = new Set(connections.flatMap(({ positions }) => positions.map(({ instance }) => instance)))
     if (instances.size !== 1) throw new ConnectionLost('the server was restarted while connecting')
     return new CachedbSession(names, connections, connectOwned, opening.move())

@@ -4,6 +4,7 @@ import { type Clock, delay, type RandomSource } from '@qsfs/concurrency/clock'
 import { Semaphore } from '@qsfs/concurrency/semaphore'
 import { FuseError } from '@qsfs/fuse/errno'
 import { ErrorText, WireLimit } from '@qsfs/protocol/cachedb-commands'
+import { BulkPool } from '@qsfs/resp/bulk-pool'
 import { ConnectionLost, parsePositions, type Reply } from '@qsfs/resp/client'
 import type { Log } from '@qsfs/telemetry/log'
 import { blockIdOf, blockKey } from './block-key.ts'
@@ -27,9 +28,11 @@ export interface CachedbStoreOptions {
   readonly syncBytes: number
   /** The record that no two mounts leave alike: a changed one means that another process owns the namespaces. */
   readonly guardKey: string
+  /** Where the replies of connections for bulk lie. */
+  readonly blockMemory: BulkPool
 }
 
-export const cachedbStoreDefaults: CachedbStoreOptions = {
+export const cachedbStoreDefaults: Omit<CachedbStoreOptions, 'blockMemory'> = {
   readWaitMs: 60_000,
   writeWaitMs: 30_000,
   inFlightBytesMax: 8 * MiB,
@@ -99,7 +102,11 @@ export class CachedbStore implements Store {
     log: Log,
     options: Partial<CachedbStoreOptions> = {},
   ): Promise<CachedbStore> {
-    const store = new CachedbStore(connect, names, clock, random, log, { ...cachedbStoreDefaults, ...options })
+    const store = new CachedbStore(connect, names, clock, random, log, {
+      ...cachedbStoreDefaults,
+      blockMemory: new BulkPool(),
+      ...options,
+    })
     store.#takeAsFound(await store.#keeper.openFirst())
     return store
   }
@@ -159,6 +166,10 @@ export class CachedbStore implements Store {
     }
     // A small reply may be a view that keeps a whole receive buffer alive.
     return reply.length * 2 < reply.buffer.byteLength ? Buffer.from(Uint8Array.from(reply).buffer) : reply
+  }
+
+  giveBack(bytes: Buffer): void {
+    this.#options.blockMemory.give(bytes)
   }
 
   async deleteBlocks(ids: readonly BlockId[]): Promise<void> {

@@ -24,6 +24,8 @@ export interface Store extends AsyncDisposable {
   /** `lengthBytes` of block `id` from `offsetBytes` on, always all of them. EIO when there is no such block, when the block is
    *  shorter, or when no copy arrived within `readWaitMs`. The abort leaves nothing behind. */
   getBlock(id: BlockId, offsetBytes: number, lengthBytes: number, options?: CallOptions): Promise<Buffer>
+  /** Memory of a block that `getBlock` answered with: nobody looks at it any more, and it may be used again. */
+  giveBack?(bytes: Buffer): void
   /** Deletes the blocks; one that is gone already is no failure. */
   deleteBlocks(ids: readonly BlockId[]): Promise<void>
 
