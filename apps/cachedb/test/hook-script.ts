@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemClock } from '@qsfs/concurrency/clock'
-import { silentLog } from '@qsfs/telemetry/log'
+import { type Log, silentLog } from '@qsfs/telemetry/log'
 import { ExecHooks, type ExecHooksOptions } from '../src/engine/exec-hooks.ts'
 
 /** A store for tests: keeps segments as files named by a made-up object id, and logs its calls. */
@@ -24,7 +24,7 @@ esac
 export async function scriptHooks(
   directory: string,
   script: string,
-  options: Partial<ExecHooksOptions> = {},
+  { log = silentLog, ...options }: Partial<ExecHooksOptions> & { readonly log?: Log } = {},
 ): Promise<ExecHooks> {
   const store = join(directory, 'store')
   mkdirSync(store, { recursive: true })
@@ -35,7 +35,7 @@ export async function scriptHooks(
   )
   chmodSync(path, 0o755)
   const defaults = { path, instanceId: 'unix:///test', timeoutMs: 10_000, storeMax: 2, retrieveMax: 2 }
-  return ExecHooks.start({ ...defaults, ...options }, systemClock, silentLog)
+  return ExecHooks.start({ ...defaults, ...options }, systemClock, log)
 }
 
 /** Waits until the condition holds; a test that waits in vain fails by its own time limit. */

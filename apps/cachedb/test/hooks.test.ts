@@ -3,6 +3,7 @@ import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { systemClock } from '@qsfs/concurrency/clock'
+import { silentLog } from '@qsfs/telemetry/log'
 import { prngFromSeed } from '@qsfs/testkit/prng'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { HookFailed } from '../src/engine/hooks.ts'
@@ -74,6 +75,42 @@ test('a dead hook-runner fails what it ran and is started again', { timeout }, a
   await using hooks = await scriptHooks(directory.path, 'test "$1" = close && kill -9 $PPID; exit 0')
   assert.equal(await hooks.event('close', []), 1)
   assert.equal(await hooks.event('ready', []), 0)
+})
+
+test('a hook-runner that cannot be started again is a failed hook, tried later; many who miss it start one', {
+  timeout,
+}, async () => {
+  await using directory = await temporaryDirectory()
+  let restarts = 0
+  const log = { ...silentLog, error: (name: string) => void (name === 'hook_runner.restarted' && restarts++) }
+  await using hooks = await scriptHooks(directory.path, 'test "$1" = close && kill -9 $PPID; exit 0', { log })
+  const node = process.execPath
+  assert.equal(await hooks.event('close', []), 1)
+  process.execPath = '/nowhere/node'
+  try {
+    await assert.rejects(hooks.segmentDeleted({ dataPath: '/x/d0', objectId: 'x' }), HookFailed)
+    assert.equal(await hooks.event('ready', []), 1)
+  } finally {
+    process.execPath = node
+  }
+  restarts = 0
+  assert.deepEqual(await Promise.all(Array.from({ length: 4 }, () => hooks.event('ready', []))), [0, 0, 0, 0])
+  assert.equal(restarts, 1)
+})
+
+test('however many events come at once, few of their hooks run', { timeout }, async () => {
+  await using directory = await temporaryDirectory()
+  await using hooks = await scriptHooks(directory.path, 'sleep 0.1')
+  const events = Promise.all(Array.from({ length: 20 }, () => hooks.event('namespace-updated', ['ns'])))
+  let ended = false
+  void events.finally(() => {
+    ended = true
+  })
+  await until(() => {
+    assert(hooks.runs().filter(({ endSeconds }) => endSeconds === 0).length <= 4)
+    return ended
+  })
+  assert.deepEqual(new Set(await events), new Set([0]))
 })
 
 test('closed segments are stored, evicted under the limit, restored for readers, buried when dead', {

@@ -27,6 +27,8 @@ export interface ExecHooksOptions {
 /** 0-db's HOOKS shows ended runs for this long; and never more than so many. */
 const shownSeconds = 300
 const shownMax = 1_000
+/** Hooks at once of events that are about no segment; further ones wait. */
+const eventsMax = 4
 
 /** Runs a program per event through the hook-runner. Uploads and cold reads have pools of their own, so that neither waits for the
  *  other; deletions go one at a time through the pool of the uploads. */
@@ -38,8 +40,11 @@ export class ExecHooks implements Hooks, AsyncDisposable {
   readonly #stores: Semaphore
   readonly #retrieves: Semaphore
   readonly #deletes = new Semaphore(1)
+  readonly #events = new Semaphore(eventsMax)
   readonly #runs: Running[] = []
   #runner: HookRunnerProcess
+  #restart: Promise<HookRunnerProcess> | null = null
+  #ended = false
   #lastId = 0
 
   private constructor(options: ExecHooksOptions, clock: Clock, log: Log, runner: HookRunnerProcess) {
@@ -60,7 +65,7 @@ export class ExecHooks implements Hooks, AsyncDisposable {
     using _permit = await this.#stores.acquire()
     const env = { [HookEnvironment.hintPath]: hintPath }
     // Its exit code means nothing, as in 0-db; the dirty list is empty, for hints are never changed in place.
-    await this.event(HookEvent.jumpIndex, [hintPath, nextHintPath, ''])
+    await this.#attempt(HookEvent.jumpIndex, [hintPath, nextHintPath, ''])
     const stdout = await this.#succeed(HookEvent.jumpData, [dataPath, nextDataPath], env)
     return storedLine.exec(stdout)?.[1] ?? null
   }
@@ -81,6 +86,25 @@ export class ExecHooks implements Hooks, AsyncDisposable {
   }
 
   async event(name: string, args: readonly string[]): Promise<number> {
+    using _permit = await this.#events.acquire()
+    return await this.#attempt(name, args)
+  }
+
+  runs(): readonly HookRun[] {
+    this.#forgetOld()
+    return this.#runs
+  }
+
+  /** Ends the hook-runner and all that it runs; what is asked for afterwards fails. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ended = true
+    // Its failure is heard by who asked for it.
+    await this.#restart?.catch(() => undefined)
+    await this.#runner[Symbol.asyncDispose]()
+  }
+
+  /** @returns the exit code; a failure is logged here */
+  async #attempt(name: string, args: readonly string[]): Promise<number> {
     try {
       await this.#succeed(name, args, {})
       return 0
@@ -91,21 +115,22 @@ export class ExecHooks implements Hooks, AsyncDisposable {
     }
   }
 
-  runs(): readonly HookRun[] {
-    this.#forgetOld()
-    return this.#runs
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#runner[Symbol.asyncDispose]()
+  /** The runner, started again when it died: once for all who miss it. */
+  async #liveRunner(): Promise<HookRunnerProcess> {
+    if (this.#ended) throw new HookFailed('no more hooks are run')
+    if (!this.#runner.isGone) return this.#runner
+    this.#restart ??= HookRunnerProcess.start().finally(() => {
+      this.#restart = null
+    })
+    const fresh = await this.#restart
+    if (this.#runner !== fresh) this.#log.error('hook_runner.restarted')
+    this.#runner = fresh
+    return fresh
   }
 
   /** Runs one hook to its end. @returns its stdout. @throws HookFailed unless it exits 0 */
   async #succeed(event: string, args: readonly string[], env: Readonly<Record<string, string>>): Promise<string> {
-    if (this.#runner.isGone) {
-      this.#log.error('hook_runner.restarted')
-      this.#runner = await HookRunnerProcess.start()
-    }
+    const runner = await this.#liveRunner()
     const { path, instanceId, timeoutMs, storSocket } = this.#options
     const id = ++this.#lastId
     const run: Running = { event, args, pid: 0, startSeconds: this.#nowSeconds(), endSeconds: 0, exitCode: 0 }
@@ -115,7 +140,7 @@ export class ExecHooks implements Hooks, AsyncDisposable {
     const startMs = this.#clock.monotonicMs()
     try {
       const request = { id, path, args: [event, instanceId, ...args], env: fullEnv, timeoutMs }
-      const ended = await this.#runner.run(request, pid => {
+      const ended = await runner.run(request, pid => {
         run.pid = pid
       })
       run.exitCode = ended.exitCode ?? 1

@@ -33,11 +33,16 @@ export class HookRunnerProcess implements AsyncDisposable {
     createInterface({ input: child.stdout! }).on('line', line => this.#heard(JSON.parse(line) as HookReport))
   }
 
+  /** @throws HookFailed when the machine starts no more processes */
   static async start(): Promise<HookRunnerProcess> {
     const child = spawn(process.execPath, [join(import.meta.dirname, 'hook-runner.ts')], {
       stdio: ['pipe', 'pipe', 'inherit'],
     })
-    await once(child, 'spawn')
+    try {
+      await once(child, 'spawn')
+    } catch (error) {
+      throw new HookFailed(`the hook runner cannot be started: ${(error as Error).message}`, error)
+    }
     return new HookRunnerProcess(child)
   }
 
