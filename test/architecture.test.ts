@@ -76,6 +76,7 @@ const ambient = {
     words: /\b(Date\.now|new Date\(\)|setTimeout|setInterval)\b/,
     allowed: [
       'packages/concurrency/src/clock.ts', // the one real clock
+      'packages/daemon/src/hold.ts', // keeps a waiting process alive
       'packages/daemon/src/run.ts',
       'apps/cachedb/src/engine/hook-runner.ts', // a program of its own
     ],

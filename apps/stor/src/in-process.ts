@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { systemClock } from '@qsfs/concurrency/clock'
 import type { ControlContext } from '@qsfs/daemon/control'
+import { holdProcess } from '@qsfs/daemon/hold'
 import { lockFile } from '@qsfs/daemon/lock-file'
 import type { TransferProgress } from '@qsfs/protocol/stor-control'
 import { createLog } from '@qsfs/telemetry/log'
@@ -22,7 +23,8 @@ export async function runHere(
 ): Promise<unknown> {
   const config = loadStorConfig(configPath)
   const log = createLog({ name: 'stor', level: 'warn' })
-  using _ = lockFile(lockFileOf(config, tmpdir()), 'this store')
+  using _hold = holdProcess()
+  using _lock = lockFile(lockFileOf(config, tmpdir()), 'this store')
   await using runtime = new Runtime(config, { clock: systemClock, random: randomBytes, log })
   const stopping = new AbortController()
   const onSignal = () => stopping.abort(new StorError('unavailable', 'interrupted'))

@@ -44,6 +44,17 @@ describe('stor, the command', () => {
     assert.deepStrictEqual([checked.stdout, checked.code], ['46fb7408d4f285228f4af516ea25851b\n', 0])
   })
 
+  test('without a daemon and without backends it says who did not answer', async () => {
+    await using stack = new AsyncDisposableStack()
+    const { path, config } = await directoryStore(stack)
+    await writeFile(`${path}/f`, 'hello')
+    const elsewhere = (await readFile(config, 'utf8')).replaceAll('"dir:/', '"unix:/nowhere/')
+    await writeFile(config, elsewhere)
+    const refused = await cli('store', '-f', `${path}/f`, '-c', config)
+    assert.strictEqual(refused.code, 1)
+    assert.match(refused.stderr, /^stor: .*did not answer/)
+  })
+
   test('asks the daemon; the hook script does too', async () => {
     await using stack = new AsyncDisposableStack()
     const { path, config } = await directoryStore(stack)
