@@ -6,7 +6,7 @@ import type { StoreResult, TransferProgress } from '@qsfs/protocol/stor-control'
 const USAGE = `usage: stor <command> [options]
   store -f FILE [--name NAME] [--attach FILE] [--progress]   store a file; prints: stored <object id>
   retrieve -f FILE [--name NAME | --object ID] [--attachment-to FILE] [--progress]
-  check (-f FILE | --object ID)     the stored file's BLAKE2b-128, from its record; no shard is read
+  check (-f FILE | --object ID)     the stored file's BLAKE2b-128; taken from its shards the first time
   delete (-f FILE | --object ID)
   status                            backends, room, how many more may be lost
   test                              try every backend, the master secret and the placement

@@ -24,7 +24,8 @@ import { decodeRecord, encodeRecord, type ObjectRecord, type OwedRemoval } from 
 import { objectNameOf } from './object-name.ts'
 import { digestFile, type FileDigest } from './pipeline/digest.ts'
 import type { FramePool } from './pipeline/frame-pool.ts'
-import { retrieveObject } from './pipeline/retrieve.ts'
+import type { ReadContext } from './pipeline/object-reader.ts'
+import { checksumOf, retrieveObject } from './pipeline/retrieve.ts'
 import { type NewRecord, storeObject } from './pipeline/store.ts'
 import { choosePlacement } from './placement.ts'
 import { placesOf, removePieces } from './removal.ts'
@@ -115,17 +116,18 @@ export class ObjectStore implements AsyncDisposable {
     )
   }
 
-  /** What the record says; no shard is touched. */
+  /** What the record says. zstor's checksum is taken from the object's shards when it is first asked for, and kept. */
   async check({ file, objectId }: CheckParams, { signal }: AskerOptions = {}): Promise<CheckResult> {
     const name = file === undefined ? null : objectNameOf(file, this.#context.config.root)
     try {
       const record = await this.#find(objectId === undefined ? name : null, objectId, signal)
+      const checksum = record.blake2b ?? (await this.#checksum(record, signal))
       return {
         found: true,
         objectId: record.objectId.toString('hex'),
         name: record.name,
         sizeBytes: record.sizeBytes,
-        checksum: record.blake2b.toString('hex'),
+        checksum: checksum.toString('hex'),
         shardsConfirmed: confirmedOf(record),
         shardCount: record.totalShards,
       }
@@ -254,19 +256,36 @@ export class ObjectStore implements AsyncDisposable {
   }
 
   async #retrieve(record: ObjectRecord, path: string, attachmentTo: string | undefined, job: JobContext) {
-    const { fleet, pool, keys, clock, log } = this.#context
     const target = { path, ...(attachmentTo === undefined ? {} : { attachmentPath: attachmentTo }) }
-    await retrieveObject(
-      record,
-      { ...target, onProgress: job.progress },
-      {
-        ...{ pool, keys, clock, spareAfterMs: SPARE_AFTER_MS },
-        backend: name => fleet.backend(name),
-        isDown: name => fleet.isDown(name),
-        onFault: fault => log.warn('piece.faulty', { ...fault }),
-      },
-      { signal: job.signal },
-    )
+    const { signal } = job
+    await retrieveObject(record, { ...target, onProgress: job.progress }, this.#readContext, { signal })
+  }
+
+  get #readContext(): ReadContext {
+    const { fleet, pool, keys, clock, log } = this.#context
+    return {
+      ...{ pool, keys, clock, spareAfterMs: SPARE_AFTER_MS },
+      backend: name => fleet.backend(name),
+      isDown: name => fleet.isDown(name),
+      onFault: fault => log.warn('piece.faulty', { ...fault }),
+    }
+  }
+
+  async #checksum(record: ObjectRecord, signal: AbortSignal | undefined): Promise<Buffer> {
+    const { meta, log } = this.#context
+    using _ = await this.#retrievePlaces.acquire(1, withSignal(signal))
+    const blake2b = await checksumOf(record, this.#readContext, withSignal(signal))
+    try {
+      await meta.put(objectKey(record.objectId), ({ previous, generation, memberSet }) => {
+        const now = previous === null ? null : decodeRecord(previous)
+        return now?.state === 'live' ? encodeRecord({ ...now, blake2b, generation, memberSet }) : null
+      })
+    } catch (error) {
+      // The answer is right all the same; the next one takes it again.
+      if (!(error instanceof StorError)) throw error
+      log.warn('checksum.not_kept', { error })
+    }
+    return blake2b
   }
 
   #delete(objectId: Buffer, signal: AbortSignal | undefined): Promise<DeleteResult> {

@@ -9,7 +9,7 @@ import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { MemoryBackend } from '../src/backend/memory-backend.ts'
 import { FrameCoding } from '../src/metadata/object-record.ts'
 import { FramePool } from '../src/pipeline/frame-pool.ts'
-import { readRange, retrieveObject } from '../src/pipeline/retrieve.ts'
+import { checksumOf, readRange, retrieveObject } from '../src/pipeline/retrieve.ts'
 import { PipelineRig } from './pipeline-rig.ts'
 
 // One for all tests: starting its threads takes longer than most of them.
@@ -50,8 +50,10 @@ test('the plain checksum is zstor’s: BLAKE2b with 16 bytes', async () => {
   const rig = new PipelineRig(pool)
   const path = join(tmp.path, 'abc')
   await writeFile(path, 'abc')
-  const { blake2b } = await rig.store(path)
-  assert.equal(blake2b.toString('hex'), 'cf4ab791c62b8d2b2109c90275287816')
+  const record = await rig.store(path)
+  assert.equal(record.blake2b, null)
+  assert.equal((await checksumOf(record, rig.readContext)).toString('hex'), 'cf4ab791c62b8d2b2109c90275287816')
+  await assert.rejects(checksumOf({ ...record, sha256: Buffer.alloc(32) }, rig.readContext), { reason: 'damaged' })
 })
 
 test('every loss of two locations is survived, every loss of three is told', async t => {

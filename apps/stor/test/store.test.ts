@@ -41,6 +41,11 @@ describe('a store on six directories', () => {
     const checked = await objects.check({ file })
     assert.strictEqual(checked.objectId, stored.objectId)
     assert.match(checked.checksum, /^[0-9a-f]{32}$/)
+    // Taken from the shards once, then kept in the record.
+    const away = [1, 2, 3].map(i => [`${path}/data${i}`, `${path}/away${i}`] as const)
+    for (const [here, there] of away) await rename(here, there)
+    assert.strictEqual((await objects.check({ file })).checksum, checked.checksum)
+    for (const [here, there] of away) await rename(there, here)
 
     const retrieved = await objects.retrieve({ file: back, objectId: stored.objectId, attachmentTo: `${back}.hint` })
     assert.deepStrictEqual(retrieved, { objectId: stored.objectId, sizeBytes: 3_000_001, attachmentBytes: 6 })

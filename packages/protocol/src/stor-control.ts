@@ -54,7 +54,7 @@ export interface RetrieveResult {
   readonly sizeBytes: number
   readonly attachmentBytes: number
 }
-/** From the record alone: no shard is touched. */
+/** From the record; the object is read once, when its checksum is first asked for. */
 export interface CheckResult {
   readonly found: boolean
   readonly objectId: string | null

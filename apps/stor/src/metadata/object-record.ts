@@ -74,8 +74,8 @@ export interface ObjectRecord {
   readonly sizeBytes: number
   /** SHA-256 of the plain file. */
   readonly sha256: Buffer
-  /** zstor's checksum of the plain file: BLAKE2b, 16 bytes long. */
-  readonly blake2b: Buffer
+  /** zstor's checksum of the plain file: BLAKE2b, 16 bytes long; null until somebody asked for it. */
+  readonly blake2b: Buffer | null
   readonly dataShards: number
   readonly totalShards: number
   /** Plain bytes of every frame but the last. */
@@ -132,6 +132,8 @@ const OwedRow = layout('owed_removal', 8, { backendBytes: [0, 'u32'], runCount: 
 const RunRow = layout('piece_run', 12, { start: [0, 'u53'], count: [8, 'u32'] })
 
 const State = { live: 1, deleted: 2 } as const
+/** Stands for a checksum that was not taken yet. */
+const notAsked = Buffer.alloc(16)
 /** No frame is larger: one frame of an object is held in memory whole, several times over. */
 export const frameBytesMax = 16 * 1024 * 1024
 
@@ -148,6 +150,7 @@ export function encodeRecord(record: ObjectRecord): Buffer {
     magic,
     version,
     state: State[record.state],
+    blake2b: record.blake2b ?? notAsked,
     nameBytes: name.length,
     frameCount: record.frames.length,
     attachmentFrameCount: attachment?.frames.length ?? 0,
@@ -219,7 +222,8 @@ export function decodeRecord(bytes: Buffer): ObjectRecord {
     return { backend: reader.bytes(row.backendBytes).toString(), runs: readRuns(row.runCount) }
   })
   reader.end()
-  const { epoch, counter, attempt, memberSet, objectId, uploadId, createdMs, sha256, blake2b, wrappedKey } = header
+  const { epoch, counter, attempt, memberSet, objectId, uploadId, createdMs, sha256, wrappedKey } = header
+  const blake2b = header.blake2b.equals(notAsked) ? null : header.blake2b
   return {
     generation: { epoch, counter, attempt },
     ...{ state, memberSet, objectId, uploadId, createdMs, name, sizeBytes, sha256, blake2b },

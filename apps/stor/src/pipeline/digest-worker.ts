@@ -48,8 +48,8 @@ function assertParts(hashers: Hashers | undefined, stream: number, partCount: nu
 }
 
 /** Files and streams take turns, a buffer each. */
-async function digestFile({ fd, sizeBytes, blake2b }: DigestFileJob): Promise<Digests> {
-  const hashers = await newHashers(blake2b)
+async function digestFile({ fd, sizeBytes }: DigestFileJob): Promise<Digests> {
+  const hashers = await newHashers(false)
   const buffer = Buffer.alloc(Math.min(readBytes, sizeBytes))
   for (let atBytes = 0; atBytes < sizeBytes; atBytes += readBytes) {
     const part = buffer.subarray(0, Math.min(readBytes, sizeBytes - atBytes))

@@ -12,8 +12,25 @@ export interface FileDigest {
 export async function digestFile(path: string, pool: FramePool): Promise<FileDigest> {
   await using file = await openSource(path)
   const { fd, sizeBytes } = file
-  const { sha256 } = await pool.run({ kind: 'digest-file', fd, sizeBytes, blake2b: false })
+  const { sha256 } = await pool.run({ kind: 'digest-file', fd, sizeBytes })
   return { sizeBytes, sha256: Buffer.from(sha256) }
+}
+
+/** The digests of what `feed` puts in. */
+export async function digestOf(
+  pool: FramePool,
+  options: { readonly blake2b: boolean },
+  feed: (digest: StreamDigest) => Promise<void>,
+): Promise<Digests> {
+  const digest = new StreamDigest(pool, options)
+  try {
+    await feed(digest)
+  } catch (error) {
+    // Of no more use, but the worker keeps it until then; the failure that is told is the first one.
+    await Promise.allSettled([digest.finish()])
+    throw error
+  }
+  return await digest.finish()
 }
 
 /** The digests of a file whose bytes pass through slots, in order. */

@@ -40,8 +40,6 @@ export interface DigestFileJob {
   readonly kind: 'digest-file'
   readonly fd: number
   readonly sizeBytes: number
-  /** zstor's checksum too; it costs twice as much as the rest. */
-  readonly blake2b: boolean
 }
 /** The next bytes of a stream, from a slot. A stream begins with part 0; one that misses a part (the worker had died
  *  meanwhile) is an error, never a digest of the rest. */
@@ -49,6 +47,7 @@ export interface DigestPartJob {
   readonly kind: 'digest-part'
   readonly stream: number
   readonly partNumber: number
+  /** zstor's checksum too; it costs twice as much as the rest. */
   readonly blake2b: boolean
   readonly slot: SharedArrayBuffer
   readonly atBytes: number

@@ -1,7 +1,7 @@
 import { tagBytes } from '@qsfs/crypto/aead'
 import { type FrameEntry, frameCountOf, plainBytesOf } from '../metadata/object-record.ts'
 import type { SourceFile } from '../segment-file.ts'
-import { StreamDigest } from './digest.ts'
+import { digestOf, type StreamDigest } from './digest.ts'
 import { cutPieces, type FrameKeys } from './frame.ts'
 import type { Digests, EncodeJob } from './frame-jobs.ts'
 import type { FramePool, Slot } from './frame-pool.ts'
@@ -42,15 +42,7 @@ export class FrameSender {
   /** Sends one file whole; its frames follow those sent before. After a failure nothing more can be sent.
    *  @returns the digests of the very bytes that were sent */
   async send(source: SourceFile, { attachment }: { readonly attachment: boolean }): Promise<Digests> {
-    const digest = new StreamDigest(this.#pool, { blake2b: !attachment })
-    try {
-      await this.#sendFrames(source, attachment, digest)
-    } catch (error) {
-      // Of no more use, but the worker keeps it until then; the failure that is told is the first one.
-      await Promise.allSettled([digest.finish()])
-      throw error
-    }
-    return await digest.finish()
+    return await digestOf(this.#pool, { blake2b: false }, digest => this.#sendFrames(source, attachment, digest))
   }
 
   async #sendFrames(source: SourceFile, attachment: boolean, digest: StreamDigest): Promise<void> {

@@ -58,26 +58,47 @@ export class ObjectReader {
     this.#faultCounts = record.shards.map(() => 0)
   }
 
-  /** The plain bytes of one frame; a file's frames come first, its attachment's after them.
-   *  @param target where they are written, or null: they are handed back
+  /** Writes the plain bytes of one frame; a file's frames come first, its attachment's after them.
    *  @throws StorError 'too-few-shards' when fewer than k good pieces are to be had, 'file', 'damaged' */
   async readFrame(
     frameNumber: number,
-    target: { readonly fd: number; readonly positionBytes: number } | null,
+    target: { readonly fd: number; readonly positionBytes: number },
     { signal }: { readonly signal?: AbortSignal } = {},
-  ): Promise<Buffer | null> {
+  ): Promise<void> {
+    using _ = await this.#decode(frameNumber, target, signal)
+  }
+
+  /** Lends the plain bytes of one frame, at the start of a slot, until `use` has settled.
+   *  @throws as readFrame */
+  async lendFrame<T>(
+    frameNumber: number,
+    use: (plain: Slot, plainBytes: number) => Promise<T>,
+    { signal }: { readonly signal?: AbortSignal } = {},
+  ): Promise<T> {
+    using slot = await this.#decode(frameNumber, null, signal)
+    return await use(slot, this.#frames[frameNumber]!.plainBytes)
+  }
+
+  /** @returns the slot that was used, the caller's to dispose of: without a target the plain bytes are at its start */
+  async #decode(
+    frameNumber: number,
+    target: { readonly fd: number; readonly positionBytes: number } | null,
+    signal: AbortSignal | undefined,
+  ): Promise<Slot> {
     const entry = this.#frames[frameNumber]!
     const { dataShards, totalShards } = this.#record
     const shardBytes = shardBytesOf(entry.sealedBytes, dataShards)
     const slotBytes = Math.max(dataShards * shardBytes, entry.plainBytes)
-    using slot = await this.#context.pool.decodeSlots.take(slotBytes, { signal })
+    using lent = new DisposableStack()
+    const slot = lent.use(await this.#context.pool.decodeSlots.take(slotBytes, { signal }))
     const place = this.#placeOf(frameNumber)
     const shardIndexes = await this.#gather(place, entry, slot, signal)
     await this.#context.pool.run({
       ...{ kind: 'decode', entry, shardIndexes, slot: slot.memory, target },
       ...{ keys: this.#keys, dataShards, totalShards, place },
     })
-    return target === null ? Buffer.from(slot.bytes.subarray(0, entry.plainBytes)) : null
+    lent.move()
+    return slot
   }
 
   /** Fills the slot with k good shards; answers their indexes in the slot's order. */

@@ -1,6 +1,8 @@
 import { StorError } from '../errors.ts'
 import type { FrameEntry, ObjectRecord } from '../metadata/object-record.ts'
 import { createPart, type PartFile } from '../segment-file.ts'
+import { digestOf } from './digest.ts'
+import type { Slot } from './frame-pool.ts'
 import { ObjectReader, type ReadContext } from './object-reader.ts'
 
 export interface RetrieveTarget {
@@ -42,7 +44,7 @@ export async function retrieveObject(
     })
     const { fd } = file
     const { sizeBytes } = part
-    const { sha256 } = await context.pool.run({ kind: 'digest-file', fd, sizeBytes, blake2b: false })
+    const { sha256 } = await context.pool.run({ kind: 'digest-file', fd, sizeBytes })
     if (!part.sha256.equals(sha256))
       throw new StorError('damaged', `what was retrieved for ${path} is not what was stored`)
     files.push(file)
@@ -68,11 +70,29 @@ export async function readRange(
   for (let atBytes = offsetBytes; atBytes < endBytes; ) {
     const index = Math.floor(atBytes / frameBytes)
     const frameAt = index * frameBytes
-    const plain = (await reader.readFrame(part.firstFrame + index, null, { signal }))!
-    pieces.push(plain.subarray(atBytes - frameAt, Math.min(endBytes - frameAt, frameBytes)))
+    const keep = (plain: Slot, plainBytes: number) =>
+      Buffer.from(plain.bytes.subarray(atBytes - frameAt, Math.min(endBytes - frameAt, plainBytes)))
+    pieces.push(await reader.lendFrame(part.firstFrame + index, async (...frame) => keep(...frame), { signal }))
     atBytes = frameAt + frameBytes
   }
   return Buffer.concat(pieces)
+}
+
+/** zstor's checksum of the file, from its frames, which must have the SHA-256 that was stored.
+ *  @throws as retrieveObject */
+export async function checksumOf(
+  record: ObjectRecord,
+  context: ReadContext,
+  { signal }: { readonly signal?: AbortSignal } = {},
+): Promise<Buffer> {
+  const reader = new ObjectReader(record, context)
+  const { sha256, blake2b } = await digestOf(context.pool, { blake2b: true }, async digest => {
+    for (const [index] of record.frames.entries()) {
+      await reader.lendFrame(index, (plain, plainBytes) => digest.update(plain, 0, plainBytes), { signal })
+    }
+  })
+  if (!record.sha256.equals(sha256)) throw new StorError('damaged', 'the object is not what was stored')
+  return Buffer.from(blake2b!)
 }
 
 function filePart({ frames, sizeBytes, sha256 }: ObjectRecord): Part {

@@ -145,7 +145,7 @@ class Upload implements AsyncDisposable {
       name,
       sizeBytes: file.sizeBytes,
       sha256: Buffer.from(digests.sha256),
-      blake2b: Buffer.from(digests.blake2b!),
+      blake2b: null,
       dataShards,
       totalShards: backends.length,
       frameBytes,
