@@ -1,4 +1,4 @@
-import { dirname } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import type { Prng } from '@qsfs/testkit/prng'
 import {
   type AppendFile,
@@ -21,13 +21,25 @@ interface Inode {
   forgotten: { readonly from: number; readonly to: number }[]
 }
 
-type NameChange = { readonly path: string; readonly inode: Inode | null }
+/** A directory's names: as the kernel has them, as the platter does, and the changes between the two in their order. */
+interface Directory {
+  readonly names: Map<string, Item>
+  readonly durable: Map<string, Item>
+  changes: NameChange[]
+}
+
+type Item = Inode | Directory
+interface NameChange {
+  readonly name: string
+  readonly item: Item | null
+}
 
 /** A disk in memory that knows what a power cut may leave of it.
  *
  *  - Bytes not synced: each page of them may be on disk, be missing (zeros, or what was there), or be torn at a sector; the file
  *    may have any length between its durable and its current one.
  *  - Names not synced by `syncDirectory`: the first so many changes of each directory are on disk, in their order.
+ *    A directory is such a name too, of the one it lies in, and takes all it holds along. Only those in `/` are there for good.
  *  - `kill()` is kill -9: the page cache survives.
  *
  *  Every operation calls `onOperation`, so that a test can cut at each point: `cut(prng)` returns the disk found afterwards. */
@@ -42,30 +54,13 @@ export class SimulatedStorage implements Storage {
   afterFailedSync: 'cache' | 'disk' = 'cache'
   operationCount = 0
 
-  #names = new Map<string, Inode>()
-  #durableNames = new Map<string, Inode>()
-  #directories = new Set<string>()
-  #nameChanges = new Map<string, NameChange[]>()
+  #root = newDirectory()
 
   /** The disk after a power cut now. This one goes on unharmed. */
   cut(prng: Prng): SimulatedStorage {
     const after = new SimulatedStorage()
     after.capacityBytes = this.capacityBytes
-    after.#directories = new Set(this.#directories)
-    const names = new Map(this.#durableNames)
-    for (const changes of this.#nameChanges.values()) {
-      for (const { path, inode } of changes.slice(0, prng.below(changes.length + 1))) {
-        if (inode === null) names.delete(path)
-        else names.set(path, inode)
-      }
-    }
-    const survivors = new Map<Inode, Inode>()
-    for (const [path, inode] of names) {
-      const survivor = survivors.get(inode) ?? survivorOf(inode, prng)
-      survivors.set(inode, survivor)
-      after.#names.set(path, survivor)
-      after.#durableNames.set(path, survivor)
-    }
+    after.#root = directoryAfterCut(this.#root, prng, new Map())
     return after
   }
 
@@ -73,27 +68,7 @@ export class SimulatedStorage implements Storage {
   kill(): SimulatedStorage {
     const after = new SimulatedStorage()
     after.capacityBytes = this.capacityBytes
-    after.#directories = new Set(this.#directories)
-    const copies = new Map<Inode, Inode>()
-    const copy = (inode: Inode): Inode => {
-      const known = copies.get(inode)
-      if (known !== undefined) return known
-      const made = {
-        current: Buffer.from(inode.current),
-        durable: Buffer.from(inode.durable),
-        forgotten: [...inode.forgotten],
-      }
-      copies.set(inode, made)
-      return made
-    }
-    for (const [path, inode] of this.#names) after.#names.set(path, copy(inode))
-    for (const [path, inode] of this.#durableNames) after.#durableNames.set(path, copy(inode))
-    for (const [directory, changes] of this.#nameChanges) {
-      after.#nameChanges.set(
-        directory,
-        changes.map(({ path, inode }) => ({ path, inode: inode === null ? null : copy(inode) })),
-      )
-    }
+    after.#root = copyOfDirectory(this.#root, new Map())
     return after
   }
 
@@ -105,18 +80,17 @@ export class SimulatedStorage implements Storage {
   /** Puts a file there, durable, as somebody else would. */
   put(path: string, bytes: Uint8Array): void {
     const inode = { current: Buffer.from(bytes), durable: Buffer.from(bytes), forgotten: [] }
-    this.#names.set(path, inode)
-    this.#durableNames.set(path, inode)
+    const { names, durable } = this.#directory(dirname(path))
+    names.set(basename(path), inode)
+    durable.set(basename(path), inode)
   }
 
   openAppend(path: string): AppendFile {
-    let inode = this.#names.get(path)
-    if (inode === undefined) {
-      inode = { current: Buffer.alloc(0), durable: Buffer.alloc(0), forgotten: [] }
-      this.#rename(path, inode)
+    if (this.#find(path) === null) {
+      this.#change(path, { current: Buffer.alloc(0), durable: Buffer.alloc(0), forgotten: [] })
       this.#did(`create ${path}`)
     }
-    return this.#appendFile(path, inode)
+    return this.#appendFile(path, this.#inode(path))
   }
 
   openRead(path: string): ReadFile {
@@ -145,42 +119,45 @@ export class SimulatedStorage implements Storage {
   }
 
   list(directory: string): readonly DirectoryItem[] {
-    const items: DirectoryItem[] = []
-    for (const [path, inode] of this.#names) {
-      if (dirname(path) === directory)
-        items.push({ name: nameOf(path), isDirectory: false, sizeBytes: inode.current.length })
-    }
-    for (const path of this.#directories) {
-      if (dirname(path) === directory && path !== directory)
-        items.push({ name: nameOf(path), isDirectory: true, sizeBytes: 0 })
-    }
-    return items
+    const found = this.#find(directory)
+    if (found === null || !isDirectory(found)) return []
+    return [...found.names].map(([name, item]) => {
+      return { name, isDirectory: isDirectory(item), sizeBytes: isDirectory(item) ? 0 : item.current.length }
+    })
   }
 
   sizeBytes(path: string): number | null {
-    return this.#names.get(path)?.current.length ?? null
+    const found = this.#find(path)
+    return found === null || isDirectory(found) ? null : found.current.length
   }
 
   remove(path: string): void {
-    if (!this.#names.has(path)) return
-    this.#rename(path, null)
+    if (this.sizeBytes(path) === null) return
+    this.#change(path, null)
     this.#did(`remove ${path}`)
   }
 
   removeDirectory(directory: string): void {
-    for (const path of [...this.#names.keys()]) if (path.startsWith(`${directory}/`)) this.remove(path)
-    for (const path of [...this.#directories])
-      if (path === directory || path.startsWith(`${directory}/`)) this.#directories.delete(path)
+    for (const { name, isDirectory } of this.list(directory)) {
+      if (isDirectory) this.removeDirectory(join(directory, name))
+      else this.remove(join(directory, name))
+    }
+    if (this.#find(directory) === null) return
+    this.#change(directory, null)
+    this.#did(`remove-directory ${directory}`)
   }
 
   makeDirectory(directory: string): void {
-    for (let path = directory; path !== '/'; path = dirname(path)) this.#directories.add(path)
+    if (this.#find(directory) !== null) return
+    this.makeDirectory(dirname(directory))
+    this.#change(directory, newDirectory())
+    this.#did(`make-directory ${directory}`)
   }
 
   rename(from: string, to: string): void {
     const inode = this.#inode(from)
-    this.#rename(to, inode)
-    this.#rename(from, null)
+    this.#change(to, inode)
+    this.#change(from, null)
     this.#did(`rename ${from} ${to}`)
   }
 
@@ -188,16 +165,15 @@ export class SimulatedStorage implements Storage {
     await this.#sync(path, this.#inode(path))
   }
 
-  async syncDirectory(directory: string): Promise<void> {
-    const changes = this.#nameChanges.get(directory) ?? []
-    const covered = changes.length
-    this.#did(`sync-begun ${directory}`)
+  async syncDirectory(path: string): Promise<void> {
+    const directory = this.#directory(path)
+    const covered = new Set(directory.changes)
+    this.#did(`sync-begun ${path}`)
     await nextTurn()
-    for (const { path, inode } of changes.splice(0, covered)) {
-      if (inode === null) this.#durableNames.delete(path)
-      else this.#durableNames.set(path, inode)
-    }
-    this.#did(`sync-ended ${directory}`)
+    // Another sync may have been quicker with some of them.
+    for (const change of directory.changes) if (covered.has(change)) apply(change, directory.durable)
+    directory.changes = directory.changes.filter(change => !covered.has(change))
+    this.#did(`sync-ended ${path}`)
   }
 
   freeBytes(): number {
@@ -245,31 +221,101 @@ export class SimulatedStorage implements Storage {
     this.#did(`sync-ended ${path}`)
   }
 
-  #rename(path: string, inode: Inode | null): void {
-    if (inode === null) this.#names.delete(path)
-    else this.#names.set(path, inode)
-    const directory = dirname(path)
-    const changes = this.#nameChanges.get(directory) ?? []
-    changes.push({ path, inode })
-    this.#nameChanges.set(directory, changes)
+  #change(path: string, item: Item | null): void {
+    const directory = this.#directory(dirname(path))
+    const change = { name: basename(path), item }
+    apply(change, directory.names)
+    if (directory === this.#root) apply(change, directory.durable)
+    else directory.changes.push(change)
+  }
+
+  #find(path: string): Item | null {
+    let found: Item = this.#root
+    for (const name of path.split('/').filter(part => part !== '')) {
+      const next: Item | undefined = isDirectory(found) ? found.names.get(name) : undefined
+      if (next === undefined) return null
+      found = next
+    }
+    return found
+  }
+
+  #directory(path: string): Directory {
+    const found = this.#find(path)
+    if (found === null || !isDirectory(found)) throw new FileMissing(path)
+    return found
   }
 
   #inode(path: string): Inode {
-    const inode = this.#names.get(path)
-    if (inode === undefined) throw new FileMissing(path)
-    return inode
+    const found = this.#find(path)
+    if (found === null || isDirectory(found)) throw new FileMissing(path)
+    return found
   }
 
   #usedBytes(): number {
-    let sum = 0
-    for (const inode of this.#names.values()) sum += inode.current.length
-    return sum
+    return bytesIn(this.#root)
   }
 
   #did(operation: string): void {
     this.operationCount++
     this.onOperation(operation)
   }
+}
+
+function newDirectory(): Directory {
+  return { names: new Map(), durable: new Map(), changes: [] }
+}
+
+function isDirectory(item: Item): item is Directory {
+  return 'names' in item
+}
+
+function apply({ name, item }: NameChange, names: Map<string, Item>): void {
+  if (item === null) names.delete(name)
+  else names.set(name, item)
+}
+
+function bytesIn({ names }: Directory): number {
+  let sum = 0
+  for (const item of names.values()) sum += isDirectory(item) ? bytesIn(item) : item.current.length
+  return sum
+}
+
+/** @param survivors files that lie there under two names stay one file */
+function directoryAfterCut(directory: Directory, prng: Prng, survivors: Map<Inode, Inode>): Directory {
+  const kept = new Map(directory.durable)
+  for (const change of directory.changes.slice(0, prng.below(directory.changes.length + 1))) apply(change, kept)
+  const after = newDirectory()
+  for (const [name, item] of kept) {
+    const survivor = isDirectory(item) ? directoryAfterCut(item, prng, survivors) : fileAfterCut(item, prng, survivors)
+    after.names.set(name, survivor)
+    after.durable.set(name, survivor)
+  }
+  return after
+}
+
+function fileAfterCut(inode: Inode, prng: Prng, survivors: Map<Inode, Inode>): Inode {
+  const survivor = survivors.get(inode) ?? survivorOf(inode, prng)
+  survivors.set(inode, survivor)
+  return survivor
+}
+
+/** @param copies what lies there under two names stays one */
+function copyOfDirectory(directory: Directory, copies: Map<Item, Item>): Directory {
+  const copy = (item: Item): Item => {
+    const made = copies.get(item) ?? (isDirectory(item) ? copyOfDirectory(item, copies) : copyOfInode(item))
+    copies.set(item, made)
+    return made
+  }
+  const copyNames = (names: ReadonlyMap<string, Item>) => new Map([...names].map(([name, item]) => [name, copy(item)]))
+  return {
+    names: copyNames(directory.names),
+    durable: copyNames(directory.durable),
+    changes: directory.changes.map(({ name, item }) => ({ name, item: item === null ? null : copy(item) })),
+  }
+}
+
+function copyOfInode({ current, durable, forgotten }: Inode): Inode {
+  return { current: Buffer.from(current), durable: Buffer.from(durable), forgotten: [...forgotten] }
 }
 
 function survivorOf(inode: Inode, prng: Prng): Inode {
@@ -299,10 +345,6 @@ function withForgotten(bytes: Buffer, { durable, forgotten }: Inode): Buffer {
     if (from < Math.min(durable.length, kept.length)) durable.copy(kept, from, from, Math.min(to, kept.length))
   }
   return kept
-}
-
-function nameOf(path: string): string {
-  return path.slice(dirname(path).length + 1)
 }
 
 function nextTurn(): Promise<void> {

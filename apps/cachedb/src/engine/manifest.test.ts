@@ -49,6 +49,7 @@ test('a long manifest is written anew while appends go on; a power cut at any po
   const prng = seededPrng(t)
   const storage = new SimulatedStorage()
   storage.makeDirectory('/data/ns')
+  await storage.syncDirectory('/data')
   const manifest = await Manifest.create(storage, path, Buffer.alloc(8, 1), lives(4))
   let synced = 0
   let appended = 0
