@@ -23,6 +23,7 @@ export class Misfortune implements AsyncDisposable {
   hasStruck = false
   #store: CachedbStore | null = null
   #isAlive = { value: true }
+  #isOver = false
 
   /** @param onlyAtOperation the power of everything fails once, at this operation; without it things happen at random */
   constructor(prng: Prng, segmentBytesMax: number, onlyAtOperation: number | null = null) {
@@ -37,6 +38,7 @@ export class Misfortune implements AsyncDisposable {
 
   /** The store as a fresh filesystem process opens it. */
   async open(): Promise<CachedbStore> {
+    if (this.#isOver) throw new Error('the history is over')
     this.server.downFor = null
     this.#isAlive = { value: true }
     if (this.#onlyAtOperation === null) {
@@ -68,8 +70,9 @@ export class Misfortune implements AsyncDisposable {
     if (this.#prng.chance(0.5)) this.server.die(this.#prng.pick(['kill', 'power cut']))
   }
 
-  /** Nothing of it goes on in the process of the test. */
+  /** Nothing of it goes on in the process of the test, not even a history that was stuck and sees a crash now. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isOver = true
     await this.crash()
   }
 
