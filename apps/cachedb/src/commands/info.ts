@@ -41,7 +41,7 @@ export function serverInfo({ stats, clock }: ServerState): string {
     .join('\n')
 }
 
-/** The text of NSINFO, line for line as 0-db's. */
+/** The text of NSINFO, line for line as 0-db's; then, for admins, what is ours. */
 export function namespaceInfoText(
   { namespace, lock, dataErrors, lastDataErrorSeconds }: HostedNamespace,
   session: Session,
@@ -83,6 +83,8 @@ export function namespaceInfoText(
       ['index_active', now.activeHintPath],
       ['data_current_id', now.activeSegmentId],
       ['data_current_offset', now.activeBytes],
+      ['cut_files', now.cutFiles],
+      ['cut_bytes', now.cutBytes],
     )
   }
   return `# namespace\n${lines.map(([key, value]) => `${key}: ${value}\n`).join('')}`

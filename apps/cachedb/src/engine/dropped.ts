@@ -2,6 +2,7 @@ import { dirname, join } from 'node:path'
 import { Backoff } from '@qsfs/concurrency/backoff'
 import { delay } from '@qsfs/concurrency/clock'
 import type { ManifestRecord } from '../segment/manifest-format.ts'
+import { isCut } from './cuts.ts'
 import { HookFailed } from './hooks.ts'
 import { Manifest } from './manifest.ts'
 import type { ManifestState } from './manifest-state.ts'
@@ -44,7 +45,7 @@ export async function finishDrops(dataDirectory: string, context: EngineContext)
   const { storage } = context
   const yard = join(dataDirectory, graveyard)
   for (const { name, isDirectory } of storage.list(yard)) {
-    if (isDirectory || name.endsWith('.tmp')) continue
+    if (isDirectory || name.endsWith('.tmp') || isCut(name)) continue
     const grave = await Manifest.open(storage, join(yard, name))
     if (grave !== null) deleteInBackground(grave, dataDirectory, context)
   }

@@ -1,6 +1,7 @@
-import { dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { decodeManifest, encodeManifestHeader, encodeRecord, type ManifestRecord } from '../segment/manifest-format.ts'
 import { type AppendFile, appendWhole, type Storage } from '../segment/storage.ts'
+import { cutPath } from './cuts.ts'
 import { GroupCommit } from './group-commit.ts'
 import { ManifestState } from './manifest-state.ts'
 
@@ -22,9 +23,18 @@ export class Manifest implements Disposable {
   /** Records appended while the file is being written anew; null otherwise. */
   #meanwhile: ManifestRecord[] | null = null
   #syncFailed = false
+  /** Bytes that `open` cut off behind the last good record, and kept aside. */
+  readonly cutBytes: number
   readonly #commit = new GroupCommit(() => this.#syncOrRewrite())
 
-  private constructor(storage: Storage, file: AppendFile, state: ManifestState, fileIncarnation: Buffer) {
+  private constructor(
+    storage: Storage,
+    file: AppendFile,
+    state: ManifestState,
+    fileIncarnation: Buffer,
+    { cutBytes = 0 } = {},
+  ) {
+    this.cutBytes = cutBytes
     this.#storage = storage
     this.path = file.path
     this.state = state
@@ -33,19 +43,24 @@ export class Manifest implements Disposable {
     this.#rewrittenBytes = file.sizeBytes
   }
 
-  /** null when there is none. A torn tail is cut off.
+  /** null when there is none. A torn tail is cut off and kept aside: from there on bytes on the disk may be damaged instead.
    *  @throws FormatError, StorageError */
   static async open(storage: Storage, path: string): Promise<Manifest | null> {
     if (storage.sizeBytes(path) === null) return null
     const file = storage.openAppend(path)
     try {
-      const { incarnation, records, goodBytes } = decodeManifest(file.readSync(0, file.sizeBytes))
+      const bytes = file.readSync(0, file.sizeBytes)
+      const { incarnation, records, goodBytes } = decodeManifest(bytes)
       const state = new ManifestState(incarnation)
       for (const record of records) state.apply(record)
-      if (goodBytes < file.sizeBytes) file.truncate(goodBytes)
+      const rest = bytes.subarray(goodBytes)
+      if (rest.length > 0) {
+        await storage.publish(cutPath(dirname(path), basename(path), goodBytes), [rest])
+        file.truncate(goodBytes)
+      }
       // What was read may be page cache alone; nothing is built on it before it is on disk.
       await file.sync()
-      return new Manifest(storage, file, state, incarnation)
+      return new Manifest(storage, file, state, incarnation, { cutBytes: rest.length })
     } catch (error) {
       file[Symbol.dispose]()
       throw error

@@ -64,6 +64,9 @@ export interface NamespaceInfo {
   readonly activePath: string
   readonly activeHintPath: string
   readonly freeBytes: number
+  /** Files beside the segments that hold what starts took off, and their bytes. */
+  readonly cutFiles: number
+  readonly cutBytes: number
 }
 
 export interface ScanPage {
@@ -266,6 +269,8 @@ export class Namespace implements AsyncDisposable {
       activePath: dataPath(this.directory, active.segmentId),
       activeHintPath: hintPath(this.directory, active.segmentId),
       freeBytes: this.#context.storage.freeBytes(this.directory),
+      cutFiles: this.#shelf.cuts.count,
+      cutBytes: this.#shelf.cuts.bytes,
     }
   }
 

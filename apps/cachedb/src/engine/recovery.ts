@@ -5,6 +5,7 @@ import { HintEntries, type HintRecord, hintRecords } from '../segment/hint-forma
 import type { ReadFile } from '../segment/storage.ts'
 import { deleteObject } from './burying.ts'
 import { Catalog } from './catalog.ts'
+import { cutPath, isCut } from './cuts.ts'
 import { publishHint, readHintIfGood } from './hint-file.ts'
 import { importSegments } from './import.ts'
 import { Manifest } from './manifest.ts'
@@ -34,8 +35,12 @@ export async function recover(
   const manifest = await openManifest(directory, initial, context)
   const shelf = new Shelf(directory, pinned, manifest, context)
   try {
+    if (manifest.cutBytes > 0) context.log.warn('manifest.cut', { directory, cutBytes: manifest.cutBytes })
     removeStrays(shelf)
-    return await new Recovery(shelf).run()
+    const opened = await new Recovery(shelf).run()
+    const { count, bytes } = shelf.cuts
+    if (count > 0) context.log.warn('namespace.cuts_kept', { directory, count, bytes })
+    return opened
   } catch (error) {
     shelf.stop()
     manifest[Symbol.dispose]()
@@ -57,17 +62,25 @@ async function openManifest(
   return Manifest.create(storage, path, random(8), records)
 }
 
-/** Files that count are the manifest's; everything else was left behind by a crash or a hook. Bytes cut earlier are kept. */
-function removeStrays({ directory, manifest, context: { storage } }: Shelf): void {
-  const { segments } = manifest.state
-  for (const { name, isDirectory } of storage.list(directory)) {
+/** Files that count are the manifest's; everything else was left behind by a crash or a hook. Bytes that were cut are kept, and so
+ *  are those of a segment that was never opened as far as the manifest knows: perhaps it is the manifest that was damaged. */
+function removeStrays({ directory, manifest, cuts, context: { storage, log } }: Shelf): void {
+  const { segments, lastSegmentId } = manifest.state
+  for (const { name, isDirectory, sizeBytes } of storage.list(directory)) {
+    if (isCut(name)) cuts.add(sizeBytes)
     const match = /^([dh])(\d+)$/.exec(name)
     const segment = match === null ? undefined : segments.get(Number(match[2]))
     const isData = match?.[1] === 'd'
     const counts =
       segment !== undefined && (isData ? hasFile(segment.state) : segment.state !== 'gone' && segment.state !== 'open')
     const isOurs = match !== null || name.endsWith('.tmp') || name.endsWith('.part')
-    if (isOurs && !isDirectory && !counts) storage.remove(join(directory, name))
+    if (!isOurs || isDirectory || counts) continue
+    const segmentId = Number(match?.[2])
+    if (isData && segmentId > lastSegmentId && sizeBytes > FileHeader.sizeBytes) {
+      log.error('segment.unknown', { directory, segmentId, sizeBytes })
+      storage.rename(join(directory, name), cutPath(directory, name, 0))
+      cuts.add(sizeBytes)
+    } else storage.remove(join(directory, name))
   }
 }
 
@@ -240,7 +253,8 @@ class Recovery {
     const { id: segmentId, dataBytes, dataPath } = segment
     if (dataBytes > FileHeader.sizeBytes) {
       context.log.warn('segment.cut', { directory, segmentId, goodBytes: 0, cutBytes: dataBytes })
-      context.storage.rename(dataPath, join(directory, `cut-d${segmentId}-0`))
+      context.storage.rename(dataPath, cutPath(directory, `d${segmentId}`, 0))
+      this.#shelf.cuts.add(dataBytes)
     }
     this.#shelf.dropFile(segment)
     segment.state = 'gone'
@@ -253,7 +267,8 @@ class Recovery {
     const { storage, log, room } = context
     const cutBytes = segment.dataBytes - goodBytes
     log.warn('segment.cut', { directory, segmentId: segment.id, goodBytes, cutBytes })
-    await storage.publish(join(directory, `cut-d${segment.id}-${goodBytes}`), [file.readSync(goodBytes, cutBytes)])
+    await storage.publish(cutPath(directory, `d${segment.id}`, goodBytes), [file.readSync(goodBytes, cutBytes)])
+    this.#shelf.cuts.add(cutBytes)
     {
       using tail = storage.openAppend(segment.dataPath)
       tail.truncate(goodBytes)

@@ -8,6 +8,7 @@ import type { ManifestRecord } from '../segment/manifest-format.ts'
 import type { ValuePlace } from '../segment/reader.ts'
 import { FileMissing, StorageError } from '../segment/storage.ts'
 import { bury } from './burying.ts'
+import { Cuts } from './cuts.ts'
 import type { SegmentLife } from './life.ts'
 import type { Manifest } from './manifest.ts'
 import type { EngineContext } from './namespace.ts'
@@ -27,6 +28,7 @@ export class Shelf {
   readonly pinned: boolean
   readonly manifest: Manifest
   readonly context: EngineContext
+  readonly cuts = new Cuts()
   readonly #segments = new Map<number, Segment>()
   readonly #restores = new SingleFlight<number, void>()
   readonly #restoring = new Set<Promise<void>>()
