@@ -17,10 +17,11 @@ import type {
 import type { Log } from '@qsfs/telemetry/log'
 import type { Fleet } from './backend/fleet.ts'
 import type { StorConfig } from './config.ts'
+import { Deletions } from './deletions.ts'
 import { StorError } from './errors.ts'
 import type { MetaStore } from './metadata/meta-store.ts'
 import { decodeNameRecord, encodeNameRecord, type NameRecord, nameKey, objectKey } from './metadata/name-record.ts'
-import { decodeRecord, encodeRecord, type ObjectRecord, type OwedRemoval } from './metadata/object-record.ts'
+import { decodeRecord, encodeRecord, type ObjectRecord } from './metadata/object-record.ts'
 import { objectNameOf } from './object-name.ts'
 import { digestFile, type FileDigest } from './pipeline/digest.ts'
 import type { FramePool } from './pipeline/frame-pool.ts'
@@ -28,7 +29,6 @@ import type { ReadContext } from './pipeline/object-reader.ts'
 import { checksumOf, retrieveObject } from './pipeline/retrieve.ts'
 import { type NewRecord, storeObject } from './pipeline/store.ts'
 import { choosePlacement } from './placement.ts'
-import { placesOf, removePieces } from './removal.ts'
 import { openSource } from './segment-file.ts'
 import { type JobContext, SharedJobs } from './shared-jobs.ts'
 
@@ -62,7 +62,8 @@ export class ObjectStore implements AsyncDisposable {
   // Downloads have places of their own: a reader waits for them, an upload never stands before it.
   readonly #storePlaces: Semaphore
   readonly #retrievePlaces: Semaphore
-  readonly #objects = new KeyedMutex<string>()
+  readonly deletions: Deletions
+  readonly #places = new KeyedMutex<string>()
   /** Objects stored on fewer than n locations since the start. */
   readonly #thin = new Set<string>()
   /** Objects stored less objects deleted since the start. */
@@ -71,6 +72,7 @@ export class ObjectStore implements AsyncDisposable {
 
   constructor(context: StoreContext) {
     this.#context = context
+    this.deletions = new Deletions(context)
     this.#stores = new SharedJobs(context.clock, { graceMs: JOB_GRACE_MS })
     this.#retrieves = new SharedJobs(context.clock, { graceMs: JOB_GRACE_MS })
     this.#storePlaces = new Semaphore(context.config.storesMax)
@@ -96,7 +98,7 @@ export class ObjectStore implements AsyncDisposable {
       job,
       async context => {
         using _ = await this.#storePlaces.acquire(1, { signal: context.signal })
-        return await this.#objects.run(`name ${name}`, () => this.#store(name, params, context))
+        return await this.#places.run(`name ${name}`, () => this.#store(name, params, context))
       },
       options,
     )
@@ -111,7 +113,7 @@ export class ObjectStore implements AsyncDisposable {
       JSON.stringify([name, objectId ?? null, file, attachmentTo ?? null]),
       // Two at once would write the same part file.
       context =>
-        this.#objects.run(`file ${file}`, () => this.#retrieveTo(file, { name, objectId, attachmentTo }, context)),
+        this.#places.run(`file ${file}`, () => this.#retrieveTo(file, { name, objectId, attachmentTo }, context)),
       options,
     )
   }
@@ -138,8 +140,7 @@ export class ObjectStore implements AsyncDisposable {
     }
   }
 
-  /** Marks the object deleted on the metadata quorum, then removes its pieces, then forgets it where all confirmed.
-   *  Repeating it finishes what an earlier one owed. */
+  /** @see Deletions */
   async delete({ file, objectId }: DeleteParams, { signal }: AskerOptions = {}): Promise<DeleteResult> {
     const name = file === undefined ? null : objectNameOf(file, this.#context.config.root)
     if (objectId !== undefined) return this.#delete(Buffer.from(objectId, 'hex'), signal)
@@ -288,47 +289,12 @@ export class ObjectStore implements AsyncDisposable {
     return blake2b
   }
 
-  #delete(objectId: Buffer, signal: AbortSignal | undefined): Promise<DeleteResult> {
-    const { meta, keys, fleet, log } = this.#context
+  async #delete(objectId: Buffer, signal: AbortSignal | undefined): Promise<DeleteResult> {
     const id = objectId.toString('hex')
-    return this.#objects.run(`object ${id}`, async () => {
-      const record = await this.#record(objectId, 'strict', signal)
-      if (record === null) return { found: false, objectId: id, owedBackends: [] }
-      const places = record.state === 'live' ? placesOf(record) : record.owed
-      // Deleted for all readers before the first piece goes, and all that is to go is owed from then on.
-      if (record.state === 'live') await this.#bury(record, places)
-      await this.#unname(record)
-      const owed = await removePieces(objectId, places, fleet, signal)
-      if (owed.length > 0) {
-        await this.#bury(record, owed)
-      } else {
-        // Forgotten only where every member confirmed the deletion; else the tombstone stays, and does no harm.
-        await meta.forget(objectKey(objectId))
-        await meta.forget(nameKey(keys.nameHash(record.name)), { onlyIf: isDeletedName })
-      }
-      if (record.state === 'live') this.#countChange--
-      this.#thin.delete(id)
-      const owedBackends = [...new Set(owed.map(({ backend }) => backend))]
-      log.event('object.deleted', { objectId: id, owedBackends })
-      return { found: true, objectId: id, owedBackends }
-    })
-  }
-
-  async #bury({ objectId }: ObjectRecord, owed: readonly OwedRemoval[]): Promise<void> {
-    await this.#context.meta.put(objectKey(objectId), ({ previous, generation, memberSet }) => {
-      if (previous === null) return null
-      return encodeRecord({ ...decodeRecord(previous), state: 'deleted', owed, generation, memberSet })
-    })
-  }
-
-  /** The name stands for nothing any more, if it stood for this object. */
-  async #unname({ name, objectId }: ObjectRecord): Promise<void> {
-    const { meta, keys } = this.#context
-    await meta.put(nameKey(keys.nameHash(name)), ({ previous }) => {
-      const named = previous === null ? null : decodeNameRecord(previous)
-      const isOurs = named?.state === 'live' && named.objectId.equals(objectId)
-      return isOurs ? encodeNameRecord({ ...named, state: 'deleted' }) : null
-    })
+    const { wasLive, ...result } = await this.deletions.delete(objectId, withSignal(signal))
+    if (wasLive) this.#countChange--
+    this.#thin.delete(id)
+    return result
   }
 
   /** @throws StorError 'not-found' */
@@ -372,8 +338,6 @@ async function shardBytesOf(path: string, dataShards: number): Promise<number> {
   await using source = await openSource(path)
   return Math.ceil((source.sizeBytes / dataShards) * 1.02) + MiB
 }
-
-const isDeletedName = (bytes: Buffer) => decodeNameRecord(bytes).state === 'deleted'
 
 function confirmedOf({ shards }: Pick<ObjectRecord, 'shards'>): number {
   return shards.filter(({ confirmed }) => confirmed).length

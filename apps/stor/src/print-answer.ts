@@ -34,7 +34,7 @@ export function printAnswer(
 function deletionText({ found, objectId, owedBackends }: DeleteResult): string {
   if (!found) return 'nothing to delete\n'
   if (owedBackends.length === 0) return `deleted ${objectId}\n`
-  return `deleted ${objectId}; delete it again when these are back, they still hold pieces: ${owedBackends.join(', ')}\n`
+  return `deleted ${objectId}; the daemon removes its last pieces when these are back: ${owedBackends.join(', ')}\n`
 }
 
 export function statusText(status: StatusResult): string {

@@ -67,6 +67,7 @@ export class Runtime implements AsyncDisposable {
     const first = await Promise.race([this.#opening.then(() => null), this.#hindered.promise])
     if (first !== null && !first.retryable) throw first
     this.#keepMembersFilled()
+    this.#keepDebtsSettled()
   }
 
   /** For one command: one round of health checks, one attempt. */
@@ -150,17 +151,35 @@ export class Runtime implements AsyncDisposable {
   }
 
   /** A metadata backend that came back empty is filled, so that it counts again. */
-  async #keepMembersFilled(): Promise<void> {
+  #keepMembersFilled(): Promise<void> {
+    const { log } = this.#tools
+    return this.#again('metadata_backend.not_filled', ({ meta }, signal) =>
+      refillBlankMembers(this.members, meta, this.fleet, log, signal),
+    )
+  }
+
+  /** Removals owed by data backends that were away are sent when they are back; those of former processes too. */
+  #keepDebtsSettled(): Promise<void> {
+    let isKnown = false
+    return this.#again('removals.not_settled', async ({ objects: { deletions } }, signal) => {
+      if (!isKnown) await deletions.findOwed({ signal })
+      isKnown = true
+      await deletions.settleOwed({ signal })
+    })
+  }
+
+  /** Does its work on the open store now and then until the runtime ends. What fails is logged, and tried again. */
+  async #again(failed: string, work: (open: OpenStore, signal: AbortSignal) => Promise<void>): Promise<void> {
     const { clock, log } = this.#tools
     const { signal } = this.#stopping
     while (!signal.aborted) {
       try {
-        if (this.#open !== null) await refillBlankMembers(this.members, this.#open.meta, this.fleet, log, signal)
+        if (this.#open !== null) await work(this.#open, signal)
         await delay(clock, this.config.healthCheckIntervalMs * 3, { signal })
       } catch (error) {
         if (signal.aborted) return
         if (!(error instanceof StorError)) throw error
-        log.warn('metadata_backend.not_filled', { error })
+        log.warn(failed, { error })
         await delay(clock, this.config.healthCheckIntervalMs, { signal }).catch(() => undefined)
       }
     }

@@ -1,8 +1,9 @@
 import assert from 'node:assert'
 import { randomBytes } from 'node:crypto'
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { describe, test } from 'node:test'
 import { systemClock } from '@qsfs/concurrency/clock'
+import type { ObjectStore } from '../src/object-store.ts'
 import { ObjectCount, statusOf } from '../src/status.ts'
 import { directoryStore, openRuntime, until } from './store-fixture.ts'
 
@@ -90,4 +91,31 @@ test('a status right after the first store does not take the last check, from be
   await writeFile(`${path}/f`, 'x')
   await objects.store({ file: `${path}/f` })
   assert.strictEqual((await statusOf(runtime, new ObjectCount(systemClock), true)).marginLocations, 2)
+})
+
+test('what a backend that was away owes is removed when it is back, also by the next process', async () => {
+  await using stack = new AsyncDisposableStack()
+  const { path, config } = await directoryStore(stack, { create_namespaces: false })
+  const files = [`${path}/one`, `${path}/two`] as const
+  const away = [`${path}/data2`, `${path}/away`] as const
+  const owedBy = async (file: string, objects: ObjectStore) => (await objects.delete({ file })).owedBackends
+  {
+    await using first = new AsyncDisposableStack()
+    const runtime = await openRuntime(first, config)
+    const { objects } = await runtime.store()
+    for (const file of files) {
+      await writeFile(file, file)
+      await objects.store({ file })
+    }
+    await rename(...away)
+    assert.deepStrictEqual(await owedBy(files[0], objects), ['data2'])
+  }
+  const runtime = await openRuntime(stack, config)
+  const { objects, meta } = await runtime.store()
+  await until(() => runtime.fleet.isDown('data2'))
+  assert.deepStrictEqual(await owedBy(files[1], objects), ['data2'])
+  await rename(away[1], away[0])
+  const { backend } = runtime.fleet.data[1]!
+  await until(async () => (await backend.stat().catch(() => null))?.valueCount === 0)
+  await until(async () => (await meta.list()).length === 0)
 })
