@@ -175,3 +175,16 @@ test('a stored segment whose disk does not read is fetched again', async () => {
   }
   assert.equal(String(await namespace.get(key, wait)), 'value')
 })
+
+test('a segment bigger than the whole cache is said to be, and holds up no other restore', async () => {
+  const { storage, stored, open } = world()
+  await withStoredSegment(open)
+  storage.remove('/data/ns/d0')
+  const hooks = { ...noHooks, configured: true, segmentMissing: async () => storage.put('/data/ns/d0', stored.bytes) }
+  await using namespace = await openNamespace(
+    engineContext(storage, prngFromSeed(1), { hooks, segmentBytesMax: 2, limitBytes: stored.bytes.length - 1 }),
+    'user',
+  )
+  await assert.rejects(async () => namespace.get(key, wait), /cache_bytes/)
+  assert.equal(namespace.segments()[0]!.state, 'absent')
+})

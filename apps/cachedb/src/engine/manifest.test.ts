@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { seededPrng } from '@qsfs/testkit/prng'
+import { prngFromSeed, seededPrng } from '@qsfs/testkit/prng'
 import { SimulatedStorage } from '../../test/simulated-storage.ts'
 import type { ManifestRecord } from '../segment/manifest-format.ts'
 import { Manifest } from './manifest.ts'
@@ -90,4 +90,25 @@ test('after a failed sync the state goes to a new file', async () => {
   storage.failsSync = () => true
   manifest.append({ type: 'point', epoch: 1, point: 8 })
   await assert.rejects(manifest.sync())
+})
+
+test('a file written anew whose name may not be on disk is written again', async () => {
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data/ns')
+  await storage.syncDirectory('/data')
+  const manifest = await Manifest.create(storage, path, Buffer.alloc(8, 1), lives(4))
+  let failures = 1
+  storage.failsSync = at => at === path && failures-- > 0
+  const syncDirectory = storage.syncDirectory.bind(storage)
+  storage.syncDirectory = async () => {
+    throw new Error('the disk failed')
+  }
+  manifest.append({ type: 'point', epoch: 1, point: 7 })
+  await assert.rejects(manifest.sync())
+  storage.syncDirectory = syncDirectory
+  await manifest.sync()
+  for (let seed = 0; seed < 20; seed++) {
+    using found = (await Manifest.open(storage.cut(prngFromSeed(seed)), path))!
+    assert.equal(found.state.point, 7)
+  }
 })

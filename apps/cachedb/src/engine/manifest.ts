@@ -150,7 +150,9 @@ export class Manifest implements Disposable {
     this.#file = file
     this.#fileIncarnation = incarnation
     this.#rewrittenBytes = file.sizeBytes
-    this.#syncFailed = false
+    // Until its name is on disk too, a crash finds the old file.
+    this.#syncFailed = true
     await this.#storage.syncDirectory(dirname(this.path))
+    this.#syncFailed = false
   }
 }

@@ -13,6 +13,8 @@ export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
   const { hooks, clock, log, room } = shelf.context
   if (segment.activity !== null) throw new SegmentUnavailable(`segment ${segment.id} is ${segment.activity}`)
   if (clock.monotonicMs() < segment.retryAtMs) throw new SegmentUnavailable(`segment ${segment.id}: ${segment.note}`)
+  if (!room.canHold(segment.dataBytes))
+    throw new SegmentUnavailable(`segment ${segment.id} has ${segment.dataBytes} bytes, more than cache_bytes`)
   const startMs = clock.monotonicMs()
   segment.activity = 'restoring'
   segment.pins++

@@ -93,6 +93,11 @@ export class Room {
     this.#admitRestores()
   }
 
+  /** Whether so many bytes fit when all else has left. A segment made under another limit may not. */
+  canHold(bytes: number): boolean {
+    return this.#limits.limitBytes === 0 || bytes <= this.#limits.limitBytes
+  }
+
   /** Waits, in order of arrival, until a restore of this many bytes fits; they count as used then, also before they are there. */
   takeForRestore(bytes: number): Promise<void> {
     return new Promise(admit => {
