@@ -1,13 +1,11 @@
 import { ErrorText } from '@qsfs/protocol/cachedb-commands'
 import { RespError } from '@qsfs/resp/reply'
 
-/** An error with its face on the wire: `text` is what follows the `-` of the RESP error, 0-db's own words where it has them. */
+/** An error with its face on the wire: the message is what follows the `-` of the RESP error, 0-db's own words where it has them. */
 export class CommandError extends RespError {
-  readonly text: string
   constructor(text: string, cause?: unknown) {
     super(text, { cause })
     this.name = new.target.name
-    this.text = text
   }
 }
 

@@ -132,7 +132,7 @@ test('one cachedb, user keys', async t => {
     for (let number = 0; number < 500; number++) equal(await client.reply(), `:${number}`)
   })
 
-  await t.test('INFO and NSINFO have 0-db’s lines', async () => {
+  await t.test('INFO and NSINFO have 0-db’s lines, then ours', async () => {
     const info = await ask('INFO')
     match(info, /^\$# server\nserver_name: 0-db \(zdb\)\nserver_revision: 2\.0\.7\n/)
     match(info, /\n\n# internals\nsequential_key_size: 8\n/)
@@ -145,7 +145,7 @@ test('one cachedb, user keys', async t => {
         'next_internal_id mode stats_index_io_errors stats_index_io_error_last stats_index_faults stats_data_io_errors ' +
         'stats_data_io_error_last stats_data_faults index_disk_freespace_bytes index_disk_freespace_mb ' +
         'data_disk_freespace_bytes data_disk_freespace_mb data_path data_active index_path index_active data_current_id ' +
-        'data_current_offset',
+        'data_current_offset cut_files cut_bytes',
     )
   })
 

@@ -1,6 +1,5 @@
 import { ErrorText } from '@qsfs/protocol/cachedb-commands'
 import type { Reply } from '@qsfs/resp/reply'
-import type { MaybePromise, ScanPage } from '../engine/namespace.ts'
 import { Refused } from '../errors.ts'
 import type { Session } from '../session.ts'
 
@@ -8,12 +7,8 @@ import type { Session } from '../session.ts'
 const scanBudgetMs = 2
 
 /** SCAN [cursor] → [cursor of the last entry, [[key, length, timestamp]…]]. */
-export function scan(session: Session, args: Buffer[]): MaybePromise<Reply> {
+export function scan(session: Session, args: Buffer[]): Reply {
   const page = session.hosted.namespace.scan(args[1] ?? null, scanBudgetMs)
-  return page instanceof Promise ? page.then(toReply) : toReply(page)
-}
-
-function toReply(page: ScanPage | null): Reply {
   if (!page) throw new Refused(ErrorText.noMoreData)
   return [page.cursor, page.entries.map(({ key, valueBytes, timestampSeconds }) => [key, valueBytes, timestampSeconds])]
 }

@@ -14,10 +14,6 @@ export class ClosedSegment implements SegmentReader {
     this.#salt = salt
   }
 
-  get readers(): number {
-    return this.#readers
-  }
-
   async read(key: Uint8Array, place: ValuePlace): Promise<Buffer | null> {
     this.#readers++
     try {
