@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ManualClock } from '@qsfs/testkit/manual-clock'
 import { prngFromSeed } from '@qsfs/testkit/prng'
-import { type Hooks, noHooks } from '../src/engine/hooks.ts'
+import { type Hooks, noHooks } from '../src/engine/hooks/hooks.ts'
 import { engineContext, openNamespace } from './engine-fixture.ts'
 import { SimulatedStorage } from './simulated-storage.ts'
 

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { type Log, silentLog } from '@qsfs/telemetry/log'
-import { ExecHooks, type ExecHooksOptions } from '../src/engine/exec-hooks.ts'
+import { ExecHooks, type ExecHooksOptions } from '../src/engine/hooks/exec-hooks.ts'
 
 /** A store for tests: keeps segments as files named by a made-up object id, and logs its calls. */
 export const storingScript = `

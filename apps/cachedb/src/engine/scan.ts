@@ -2,10 +2,10 @@ import { layout } from '@qsfs/bytes/layout'
 import { KeyRefused } from '../errors.ts'
 import { ActiveSegment } from '../segment/active.ts'
 import { hintRecords } from '../segment/hint-format.ts'
-import { readHint } from './hint-file.ts'
 import type { ScanPage } from './namespace.ts'
-import type { Segment } from './segment.ts'
-import type { Writer } from './writer.ts'
+import { readHint } from './shelf/hint-file.ts'
+import type { Segment } from './shelf/segment.ts'
+import type { Writer } from './writer/writer.ts'
 
 /** 0-db's cursor: what an entry was, and where. Its "index file" is our segment, its offset that of the data entry. */
 const Cursor = layout('scan_cursor', 17, {

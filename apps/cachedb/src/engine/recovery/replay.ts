@@ -1,7 +1,7 @@
-import type { HintRecord } from '../segment/hint-format.ts'
-import { type ScannedFile, type ScanResult, scanEntries } from '../segment/recover.ts'
-import type { Catalog } from './catalog.ts'
-import type { Segment } from './segment.ts'
+import type { HintRecord } from '../../segment/hint-format.ts'
+import { type ScannedFile, type ScanResult, scanEntries } from '../../segment/recover.ts'
+import type { Catalog } from '../keydir/catalog.ts'
+import type { Segment } from '../shelf/segment.ts'
 
 /** Applies the entries of a data file to the catalog, in their order, as if they were just appended.
  *  @param each is told every entry, as its hint says it; the key is a view of a big buffer */

@@ -1,6 +1,6 @@
 import { Backoff } from '@qsfs/concurrency/backoff'
 import { delay } from '@qsfs/concurrency/clock'
-import { HookFailed } from './hooks.ts'
+import { HookFailed } from '../hooks/hooks.ts'
 import type { Segment } from './segment.ts'
 import type { Shelf } from './shelf.ts'
 

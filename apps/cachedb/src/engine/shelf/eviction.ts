@@ -1,5 +1,5 @@
 import type { Clock } from '@qsfs/concurrency/clock'
-import { StorageError } from '../segment/storage.ts'
+import { StorageError } from '../../segment/storage.ts'
 import type { Room } from './room.ts'
 import type { Segment } from './segment.ts'
 import type { Shelf } from './shelf.ts'

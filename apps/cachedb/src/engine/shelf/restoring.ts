@@ -1,8 +1,8 @@
 import { basename } from 'node:path'
-import { SegmentUnavailable } from '../errors.ts'
-import { decodeFileHeader, FileHeader, FormatError } from '../segment/format.ts'
-import { StorageError } from '../segment/storage.ts'
-import { HookFailed } from './hooks.ts'
+import { SegmentUnavailable } from '../../errors.ts'
+import { decodeFileHeader, FileHeader, FormatError } from '../../segment/format.ts'
+import { StorageError } from '../../segment/storage.ts'
+import { HookFailed } from '../hooks/hooks.ts'
 import { isGone, restoredPinMs, type Segment } from './segment.ts'
 import type { Shelf } from './shelf.ts'
 

@@ -1,5 +1,5 @@
 import type { Clock } from '@qsfs/concurrency/clock'
-import { CacheFull } from '../errors.ts'
+import { CacheFull } from '../../errors.ts'
 import { Evictor } from './eviction.ts'
 
 /** A full cache whose stores made progress this lately is worth waiting for. */

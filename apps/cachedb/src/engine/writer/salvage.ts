@@ -1,7 +1,7 @@
-import type { ActiveSegment } from '../segment/active.ts'
-import { FileHeader } from '../segment/format.ts'
-import { hintRecords } from '../segment/hint-format.ts'
-import { StorageError } from '../segment/storage.ts'
+import type { ActiveSegment } from '../../segment/active.ts'
+import { FileHeader } from '../../segment/format.ts'
+import { hintRecords } from '../../segment/hint-format.ts'
+import { StorageError } from '../../segment/storage.ts'
 import type { Writer } from './writer.ts'
 
 const nothing = Buffer.alloc(0)

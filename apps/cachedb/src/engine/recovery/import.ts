@@ -1,7 +1,7 @@
 import { join } from 'node:path'
-import { decodeFileHeader, FileHeader, FormatError } from '../segment/format.ts'
-import type { ManifestRecord } from '../segment/manifest-format.ts'
-import type { Storage } from '../segment/storage.ts'
+import { decodeFileHeader, FileHeader, FormatError } from '../../segment/format.ts'
+import type { ManifestRecord } from '../../segment/manifest-format.ts'
+import type { Storage } from '../../segment/storage.ts'
 
 /** The data files of a directory that 0-db wrote, as closed segments: `d0`, `d1`, … without a manifest.
  *  @throws FormatError when one is no data file, or is ours and so the manifest was lost */

@@ -1,4 +1,4 @@
-import type { Tombstone } from '../segment/hint-format.ts'
+import type { Tombstone } from '../../segment/hint-format.ts'
 
 /** What of a segment is still needed: its live values, and the deletions that must be remembered.
  *

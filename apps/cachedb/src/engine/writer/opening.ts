@@ -1,8 +1,8 @@
-import { ActiveSegment } from '../segment/active.ts'
-import { FileHeader } from '../segment/format.ts'
-import type { ManifestRecord } from '../segment/manifest-format.ts'
-import { dataPath } from './segment.ts'
-import type { Shelf } from './shelf.ts'
+import { ActiveSegment } from '../../segment/active.ts'
+import { FileHeader } from '../../segment/format.ts'
+import type { ManifestRecord } from '../../segment/manifest-format.ts'
+import { dataPath } from '../shelf/segment.ts'
+import type { Shelf } from '../shelf/shelf.ts'
 
 /** Opens the next segment for append: its file first, then its name in the manifest, in one write with other records. What of that
  *  write reaches the disk is a prefix of it. A file that the manifest does not name is no segment and is removed at start.

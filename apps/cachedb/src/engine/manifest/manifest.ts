@@ -1,8 +1,13 @@
 import { basename, dirname } from 'node:path'
-import { decodeManifest, encodeManifestHeader, encodeRecord, type ManifestRecord } from '../segment/manifest-format.ts'
-import { type AppendFile, appendWhole, type Storage } from '../segment/storage.ts'
-import { cutPath } from './cuts.ts'
-import { GroupCommit } from './group-commit.ts'
+import {
+  decodeManifest,
+  encodeManifestHeader,
+  encodeRecord,
+  type ManifestRecord,
+} from '../../segment/manifest-format.ts'
+import { type AppendFile, appendWhole, type Storage } from '../../segment/storage.ts'
+import { cutPath } from '../recovery/cuts.ts'
+import { GroupCommit } from '../writer/group-commit.ts'
 import { ManifestState } from './manifest-state.ts'
 
 /** A manifest is written anew when it is this long and mostly history: 64 KiB are read in well under a millisecond. */

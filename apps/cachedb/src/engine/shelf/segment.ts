@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import type { Backoff } from '@qsfs/concurrency/backoff'
 import type { SegmentInfo, SegmentState } from '@qsfs/protocol/cachedb-commands'
-import type { SegmentReader } from '../segment/reader.ts'
+import type { SegmentReader } from '../../segment/reader.ts'
+import { hasFile, type SegmentActivity } from '../manifest/segment-state.ts'
 import { SegmentLife } from './life.ts'
-import { hasFile, type SegmentActivity } from './segment-state.ts'
 
 /** A segment restored or just read for a waiter stays at least this long, or two readers would evict each other's. */
 export const restoredPinMs = 5_000

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { SegmentState } from '@qsfs/protocol/cachedb-commands'
-import type { ManifestRecord } from '../segment/manifest-format.ts'
+import type { ManifestRecord } from '../../segment/manifest-format.ts'
 import { ManifestState } from './manifest-state.ts'
 import { hasFile, type SegmentEvent, transitionOf, transitions } from './segment-state.ts'
 

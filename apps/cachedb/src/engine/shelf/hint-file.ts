@@ -1,6 +1,6 @@
-import { FormatError } from '../segment/format.ts'
-import { decodeHint, encodeHint, type HintEntries } from '../segment/hint-format.ts'
-import { FileMissing, type Storage } from '../segment/storage.ts'
+import { FormatError } from '../../segment/format.ts'
+import { decodeHint, encodeHint, type HintEntries } from '../../segment/hint-format.ts'
+import { FileMissing, type Storage } from '../../segment/storage.ts'
 import type { Segment } from './segment.ts'
 import type { Shelf } from './shelf.ts'
 

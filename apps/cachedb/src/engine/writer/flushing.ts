@@ -1,5 +1,5 @@
-import { deleteObject } from './burying.ts'
-import type { Catalog } from './catalog.ts'
+import type { Catalog } from '../keydir/catalog.ts'
+import { deleteObject } from '../shelf/burying.ts'
 import { openNext } from './opening.ts'
 import type { Writer } from './writer.ts'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert'
 import type { SegmentState } from '@qsfs/protocol/cachedb-commands'
-import type { ManifestRecord } from '../segment/manifest-format.ts'
+import type { ManifestRecord } from '../../segment/manifest-format.ts'
 import { type SegmentEvent, transitionOf } from './segment-state.ts'
 
 export type StoredSettings = Omit<Extract<ManifestRecord, { type: 'settings' }>, 'type'>

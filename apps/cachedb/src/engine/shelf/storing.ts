@@ -1,7 +1,7 @@
 import { delay } from '@qsfs/concurrency/clock'
-import { StorageError } from '../segment/storage.ts'
+import { StorageError } from '../../segment/storage.ts'
+import { HookFailed } from '../hooks/hooks.ts'
 import { deleteObject } from './burying.ts'
-import { HookFailed } from './hooks.ts'
 import { dataPath, hintPath, isGone, type Segment } from './segment.ts'
 import type { Shelf } from './shelf.ts'
 

@@ -1,10 +1,10 @@
-import { entryBytes } from '../segment/format.ts'
-import type { Tombstone } from '../segment/hint-format.ts'
+import { entryBytes } from '../../segment/format.ts'
+import type { Tombstone } from '../../segment/hint-format.ts'
+import type { KeyMode } from '../namespace.ts'
+import type { SegmentLife } from '../shelf/life.ts'
 import type { EntryLocation, Keydir } from './keydir.ts'
 import { SequentialKeydir } from './keydir-sequential.ts'
 import { UserKeydir } from './keydir-user.ts'
-import type { SegmentLife } from './life.ts'
-import type { KeyMode } from './namespace.ts'
 
 /** What the entries of a namespace, applied in append order, amount to: which values live, and what each segment is still needed
  *  for. The same rules serve the running namespace and its recovery. */

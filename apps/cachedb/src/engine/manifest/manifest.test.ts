@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { prngFromSeed, seededPrng } from '@qsfs/testkit/prng'
-import { SimulatedStorage } from '../../test/simulated-storage.ts'
-import type { ManifestRecord } from '../segment/manifest-format.ts'
+import { SimulatedStorage } from '../../../test/simulated-storage.ts'
+import type { ManifestRecord } from '../../segment/manifest-format.ts'
 import { Manifest } from './manifest.ts'
 import { ManifestState } from './manifest-state.ts'
 
