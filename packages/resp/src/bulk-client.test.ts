@@ -1,8 +1,9 @@
-import { equal, ok, rejects } from 'node:assert/strict'
+import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { crc32c } from '@qsfs/bytes/checksum'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { seededPrng } from '@qsfs/testkit/prng'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
@@ -39,6 +40,34 @@ test('many large values at once arrive in order, and memory that is given back i
     ok(pool.spareBytes > 0)
   }
   equal(await client.call('GET', 'none'), null)
+})
+
+test('large and small arguments arrive as they are, in order', async t => {
+  const prng = seededPrng(t)
+  const path = await socketPath(t)
+  const received: string[] = []
+  const execute = (args: Buffer[]) => {
+    received.push(args.map(argument => `${argument.length}:${crc32c(argument)}`).join(' '))
+    return Buffer.from(args.at(-1)!.subarray(0, 10))
+  }
+  await using _server = await RespServer.listen([{ path }], {
+    openSession: () => ({ execute, serial: false, finished: false, close: () => undefined }),
+    clientsMax: 10,
+    clock: systemClock,
+    onConnectionError: () => undefined,
+  })
+  await using client = await BulkClient.connect({ address: `unix:${path}` }, new BulkPool())
+  const commands = Array.from(
+    { length: 60 },
+    () => ['SET', prng.bytes(8), prng.bytes(1 + prng.below(200_000))] as const,
+  )
+  const replies = await Promise.all(commands.map(command => client.call(...command)))
+  const sent = commands.map(([name, ...rest]) => [Buffer.from(name), ...rest])
+  deepEqual(
+    received,
+    sent.map(args => args.map(argument => `${argument.length}:${crc32c(argument)}`).join(' ')),
+  )
+  for (const [index, [, , value]] of commands.entries()) deepEqual(replies[index], value.subarray(0, 10))
 })
 
 test('a server that sends what is no reply, or one that nobody asked for, costs the connection', async t => {

@@ -9,10 +9,12 @@ import { MalformedReply, ReplyParser } from './reply-parser.ts'
 import { SilenceWatch } from './silence-watch.ts'
 
 const receiveBytes = 256 * 1024
+/** From here on an argument is not copied. */
+const largeBytes = 16 * 1024
 
-/** One connection for many large replies, as RespClient in all else. ioredis reads 64 KiB into fresh memory each time and joins
+/** One connection for many large values, as RespClient in all else. ioredis reads 64 KiB into fresh memory each time and joins
  *  the pieces of a value in more of it; here the socket is read into one buffer for ever, a value lies in memory of the pool,
- *  and the commands of one turn leave in one write. */
+ *  and the commands of one turn leave in one writev. */
 export class BulkClient implements AsyncDisposable {
   readonly #socket: Socket
   readonly #parser: ReplyParser
@@ -62,7 +64,8 @@ export class BulkClient implements AsyncDisposable {
     return this.#positions
   }
 
-  /** Sends one command, with those of the same turn. Simple strings arrive as Buffers, like bulks.
+  /** Sends one command, with those of the same turn. Large arguments are not copied: they must not change before the reply.
+   *  Simple strings arrive as Buffers, like bulks.
    *  @throws RespError (also as an element of an array reply), ConnectionLost */
   async call(...args: readonly (string | Buffer)[]): Promise<Reply> {
     if (this.#socket.destroyed) throw this.#lost()
@@ -93,7 +96,19 @@ export class BulkClient implements AsyncDisposable {
   #send(): void {
     const unsent = this.#unsent
     this.#unsent = []
-    if (!this.#socket.destroyed) this.#socket.write(Buffer.concat(unsent))
+    if (this.#socket.destroyed) return
+    this.#socket.cork()
+    let small: Buffer[] = []
+    for (const part of unsent) {
+      if (part.length < largeBytes) small.push(part)
+      else {
+        this.#socket.write(Buffer.concat(small))
+        this.#socket.write(part)
+        small = []
+      }
+    }
+    this.#socket.write(Buffer.concat(small))
+    this.#socket.uncork()
   }
 
   /** @returns true: go on reading */

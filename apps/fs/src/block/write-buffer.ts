@@ -183,7 +183,8 @@ export class WriteBuffer implements AsyncDisposable {
 
   /** From low to high: the stored size then grows without holes. */
   #enqueueFile(file: FileBuffer): void {
-    for (const window of [...file.windows.values()].sort((a, b) => a.index - b.index)) this.#enqueue(file, window)
+    const idle = [...file.windows.values()].filter(({ isQueued }) => !isQueued)
+    for (const window of idle.sort((a, b) => a.index - b.index)) this.#enqueue(file, window)
   }
 
   #pump(): void {

@@ -17,7 +17,7 @@ export interface Connection extends AsyncDisposable {
 /** Makes a connection: AUTH, SELECT, OWNER, and nothing is ever repeated on it. */
 export type Connect = (options: {
   readonly namespace?: string
-  /** For many large replies. */
+  /** For many large values. */
   readonly isForBulk?: boolean
   readonly owner?: { readonly token: string; readonly namespaces: readonly string[] }
 }) => Promise<Connection>
@@ -73,11 +73,14 @@ export class CachedbSession implements AsyncDisposable {
     const owner = { token, namespaces: [names.data, names.meta] }
     const connectOwned = (namespace: string) => connect({ namespace, owner })
     const connections: Connection[] = []
-    for (const namespace of [names.data, names.data, names.meta]) {
-      connections.push(opening.use(await connectOwned(namespace)))
-    }
-    connections.push(opening.use(await connect({ namespace: names.data, owner, isForBulk: true })))
-    connections.push(opening.use(await connectOwned(names.meta)))
+    const wanted = [
+      { namespace: names.data },
+      { namespace: names.data, isForBulk: true },
+      { namespace: names.meta },
+      { namespace: names.data, isForBulk: true },
+      { namespace: names.meta },
+    ]
+    for (const options of wanted) connections.push(opening.use(await connect({ ...options, owner })))
     const instances = new Set(connections.flatMap(({ positions }) => positions.map(({ instance }) => instance)))
     if (instances.size !== 1) throw new ConnectionLost('the server was restarted while connecting')
     return new CachedbSession(names, connections, connectOwned, opening.move())
