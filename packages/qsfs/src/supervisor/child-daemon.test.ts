@@ -1,16 +1,18 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { existsSync, statSync, writeFileSync } from 'node:fs'
+import { getPriority } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { silentLog } from '@qsfs/telemetry/log'
 import { type TemporaryDirectory, temporaryDirectory } from '@qsfs/testkit/tmp'
+import { backgroundNice } from './background.ts'
 import { ChildDaemon } from './child-daemon.ts'
 import { isRunning, readInstance, startTicksOf, waitUntilGone, writeInstance } from './running-processes.ts'
 
 /** A child with this body; it is ready when it has made the file `ready`. */
-function child(tmp: TemporaryDirectory, body: string) {
+function child(tmp: TemporaryDirectory, body: string, { background = false } = {}) {
   const script = join(tmp.path, `${randomBytes(4).toString('hex')}.cjs`)
   const ready = `${script}.ready`
   writeFileSync(script, `const ready = () => require('fs').appendFileSync(${JSON.stringify(ready)}, 'x')\n${body}`)
@@ -20,6 +22,7 @@ function child(tmp: TemporaryDirectory, body: string) {
     argv: [script],
     logPath: join(tmp.path, 'logs', 'backend-1.log'),
     environment: process.env,
+    background,
     isReady: async () => existsSync(ready),
     rephrase: (sentence: string) => sentence.replace('config.toml:5', 'mine.toml:9'),
   }
@@ -40,6 +43,18 @@ test('a child is ready, stopped, and leaves when its stdin closes', async t => {
   assert.equal(good.daemon.death, null)
   assert.equal(await good.daemon.stop(5000), true)
   assert.equal(good.daemon.pid, null)
+})
+
+test('one that works in the background stands behind the others', async t => {
+  const keep = alive()
+  t.after(() => clearInterval(keep))
+  await using tmp = await temporaryDirectory()
+  const body = `ready(); ${forever}`
+  await using quick = child(tmp, body)
+  await using behind = child(tmp, body, { background: true })
+  for (const { daemon } of [quick, behind]) await daemon.start(new AbortController().signal)
+  const nice = getPriority(quick.daemon.pid!)
+  assert.equal(getPriority(behind.daemon.pid!), Math.max(nice, backgroundNice))
 })
 
 test('one that ends before it is ready says why, in its words, with the exit code', async t => {

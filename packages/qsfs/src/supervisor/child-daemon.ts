@@ -6,6 +6,7 @@ import { Backoff } from '@qsfs/concurrency/backoff'
 import { type Clock, delay, type RandomSource } from '@qsfs/concurrency/clock'
 import { ExpectedFailure } from '@qsfs/daemon/failure'
 import type { Log } from '@qsfs/telemetry/log'
+import { moveToBackground } from './background.ts'
 
 /** A log longer than this is set aside (one generation) at the next start of its daemon. */
 const logBytesMax = 16 * MiB
@@ -22,6 +23,8 @@ export interface ChildSpec {
   readonly argv: readonly string[]
   readonly logPath: string
   readonly environment: NodeJS.ProcessEnv
+  /** Nobody waits for it while there is other work. */
+  readonly background: boolean
   /** Whether it can be used yet. */
   readonly isReady: () => Promise<boolean>
   /** Its last sentence as the user should read it. */
@@ -95,13 +98,14 @@ export class ChildDaemon {
   }
 
   #spawn(): void {
-    const { argv, environment, logPath } = this.spec
+    const { argv, environment, logPath, background } = this.spec
     const logFd = openLog(logPath)
     this.#logStartBytes = fstatSync(logFd).size
     try {
       // Detached: Ctrl-C reaches the whole foreground group, and the order of stopping is ours to keep.
       const child = spawn(process.execPath, argv, { detached: true, env: environment, stdio: ['pipe', logFd, logFd] })
       child.stdin?.on('error', error => this.#log.debug('daemon.stdin_closed', { error }))
+      if (background && child.pid !== undefined) moveToBackground(child.pid, this.#log)
       this.#child = child
       this.#lastExit = null
       this.#exited = exitOf(child).then(exit => {

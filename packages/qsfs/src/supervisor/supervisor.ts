@@ -86,6 +86,8 @@ export class Supervisor {
       argv: [appMain(app), '--config', configPath, '--supervised'],
       logPath: this.#state.logPath(name),
       environment: { ...process.env, INIT_CWD: callerDirectory() },
+      // Writers wait for fs and the cache; uploads wait for a quiet moment.
+      background: daemon === this.#config.stor || this.#config.backends.includes(daemon),
       isReady,
       rephrase: sentence => sentence.replace(position, (ours, line) => daemon.userPosition(Number(line)) ?? ours),
     }
