@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { ManualClock } from '@qsfs/testkit/manual-clock'
 import { type Prng, prngFromSeed, seededPrng } from '@qsfs/testkit/prng'
 import { CacheFull, NamespaceReadOnly } from '../src/errors.ts'
+import { StorageError } from '../src/segment/storage.ts'
 import { contentsOf, digest, engineContext, openNamespace } from './engine-fixture.ts'
 import { SimulatedStorage } from './simulated-storage.ts'
 
@@ -168,5 +169,37 @@ test('a salvaged deletion is remembered while the segment it was taken from hold
   for (let turn = 0; turn < 30; turn++) await new Promise(resolve => setImmediate(resolve))
   await using after = await openNamespace(engineContext(storage.cut(prng), prng), 'user')
   assert.deepEqual([...(await contentsOf(after)).keys()], [Buffer.from('kept').toString('hex')])
+  await namespace[Symbol.asyncDispose]()
+})
+
+test('a short append that cannot be taken back ends its segment; what is closed has no byte too many', async () => {
+  const storage = newDisk()
+  const prng = prngFromSeed(5)
+  const openAppend = storage.openAppend.bind(storage)
+  let failures = 1
+  storage.openAppend = path => {
+    const file = openAppend(path)
+    const truncate = file.truncate.bind(file)
+    file.truncate = sizeBytes => {
+      if (path.endsWith('/d0') && failures-- > 0) throw new StorageError(`${path}: EIO`)
+      truncate(sizeBytes)
+    }
+    return file
+  }
+  const namespace = await openNamespace(engineContext(storage, prng), 'user')
+  namespace.put(Buffer.from('a'), Buffer.from('value'))
+  Object.defineProperty(storage, 'freeBytes', { value: () => Number.POSITIVE_INFINITY })
+  const used = () => storage.list('/data/ns').reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+  storage.capacityBytes = used() + 10
+  assert.throws(() => namespace.put(Buffer.from('b'), Buffer.from('value')))
+  storage.capacityBytes = Number.POSITIVE_INFINITY
+  namespace.put(Buffer.from('c'), Buffer.from('value'))
+  await namespace.sync()
+  for (let turn = 0; turn < 30; turn++) await new Promise(resolve => setImmediate(resolve))
+  const [first] = namespace.segments()
+  assert.equal(first?.state, 'closed')
+  assert.equal(storage.sizeBytes('/data/ns/d0'), first?.dataBytes)
+  await using after = await openNamespace(engineContext(storage.kill(), prng), 'user')
+  assert.deepEqual([...(await contentsOf(after)).keys()].sort(), ['61', '63'])
   await namespace[Symbol.asyncDispose]()
 })
