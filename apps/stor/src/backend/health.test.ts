@@ -27,8 +27,6 @@ describe('the health of a backend', () => {
   test('rises at once at the start, falls slowly, and must answer twice to rise again', async () => {
     const { health, answers, pass } = patient()
     await using _ = health
-    const changes: string[] = []
-    health.onChange((id, state) => changes.push(`${id} ${state}`))
     assert.strictEqual(health.observe('b1').state, 'unknown')
     health.start()
     await pass(0)
@@ -47,7 +45,6 @@ describe('the health of a backend', () => {
     assert.strictEqual(health.isDown('b1'), true)
     await pass(1000)
     assert.strictEqual(health.isDown('b1'), false)
-    assert.deepStrictEqual(changes, ['b1 up', 'b1 down', 'b1 up'])
   })
 
   test('one lost answer changes nothing', async () => {

@@ -50,7 +50,6 @@ export class Health implements AsyncDisposable {
   readonly #log: Log
   readonly #limits: HealthLimits
   readonly #stopped = new AbortController()
-  readonly #listeners = new Set<(id: string, state: HealthState) => void>()
 
   constructor(watched: readonly Watched[], clock: Clock, log: Log, limits: HealthLimits) {
     const unseen = { state: 'unknown', reachable: false, stat: null, statAtMs: 0, note: 'not asked yet' } as const
@@ -91,12 +90,6 @@ export class Health implements AsyncDisposable {
     return patient.observation
   }
 
-  /** Calls back at each change of state; the returned function ends that. */
-  onChange(listener: (id: string, state: HealthState) => void): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped.abort()
   }
@@ -127,7 +120,6 @@ export class Health implements AsyncDisposable {
     patient.observation = { state, reachable: stat !== null, stat: stat ?? before.stat, statAtMs, note }
     if (state === before.state) return
     this.#log.event('backend.health_changed', { backend: patient.watched.id, state, note })
-    for (const listener of this.#listeners) listener(patient.watched.id, state)
   }
 
   #stateOf({ observation, answeredCount, failedCount, failedSinceMs }: Patient): HealthState {
