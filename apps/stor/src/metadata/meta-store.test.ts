@@ -45,6 +45,16 @@ class Faulty implements RecordBackend {
 }
 
 const keys = KeyRing.fresh(randomBytes)
+
+test('what only a bug can break is no silence', async () => {
+  const members = [1, 2, 3, 4].map(i => new Faulty(`m${i}`))
+  const meta = storeOf(members)
+  await meta.put(key, text('x'))
+  members[1]!.lie = () => {
+    throw new TypeError('a bug')
+  }
+  await assert.rejects(meta.put(key, text('y')), TypeError)
+})
 const key = Buffer.from('o0123456789abcdef')
 const text = (value: string) => () => Buffer.from(value)
 

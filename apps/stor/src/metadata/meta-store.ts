@@ -212,7 +212,13 @@ export class MetaStore {
     const within = signal === undefined ? over.signal : AbortSignal.any([over.signal, signal])
     const questions = this.#members.map(async (member, index) => {
       if (until === 'all answers' && member.isDown()) return
-      answers[index] = await this.#askMember(member, index, key, within)
+      try {
+        answers[index] = await this.#askMember(member, index, key, within)
+      } catch (error) {
+        // Silent: away, too slow, or no longer waited for. Anything else is a bug, and no answer.
+        if (!(error instanceof StorError) && !within.aborted) enough.reject(error)
+        return
+      }
       if (until === 'first decision' && this.#decide(answers).kind !== 'unavailable') enough.resolve()
     })
     const cancel = this.#clock.schedule(this.#limits.answerWithinMs, enough.resolve)
