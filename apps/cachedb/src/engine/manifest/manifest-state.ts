@@ -43,6 +43,19 @@ export class ManifestState {
     else this.#applyToNamespace(record)
   }
 
+  /** Tries the records on a copy of what they touch: one that does not fold must not reach the file, where every start would meet it.
+   *  @throws AssertionError, nothing having changed */
+  assertFolds(records: readonly ManifestRecord[]): void {
+    const copy = new ManifestState(this.incarnation)
+    copy.lastSegmentId = this.lastSegmentId
+    const touched = records.map(record => ('segmentId' in record ? record.segmentId : this.lastSegmentId))
+    for (const segmentId of [this.lastSegmentId, ...touched]) {
+      const segment = this.segments.get(segmentId)
+      if (segment !== undefined) copy.segments.set(segmentId, { ...segment })
+    }
+    for (const record of records) copy.apply(record)
+  }
+
   /** The shortest list of records that folds to this state. */
   records(): readonly ManifestRecord[] {
     const records: ManifestRecord[] = []

@@ -112,3 +112,26 @@ test('a file written anew whose name may not be on disk is written again', async
     assert.equal(found.state.point, 7)
   }
 })
+
+test('a record that does not fold is refused before it is written, with those beside it; the next start finds none of them', async () => {
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data/ns')
+  const manifest = await Manifest.create(storage, path, Buffer.alloc(8, 1), lives(4))
+  const bytes = storage.bytesOf(path)
+  const bad: ManifestRecord[] = [
+    { type: 'closed', segmentId: 99, dataBytes: 100, salt: 1 },
+    { type: 'absent', segmentId: 3, objectId },
+    { type: 'opens', segmentId: 2, salt: 1, previousEndBytes: 100, nextId: 9 },
+  ]
+  for (const record of bad) {
+    assert.throws(() => manifest.append({ type: 'point', epoch: 1, point: 7 }, record), assert.AssertionError)
+    assert.deepEqual(storage.bytesOf(path), bytes)
+    assert.equal(manifest.state.point, 0)
+  }
+  manifest.append(
+    { type: 'opens', segmentId: 4, salt: 5, previousEndBytes: 100, nextId: 12 },
+    { type: 'closed', segmentId: 4, dataBytes: 100, salt: 5 },
+  )
+  using found = (await Manifest.open(storage.kill(), path))!
+  assert.deepEqual([...found.state.segments.keys()], [...manifest.state.segments.keys()])
+})

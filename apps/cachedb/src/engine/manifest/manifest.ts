@@ -92,8 +92,9 @@ export class Manifest implements Disposable {
   }
 
   /** Appends the records in one write, or none of them.
-   *  @throws StorageError when the disk refuses */
+   *  @throws StorageError when the disk refuses, AssertionError for a record that does not follow from the state */
   append(...records: readonly ManifestRecord[]): void {
+    this.state.assertFolds(records)
     appendWhole(
       this.#file,
       records.map(record => encodeRecord(record, this.#fileIncarnation)),
