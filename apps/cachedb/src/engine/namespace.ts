@@ -3,7 +3,7 @@ import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import type { NamespacePosition, SegmentInfo } from '@qsfs/protocol/cachedb-commands'
 import type { Log } from '@qsfs/telemetry/log'
 import { ColdSegment, KeyNotFound, KeyRefused, NamespaceFull, SegmentUnavailable } from '../errors.ts'
-import type { Storage } from '../segment/storage.ts'
+import { type Storage, StorageError } from '../segment/storage.ts'
 import { dropNamespace } from './dropped.ts'
 import type { Hooks } from './hooks/hooks.ts'
 import { Catalog } from './keydir/catalog.ts'
@@ -172,14 +172,14 @@ export class Namespace implements AsyncDisposable {
   get(key: Buffer, { cold }: { readonly cold: Cold }): MaybePromise<Buffer | null> {
     const location = this.#catalog.find(key)
     if (location === null) return null
+    const segment = this.#shelf.get(location.segmentId)
     const cached = this.#context.values.get(this.#placeOf(location))
     if (cached !== null) {
-      this.#shelf.get(location.segmentId).lastReadMs = this.#context.clock.monotonicMs()
+      segment.lastReadMs = this.#context.clock.monotonicMs()
       return cached
     }
-    const { active } = this.#writer
     // What was just written is in the page cache: a read at once is cheaper than a trip to the thread pool.
-    const value = location.segmentId === active.segmentId ? active.readSync(key, location) : null
+    const value = segment.state === 'open' ? this.#shelf.readSync(segment, key, location) : null
     return value ?? this.#read(key, cold)
   }
 
@@ -202,11 +202,11 @@ export class Namespace implements AsyncDisposable {
     if (location === null) return null
     const segment = this.#shelf.get(location.segmentId)
     try {
-      if (segment.isLocal) return (await this.#shelf.read(segment, key, location)) === null ? 0 : 1
+      if (segment.isLocal) return (await this.#shelf.verify(segment, key, location)) ? 1 : 0
       await this.#read(key, 'wait')
       return 1
     } catch (error) {
-      if (error instanceof SegmentUnavailable) return -1
+      if (error instanceof SegmentUnavailable || error instanceof StorageError) return -1
       throw error
     }
   }

@@ -5,7 +5,7 @@ import type { SegmentState } from '@qsfs/protocol/cachedb-commands'
 import { SegmentUnavailable } from '../../errors.ts'
 import { ClosedSegment } from '../../segment/closed.ts'
 import type { ManifestRecord } from '../../segment/manifest-format.ts'
-import type { ValuePlace } from '../../segment/reader.ts'
+import type { SegmentReader, ValuePlace } from '../../segment/reader.ts'
 import { FileMissing, StorageError } from '../../segment/storage.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { type SegmentEvent, transitionOf } from '../manifest/segment-state.ts'
@@ -113,21 +113,30 @@ export class Shelf {
   }
 
   /** The value, or null when it is not there, cannot be read or fails its check. For local segments only.
-   *  @throws StorageError when the file cannot be opened */
+   *  @throws SegmentUnavailable when the file is there and cannot be opened: that says nothing about what is in it */
   async read(segment: Segment, key: Uint8Array, place: ValuePlace): Promise<Buffer | null> {
-    const reader = this.#reader(segment)
+    const reader = this.#readerIfThere(segment)
     if (reader === null) return null
     try {
       return await reader.read(key, place)
     } catch (error) {
-      if (!(error instanceof StorageError)) throw error
-      this.context.log.error('segment.not_read', { directory: this.directory, segmentId: segment.id, error })
-      return null
+      return this.#notRead(segment, error)
     }
   }
 
+  /** The same at once, blocking the loop; null also when the file cannot be opened. */
   readSync(segment: Segment, key: Uint8Array, place: ValuePlace): Buffer | null {
-    return this.#reader(segment)?.readSync(key, place) ?? null
+    try {
+      return this.#reader(segment).readSync(key, place)
+    } catch (error) {
+      return this.#notRead(segment, error)
+    }
+  }
+
+  /** Whether the entry of a local segment passes its check.
+   *  @throws StorageError when it cannot be read */
+  async verify(segment: Segment, key: Uint8Array, place: ValuePlace): Promise<boolean> {
+    return (await this.#reader(segment).read(key, place)) !== null
   }
 
   /** Brings an absent or lost segment back. Joined by concurrent calls.
@@ -255,13 +264,25 @@ export class Shelf {
     this.#segments.clear()
   }
 
-  #reader(segment: Segment): Segment['reader'] {
+  /** @throws StorageError */
+  #reader(segment: Segment): SegmentReader {
+    segment.reader ??= new ClosedSegment(this.context.storage, segment.dataPath, segment.salt)
+    return segment.reader
+  }
+
+  #readerIfThere(segment: Segment): SegmentReader | null {
     try {
-      segment.reader ??= new ClosedSegment(this.context.storage, segment.dataPath, segment.salt)
-      return segment.reader
+      return this.#reader(segment)
     } catch (error) {
+      this.#notRead(segment, error)
       if (error instanceof FileMissing) return null
-      throw error
+      throw new SegmentUnavailable((error as StorageError).message, error)
     }
+  }
+
+  #notRead(segment: Segment, error: unknown): null {
+    if (!(error instanceof StorageError)) throw error
+    this.context.log.error('segment.not_read', { directory: this.directory, segmentId: segment.id, error })
+    return null
   }
 }
