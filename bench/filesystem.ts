@@ -55,6 +55,7 @@ async function mountGocryptfs(directory: string): Promise<AsyncDisposable & { mo
   } catch (error) {
     throw new Error('gocryptfs did not run; on Debian: apt-get install gocryptfs', { cause: error })
   }
-  await run('gocryptfs', ['-q', '-nosyslog', '-passfile', password, cipher, mount])
+  // It goes to the background, and with '-nosyslog' it would keep our pipes open: `run` would wait for ever.
+  await run('gocryptfs', ['-q', '-passfile', password, cipher, mount])
   return { mount, [Symbol.asyncDispose]: async () => void (await run('umount', ['-l', mount])) }
 }
