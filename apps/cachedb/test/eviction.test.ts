@@ -50,3 +50,55 @@ test('a cache full of what cannot be stored has no room, and says so', async () 
   await clock.advance(60_000)
   assert.throws(burst, /FULL space/)
 })
+
+/** A namespace without a limit on a disk of twelve segments, some of them stored long ago. */
+async function onSmallDisk(limitBytes: number) {
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data')
+  const clock = new ManualClock()
+  const prng = prngFromSeed(1)
+  const hooks: Hooks = { ...noHooks, configured: true, segmentClosed: async () => objectId }
+  const context = engineContext(storage, prng, { hooks, clock, segmentBytesMax, limitBytes })
+  const namespace = await openNamespace(context, 'sequential')
+  const put = () => namespace.put(Buffer.alloc(0), prng.bytes(400))
+  while (context.room.usedBytes < 6 * segmentBytesMax) put()
+  await turns(50)
+  await clock.advance(60_000)
+  const usedBytes = () => storage.list('/data/ns').reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+  const absent = () => namespace.segments().filter(({ state }) => state === 'absent')
+  const burst = () => {
+    for (;;) put()
+  }
+  return { storage, namespace, context, put, burst, usedBytes, absent }
+}
+
+for (const limitBytes of [0, 100 * segmentBytesMax]) {
+  test(`a disk that is full below a limit of ${limitBytes}: what is stored leaves, who appends is told to wait`, async () => {
+    const { storage, namespace, put, burst, usedBytes, absent } = await onSmallDisk(limitBytes)
+    await namespace.get(Buffer.alloc(8), { cold: 'fail' })
+    storage.capacityBytes = usedBytes() + 3 * segmentBytesMax
+    assert.throws(burst, /FULL wait/)
+    await turns(50)
+    put()
+    assert(absent().length > 0)
+    assert.equal(namespace.segments()[0]!.state, 'stored', 'the last one read stays longest')
+    await namespace[Symbol.asyncDispose]()
+  })
+}
+
+test('a disk without one free byte, not even for a record: what is stored leaves all the same', async () => {
+  const { storage, namespace, put, burst, usedBytes, absent, context } = await onSmallDisk(0)
+  // A quota: the filesystem shows room.
+  Object.defineProperty(storage, 'freeBytes', { value: () => Number.POSITIVE_INFINITY })
+  storage.capacityBytes = usedBytes()
+  assert.throws(burst, /FULL wait/)
+  await turns(50)
+  put()
+  assert(absent().length > 0)
+  const local = namespace.segments().filter(({ local }) => local)
+  assert.equal(
+    context.room.usedBytes,
+    local.reduce((sum, { dataBytes }) => sum + dataBytes, 0),
+  )
+  await namespace[Symbol.asyncDispose]()
+})

@@ -31,6 +31,8 @@ export class Room {
   #usedBytes = 0
   #freeBytes = 0
   #takenSinceLook: number = lookEveryBytes
+  /** Down to where the cache must shrink because the disk is full; infinite while it is not. */
+  #diskGoalBytes = Number.POSITIVE_INFINITY
   #progressMs = Number.NEGATIVE_INFINITY
 
   constructor(clock: Clock, limits: RoomLimits) {
@@ -47,12 +49,14 @@ export class Room {
     return this.#limits.limitBytes
   }
 
-  /** Bytes by which eviction should shrink the cache now: it begins one segment before data must wait, or for a restore. */
+  /** Bytes by which eviction should shrink the cache now: it begins one segment before data must wait, for a restore, or when the
+   *  disk is full. */
   get excessBytes(): number {
     const { limitBytes, segmentBytesMax } = this.#limits
-    if (limitBytes === 0) return 0
+    const forDisk = Math.max(0, this.#usedBytes - this.#diskGoalBytes)
+    if (limitBytes === 0) return forDisk
     const forRestore = this.#restores.length > 0 ? this.#usedBytes + this.#restores[0]!.bytes - limitBytes : 0
-    return Math.max(0, forRestore, this.#usedBytes - (limitBytes - 3 * segmentBytesMax))
+    return Math.max(forDisk, forRestore, this.#usedBytes - (limitBytes - 3 * segmentBytesMax))
   }
 
   /** @throws RangeError with the limit to set, when this one is too small beside `pinnedBytes` of pinned namespaces */
@@ -71,12 +75,13 @@ export class Room {
   take(bytes: number, roomClass: RoomClass): void {
     const { limitBytes, segmentBytesMax } = this.#limits
     const keptBytes = roomClass === 'data' ? 2 * segmentBytesMax : segmentBytesMax
-    const full = limitBytes > 0 && this.#usedBytes + bytes > limitBytes - keptBytes
-    if (full || this.#diskFreeBytes() < bytes + keptBytes) {
-      this.#takenSinceLook = lookEveryBytes
+    const shortBytes = bytes + keptBytes - this.#diskFreeBytes()
+    if (shortBytes > 0) throw this.#shrink(shortBytes)
+    if (limitBytes > 0 && this.#usedBytes + bytes > limitBytes - keptBytes) {
       this.evictor.press()
-      throw this.full()
+      throw this.#full()
     }
+    this.#diskGoalBytes = Number.POSITIVE_INFINITY
     this.#takenSinceLook += bytes
     this.add(bytes)
   }
@@ -90,6 +95,7 @@ export class Room {
   give(bytes: number): void {
     this.#usedBytes -= bytes
     this.#takenSinceLook = lookEveryBytes
+    if (this.#usedBytes <= this.#diskGoalBytes) this.#diskGoalBytes = Number.POSITIVE_INFINITY
     this.#admitRestores()
   }
 
@@ -113,8 +119,23 @@ export class Room {
     this.evictor.wake()
   }
 
-  /** The error for who finds no room now. */
-  full(cause?: unknown): CacheFull {
+  /** The disk refused an append, whatever the limit says: what is stored leaves.
+   *  @returns the error for who met its end */
+  diskFull(cause: unknown): CacheFull {
+    return this.#shrink(2 * this.#limits.segmentBytesMax, cause)
+  }
+
+  /** Has what is stored leave until the disk has these bytes more, and one segment to go on with. */
+  #shrink(shortBytes: number, cause?: unknown): CacheFull {
+    this.#takenSinceLook = lookEveryBytes
+    // One goal after the other: what was just removed is not free at once.
+    if (this.#diskGoalBytes === Number.POSITIVE_INFINITY)
+      this.#diskGoalBytes = Math.max(0, this.#usedBytes - shortBytes - this.#limits.segmentBytesMax)
+    this.evictor.press()
+    return this.#full(cause)
+  }
+
+  #full(cause?: unknown): CacheFull {
     const isStoring = this.#clock.monotonicMs() - this.#progressMs < progressWithinMs
     return new CacheFull(isStoring || this.evictor.willMakeRoom ? 'wait' : 'space', cause)
   }

@@ -158,18 +158,22 @@ export class Shelf {
 
   /** A stored segment whose local file is missing or damaged: from now on it is absent. */
   async giveUpFile(segment: Segment, event: 'evicted' | 'damaged'): Promise<void> {
-    assert(segment.objectId !== null && segment.activity === null)
+    const { id: segmentId, objectId } = segment
+    assert(objectId !== null && segment.activity === null)
     segment.activity = 'evicting'
+    const record = () => this.recorded(segment, event, { type: 'absent', segmentId, objectId })
     try {
-      segment.state = await this.recorded(segment, event, {
-        type: 'absent',
-        segmentId: segment.id,
-        objectId: segment.objectId,
+      segment.state = await record().catch(error => {
+        if (!(error instanceof StorageError && error.full)) throw error
+        // No room for the record. A stored segment may lose its file first: a start that misses it says the same.
+        this.#closeReader(segment)
+        this.context.storage.remove(segment.dataPath)
+        return record()
       })
       if (isGone(segment)) return
       this.dropFile(segment)
       this.context.log.event(event === 'evicted' ? 'segment.evicted' : 'segment.damaged', {
-        segmentId: segment.id,
+        segmentId,
         directory: this.directory,
       })
     } finally {
@@ -179,16 +183,14 @@ export class Shelf {
 
   /** Unlinks a segment's data file and gives its room back. Reads under way finish. */
   dropFile(segment: Segment): void {
-    segment.reader?.[Symbol.dispose]()
-    segment.reader = null
+    this.#closeReader(segment)
     this.context.storage.remove(segment.dataPath)
     this.context.room.give(segment.dataBytes)
   }
 
   /** Lets go of a segment that the manifest already calls gone. Whatever is under way with it finds it so. */
   forget(segment: Segment): void {
-    segment.reader?.[Symbol.dispose]()
-    segment.reader = null
+    this.#closeReader(segment)
     if (segment.isLocal) this.context.room.give(segment.dataBytes)
     segment.state = 'gone'
     this.#segments.delete(segment.id)
@@ -258,7 +260,7 @@ export class Shelf {
   stop(): void {
     this.#stopping.abort(new Error('the namespace is closed'))
     for (const segment of this.#segments.values()) {
-      segment.reader?.[Symbol.dispose]()
+      this.#closeReader(segment)
       if (segment.isLocal) this.context.room.give(segment.dataBytes)
     }
     this.#segments.clear()
@@ -268,6 +270,11 @@ export class Shelf {
   #reader(segment: Segment): SegmentReader {
     segment.reader ??= new ClosedSegment(this.context.storage, segment.dataPath, segment.salt)
     return segment.reader
+  }
+
+  #closeReader(segment: Segment): void {
+    segment.reader?.[Symbol.dispose]()
+    segment.reader = null
   }
 
   #readerIfThere(segment: Segment): SegmentReader | null {

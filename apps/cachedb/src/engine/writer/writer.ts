@@ -96,7 +96,7 @@ export class Writer {
         throw error
       }
     } catch (error) {
-      throw error instanceof StorageError && error.full ? room.full(error) : error
+      throw error instanceof StorageError && error.full ? room.diskFull(error) : error
     }
     this.shelf.get(this.#active.segmentId).dataBytes = this.#active.sizeBytes
     this.#appendedCount++
