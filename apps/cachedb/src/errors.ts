@@ -59,8 +59,10 @@ export class ColdSegment extends CommandError {
 
 /** The bytes exist nowhere that answers now, or fail their check. */
 export class SegmentUnavailable extends CommandError {
+  readonly reason: string
   constructor(reason: string, cause?: unknown) {
     super(`${ErrorText.ioErrorPrefix}${reason}`, cause)
+    this.reason = reason
   }
 }
 

@@ -17,6 +17,7 @@ import type { EngineContext } from './engine/namespace.ts'
 import { Namespaces } from './engine/namespaces.ts'
 import { Room } from './engine/shelf/room.ts'
 import { ValueCache } from './engine/value-cache.ts'
+import { SegmentUnavailable } from './errors.ts'
 import { MeasuredStorage } from './segment/measured-storage.ts'
 import { ServerStats } from './server-stats.ts'
 import { type ServerState, Session } from './session.ts'
@@ -53,7 +54,8 @@ await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
   await hooks.event(HookEvent.namespacesInit, [dataDirectory, dataDirectory])
   await finishDrops(dataDirectory, context)
   const pinned = new Set(config.pinnedNamespaces)
-  const namespaces = stack.use(await Namespaces.open({ dataDirectory, mode: config.mode, pinned }, context))
+  const options = { dataDirectory, mode: config.mode, pinned }
+  const namespaces = stack.use(await Namespaces.open(options, context).catch(explainUnavailable))
   refuseSmallLimit(room, namespaces, pinned)
 
   const state: ServerState = {
@@ -83,6 +85,12 @@ await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
   if (exitCode !== 0) throw new ExpectedFailure(1, `the hook answered ${exitCode} to 'ready'; nothing is served`)
   log.event('server.ready', { socket: config.socketPath, host: config.listen?.host, port: server.port, dataDirectory })
 })
+
+/** Without `default` no client can be served. */
+function explainUnavailable(error: unknown): never {
+  if (!(error instanceof SegmentUnavailable)) throw error
+  throw new ExpectedFailure(1, `the namespace default cannot be opened: ${error.reason}`, { cause: error })
+}
 
 /** `--config FILE`; without it the example beside this program. */
 function configPath(argv: readonly string[]): string {

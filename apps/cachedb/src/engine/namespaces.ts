@@ -1,7 +1,9 @@
 import { join } from 'node:path'
+import { Backoff } from '@qsfs/concurrency/backoff'
+import { delay } from '@qsfs/concurrency/clock'
 import { KeyedMutex } from '@qsfs/concurrency/keyed-mutex'
 import { HookEvent } from '@qsfs/protocol/hook-events'
-import { Refused } from '../errors.ts'
+import { Refused, SegmentUnavailable } from '../errors.ts'
 import { type EngineContext, type KeyMode, Namespace, type NamespaceSettings } from './namespace.ts'
 import { Ownership } from './ownership.ts'
 
@@ -29,6 +31,9 @@ export interface NamespacesOptions {
 
 export const defaultNamespace = 'default'
 const nameBytesMax = 128
+/** The start of the server waits this long for one namespace that fetches segments from the store, then goes on without it. */
+const startWaitMs = 30_000
+const openPauses = { firstMs: 1_000, maxMs: 60_000 }
 
 /** The set of namespaces: one directory each. A directory whose name begins with a dot is none. */
 export class Namespaces implements AsyncDisposable {
@@ -39,13 +44,18 @@ export class Namespaces implements AsyncDisposable {
   readonly #byName = new Map<string, HostedNamespace>()
   /** Creating, changing and dropping one namespace happen one after the other. */
   readonly #changes = new KeyedMutex<string>()
+  /** Namespaces that cannot be opened before the store gives back what their start needs, and the last reason. */
+  readonly #waiting = new Map<string, string>()
+  readonly #stopping = new AbortController()
 
   private constructor(options: NamespacesOptions, context: EngineContext) {
     this.options = options
     this.#context = context
   }
 
-  /** Opens every namespace of the data directory, `default` first and made when missing. */
+  /** Opens every namespace of the data directory, `default` first and made when missing. One that needs the store while it does not
+   *  answer is opened later: the others are served meanwhile.
+   *  @throws SegmentUnavailable when that one is `default` */
   static async open(options: NamespacesOptions, context: EngineContext): Promise<Namespaces> {
     await using opening = new AsyncDisposableStack()
     const namespaces = opening.use(new Namespaces(options, context))
@@ -54,7 +64,8 @@ export class Namespaces implements AsyncDisposable {
       .filter(({ name, isDirectory }) => isDirectory && name !== defaultNamespace && isAllowedName(name))
       .map(({ name }) => name)
       .sort()
-    for (const name of [defaultNamespace, ...found]) namespaces.#add(await namespaces.#open(name))
+    namespaces.#add(await namespaces.#open(defaultNamespace))
+    for (const name of found) await namespaces.#openForStart(name)
     opening.move()
     return namespaces
   }
@@ -63,7 +74,9 @@ export class Namespaces implements AsyncDisposable {
     return this.#byName.get(defaultNamespace)!
   }
 
+  /** @throws SegmentUnavailable while it waits for the store */
   get(name: string): HostedNamespace | undefined {
+    this.#requireNotWaiting(name)
     const hosted = this.#byName.get(name)
     return hosted?.dropped ? undefined : hosted
   }
@@ -72,9 +85,10 @@ export class Namespaces implements AsyncDisposable {
     return this.#slots.filter(hosted => hosted !== null && !hosted.dropped) as readonly HostedNamespace[]
   }
 
-  /** @throws Refused when the name is taken or not allowed */
+  /** @throws Refused when the name is taken or not allowed, SegmentUnavailable while it waits for the store */
   async create(name: string): Promise<void> {
     if (!isAllowedName(name) || name === defaultNamespace) throw new Refused('This name is not allowed')
+    this.#requireNotWaiting(name)
     await this.#changes.run(name, async () => {
       if (this.#byName.has(name)) throw new Refused('This namespace is not available')
       this.#add(await this.#open(name))
@@ -117,11 +131,60 @@ export class Namespaces implements AsyncDisposable {
 
   /** Syncs and closes them all. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping.abort(new Error('the server ends'))
     const closing = this.list().map(({ namespace }) => namespace[Symbol.asyncDispose]())
     const failed = (await Promise.allSettled(closing)).filter(result => result.status === 'rejected')
     if (failed.length > 0) {
       const reasons = failed.map(result => result.reason)
       throw new AggregateError(reasons, `closing namespaces failed: ${reasons.join('; ')}`)
+    }
+  }
+
+  #requireNotWaiting(name: string): void {
+    const reason = this.#waiting.get(name)
+    if (reason !== undefined) throw new SegmentUnavailable(`the namespace waits for the store: ${reason}`)
+  }
+
+  /** Settles when it is open, or when the others shall not wait for it any longer. */
+  async #openForStart(name: string): Promise<void> {
+    this.#waiting.set(name, 'its segments are being fetched')
+    const opening = this.#openOrWait(name)
+    const inTime = delay(this.#context.clock, startWaitMs).then(() => false)
+    if (await Promise.race([opening, inTime])) return
+    this.#context.log.warn('namespace.opens_later', { namespace: name, reason: this.#waiting.get(name) })
+    void this.#openLater(name, opening)
+  }
+
+  /** false when it must be tried again. */
+  #openOrWait(name: string): Promise<boolean> {
+    return this.#changes.run(name, async () => {
+      try {
+        const namespace = await this.#open(name)
+        if (this.#stopping.signal.aborted) await namespace[Symbol.asyncDispose]()
+        else this.#add(namespace)
+        this.#waiting.delete(name)
+        return true
+      } catch (error) {
+        if (!(error instanceof SegmentUnavailable)) throw error
+        this.#context.log.error('namespace.not_opened', { namespace: name, reason: error.reason })
+        this.#waiting.set(name, error.reason)
+        return false
+      }
+    })
+  }
+
+  async #openLater(name: string, first: Promise<boolean>): Promise<void> {
+    const { clock, random, log } = this.#context
+    const { signal } = this.#stopping
+    const backoff = new Backoff({ ...openPauses, random })
+    try {
+      for (let opening = first; !(await opening); opening = this.#openOrWait(name))
+        await delay(clock, backoff.next(), { signal })
+      log.event('namespace.opened', { namespace: name })
+    } catch (error) {
+      if (signal.aborted) return
+      log.error('namespace.not_opened', { namespace: name, error })
+      this.#waiting.set(name, (error as Error).message)
     }
   }
 

@@ -13,7 +13,7 @@ export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
   const { hooks, clock, log, room } = shelf.context
   if (segment.activity !== null) throw new SegmentUnavailable(`segment ${segment.id} is ${segment.activity}`)
   if (clock.monotonicMs() < segment.retryAtMs) throw new SegmentUnavailable(`segment ${segment.id}: ${segment.note}`)
-  if (!room.canHold(segment.dataBytes))
+  if (!shelf.isStarting && !room.canHold(segment.dataBytes))
     throw new SegmentUnavailable(`segment ${segment.id} has ${segment.dataBytes} bytes, more than cache_bytes`)
   const startMs = clock.monotonicMs()
   segment.activity = 'restoring'
@@ -22,7 +22,9 @@ export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
   // The only copy of a closed segment, put back by somebody: not ours to replace or remove.
   const isBack = segment.state === 'closed' && shelf.context.storage.sizeBytes(segment.dataPath) !== null
   // The room is taken for the file that will be there, its temporary one included.
-  await room.takeForRestore(segment.dataBytes)
+  // A start waits for none, as nothing can leave before it is over: the cache shrinks behind it.
+  if (shelf.isStarting) room.add(segment.dataBytes)
+  else await room.takeForRestore(segment.dataBytes)
   try {
     requireWanted(shelf, segment)
     if (!isBack) {

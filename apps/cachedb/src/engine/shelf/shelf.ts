@@ -49,6 +49,11 @@ export class Shelf {
     return this.#stopping.signal
   }
 
+  /** Recovery is under way: nothing is appended, stored, evicted or buried yet. */
+  get isStarting(): boolean {
+    return this.#syncAppended === null
+  }
+
   add(facts: Pick<Segment, 'id' | 'state' | 'salt' | 'dataBytes' | 'objectId' | 'firstId'>): Segment {
     const { clock, random, room } = this.context
     const pauses = {
@@ -109,7 +114,7 @@ export class Shelf {
 
   /** Stores a closed segment, for ever trying again. */
   owe(segment: Segment): void {
-    if (this.#syncAppended !== null && this.context.hooks.configured) this.inBackground(keepStoring(this, segment))
+    if (!this.isStarting && this.context.hooks.configured) this.inBackground(keepStoring(this, segment))
   }
 
   /** The value, or null when it is not there, cannot be read or fails its check. For local segments only.
@@ -215,7 +220,7 @@ export class Shelf {
   /** Whatever held the segment is over: if it is dead, it goes. */
   settled(segment: Segment): void {
     const busy = segment.activity !== null || segment.pins > 0
-    if (this.#syncAppended !== null && !busy && !this.signal.aborted && this.isDead(segment))
+    if (!this.isStarting && !busy && !this.signal.aborted && this.isDead(segment))
       this.inBackground(bury(this, segment))
   }
 
