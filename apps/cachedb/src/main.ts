@@ -10,11 +10,12 @@ import { BulkPool } from '@qsfs/resp/bulk-pool'
 import { type ListenAddress, RespServer } from '@qsfs/resp/server'
 import { readAdminPassword } from './admin-password.ts'
 import { type CachedbConfig, cachedbSchema } from './config.ts'
+import type { EngineContext } from './engine/context.ts'
 import { finishDrops } from './engine/dropped.ts'
 import { ExecHooks } from './engine/hooks/exec-hooks.ts'
 import { type Hooks, noHooks } from './engine/hooks/hooks.ts'
-import type { EngineContext } from './engine/namespace.ts'
 import { Namespaces } from './engine/namespaces.ts'
+import { OpenFiles, openFilesMax } from './engine/shelf/open-files.ts'
 import { Room } from './engine/shelf/room.ts'
 import { ValueCache } from './engine/value-cache.ts'
 import { SegmentUnavailable } from './errors.ts'
@@ -47,6 +48,7 @@ await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
     random: randomBytes,
     hooks,
     room,
+    files: new OpenFiles(storage, openFilesMax),
     values: new ValueCache(config.valueCacheBytesMax),
     instance: randomBytes(8).toString('hex'),
     limits: { segmentBytesMax: config.segmentBytesMax, fsync: config.fsync },

@@ -3,8 +3,10 @@ import type { Clock } from '@qsfs/concurrency/clock'
 import { silentLog } from '@qsfs/telemetry/log'
 import { ManualClock } from '@qsfs/testkit/manual-clock'
 import type { Prng } from '@qsfs/testkit/prng'
+import type { EngineContext } from '../src/engine/context.ts'
 import { type Hooks, noHooks } from '../src/engine/hooks/hooks.ts'
-import { type EngineContext, type KeyMode, Namespace, type NamespaceSettings } from '../src/engine/namespace.ts'
+import { type KeyMode, Namespace, type NamespaceSettings } from '../src/engine/namespace.ts'
+import { OpenFiles } from '../src/engine/shelf/open-files.ts'
 import { Room } from '../src/engine/shelf/room.ts'
 import { ValueCache } from '../src/engine/value-cache.ts'
 import type { Storage } from '../src/segment/storage.ts'
@@ -15,6 +17,7 @@ export interface FixtureOptions {
   readonly segmentBytesMax?: number
   readonly limitBytes?: number
   readonly valueCacheBytes?: number
+  readonly openFilesMax?: number
 }
 
 /** What an engine under test runs in: a disk, seeded randomness, a clock that stands still, small segments. */
@@ -25,6 +28,7 @@ export function engineContext(storage: Storage, prng: Prng, options: FixtureOpti
     segmentBytesMax = 4096,
     limitBytes = 0,
     valueCacheBytes = 0,
+    openFilesMax = 256,
   } = options
   return {
     storage,
@@ -33,6 +37,7 @@ export function engineContext(storage: Storage, prng: Prng, options: FixtureOpti
     log: silentLog,
     random: lengthBytes => prng.bytes(lengthBytes),
     room: new Room(clock, { limitBytes, segmentBytesMax, freeBytes: () => storage.freeBytes('/') }),
+    files: new OpenFiles(storage, openFilesMax),
     values: new ValueCache(valueCacheBytes),
     instance: prng.bytes(8).toString('hex'),
     limits: { segmentBytesMax, fsync: 'on-request' },

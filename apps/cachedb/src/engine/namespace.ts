@@ -1,20 +1,16 @@
 import { zdbCrc } from '@qsfs/bytes/checksum'
-import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import type { NamespacePosition, SegmentInfo } from '@qsfs/protocol/cachedb-commands'
-import type { Log } from '@qsfs/telemetry/log'
 import { ColdSegment, KeyNotFound, KeyRefused, NamespaceFull, SegmentUnavailable } from '../errors.ts'
-import { type Storage, StorageError } from '../segment/storage.ts'
+import { StorageError } from '../segment/storage.ts'
+import type { EngineContext } from './context.ts'
 import { dropNamespace } from './dropped.ts'
-import type { Hooks } from './hooks/hooks.ts'
 import { Catalog } from './keydir/catalog.ts'
 import type { EntryLocation } from './keydir/keydir.ts'
 import { encodeId } from './keydir/keydir-sequential.ts'
 import { type OpenedNamespace, recover } from './recovery/recovery.ts'
 import { ScanCursor } from './scan.ts'
-import type { Room } from './shelf/room.ts'
 import { dataPath, hintPath, type Segment } from './shelf/segment.ts'
 import type { Shelf } from './shelf/shelf.ts'
-import type { ValueCache } from './value-cache.ts'
 import { flushSegments } from './writer/flushing.ts'
 import type { Writer } from './writer/writer.ts'
 
@@ -30,27 +26,6 @@ export interface NamespaceSettings {
   readonly worm: boolean
   /** In clear, '' = none: 0-db's SELECT SECURE cannot be answered from a hash. */
   readonly password: string
-}
-
-/** What all namespaces of one server share. */
-export interface EngineContext {
-  readonly storage: Storage
-  readonly clock: Clock
-  readonly log: Log
-  readonly random: RandomSource
-  readonly hooks: Hooks
-  readonly room: Room
-  readonly values: ValueCache
-  /** 16 hex digits, random per server process. */
-  readonly instance: string
-  readonly limits: EngineLimits
-}
-
-export interface EngineLimits {
-  /** A segment that would grow past this is closed first; at most 2 GiB. */
-  readonly segmentBytesMax: number
-  /** `interval`: the engine syncs each second by itself; `always`: callers await `sync` before they reply. */
-  readonly fsync: 'on-request' | 'always' | 'interval'
 }
 
 export interface NamespaceInfo {

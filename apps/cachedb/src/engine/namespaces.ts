@@ -4,7 +4,8 @@ import { delay } from '@qsfs/concurrency/clock'
 import { KeyedMutex } from '@qsfs/concurrency/keyed-mutex'
 import { HookEvent } from '@qsfs/protocol/hook-events'
 import { Refused, SegmentUnavailable } from '../errors.ts'
-import { type EngineContext, type KeyMode, Namespace, type NamespaceSettings } from './namespace.ts'
+import type { EngineContext } from './context.ts'
+import { type KeyMode, Namespace, type NamespaceSettings } from './namespace.ts'
 import { Ownership } from './ownership.ts'
 
 /** 0-db keeps lock and freeze as one choice, in memory only. */

@@ -14,6 +14,10 @@ export class ClosedSegment implements SegmentReader {
     this.#salt = salt
   }
 
+  get isBeingRead(): boolean {
+    return this.#readers > 0
+  }
+
   async read(key: Uint8Array, place: ValuePlace): Promise<Buffer | null> {
     this.#readers++
     try {

@@ -84,16 +84,14 @@ export class DiskStorage implements Storage {
   }
 
   remove(path: string): void {
+    // Freeing 32 MiB takes up to 20 ms, and is done when the last descriptor is closed: by a thread, not by the event loop.
+    const descriptor = this.#openIfPossible(path)
     try {
-      // Freeing 32 MiB takes up to 20 ms, and is done when the last descriptor is closed: by a thread, not by the event loop.
-      const descriptor = openSync(path, 'r')
-      try {
-        unlinkSync(path)
-      } finally {
-        close(descriptor)
-      }
+      unlinkSync(path)
     } catch (error) {
       if (!isMissing(error)) throw storageError(path, error)
+    } finally {
+      if (descriptor !== null) close(descriptor)
     }
   }
 
@@ -125,6 +123,15 @@ export class DiskStorage implements Storage {
   freeBytes(directory: string): number {
     const { bsize, bavail } = attempt(directory, () => statfsSync(directory))
     return bsize * bavail
+  }
+
+  /** null also when the process has no descriptor left: a file that must go must go then too. */
+  #openIfPossible(path: string): number | null {
+    try {
+      return openSync(path, 'r')
+    } catch {
+      return null
+    }
   }
 }
 

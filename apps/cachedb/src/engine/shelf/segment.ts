@@ -29,7 +29,7 @@ export class Segment {
   /** Of an open segment: of its file now. */
   dataBytes: number
   objectId: string | null
-  /** Open for reading; null while absent, lost, or not yet read from. */
+  /** While it is open for append; a closed one is read through `OpenFiles`. */
   reader: SegmentReader | null = null
   /** Closed, and its file is not there: only a hook can bring it back. */
   lost = false

@@ -3,13 +3,12 @@ import { Backoff } from '@qsfs/concurrency/backoff'
 import { SingleFlight } from '@qsfs/concurrency/single-flight'
 import type { SegmentState } from '@qsfs/protocol/cachedb-commands'
 import { SegmentUnavailable } from '../../errors.ts'
-import { ClosedSegment } from '../../segment/closed.ts'
 import type { ManifestRecord } from '../../segment/manifest-format.ts'
 import type { SegmentReader, ValuePlace } from '../../segment/reader.ts'
 import { FileMissing, StorageError } from '../../segment/storage.ts'
+import type { EngineContext } from '../context.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { type SegmentEvent, transitionOf } from '../manifest/segment-state.ts'
-import type { EngineContext } from '../namespace.ts'
 import { Cuts } from '../recovery/cuts.ts'
 import { bury } from './burying.ts'
 import type { SegmentLife } from './life.ts'
@@ -273,13 +272,13 @@ export class Shelf {
 
   /** @throws StorageError */
   #reader(segment: Segment): SegmentReader {
-    segment.reader ??= new ClosedSegment(this.context.storage, segment.dataPath, segment.salt)
-    return segment.reader
+    return segment.reader ?? this.context.files.of(segment)
   }
 
   #closeReader(segment: Segment): void {
     segment.reader?.[Symbol.dispose]()
     segment.reader = null
+    this.context.files.close(segment)
   }
 
   #readerIfThere(segment: Segment): SegmentReader | null {
