@@ -4,6 +4,7 @@ import { type Prng, prngFromSeed } from '@qsfs/testkit/prng'
 import { finishDrops } from '../../apps/cachedb/src/engine/dropped.ts'
 import { noHooks } from '../../apps/cachedb/src/engine/hooks/hooks.ts'
 import { Namespaces } from '../../apps/cachedb/src/engine/namespaces.ts'
+import { OpenFiles } from '../../apps/cachedb/src/engine/shelf/open-files.ts'
 import { Room } from '../../apps/cachedb/src/engine/shelf/room.ts'
 import { ValueCache } from '../../apps/cachedb/src/engine/value-cache.ts'
 import { ServerStats } from '../../apps/cachedb/src/server-stats.ts'
@@ -91,6 +92,7 @@ export class SimulatedCachedb {
       ...shared,
       storage,
       room,
+      files: new OpenFiles(storage, 4),
       values: new ValueCache(64 * KiB),
       instance: random.bytes(8).toString('hex'),
       limits: { segmentBytesMax, fsync: 'on-request' as const },
