@@ -1,6 +1,6 @@
 import { type Mounted, mounted } from '@qsfs/fuse/testing/mounted'
 import { NullFilesystem } from '@qsfs/fuse/testing/null-filesystem'
-import { atLeast, atLeastRatio, type Row, row } from './row.ts'
+import { atLeastRatio, type Row, row } from './row.ts'
 
 /** What the way through the kernel costs: a filesystem that stores nothing, its callers in another process. */
 export async function rows(): Promise<Row[]> {
@@ -16,9 +16,9 @@ export async function rows(): Promise<Row[]> {
   const against = { name: 'lookups/s without polling', value: median(slept) }
   return [
     row('FUSE lookups, polling 100 us', median(polled), 'lookups/s', { against, target: atLeastRatio(2) }),
-    row('FUSE lookups, polling 100 us, best of 7', Math.max(...polled), 'lookups/s', { target: atLeast(17_000) }),
+    row('FUSE lookups, polling 100 us, best of 7', Math.max(...polled), 'lookups/s'),
     row('FUSE 4 KiB buffered writes', await megabytesPerSecond(polling, writes(4096, 64)), 'MB/s'),
-    row('FUSE 1 MiB writes', await megabytesPerSecond(polling, writes(MiB, 128)), 'MB/s', { target: atLeast(800) }),
+    row('FUSE 1 MiB writes', await megabytesPerSecond(polling, writes(MiB, 128)), 'MB/s'),
     row('FUSE 1 MiB reads', await megabytesPerSecond(polling, reads), 'MB/s'),
   ]
 }

@@ -4,7 +4,7 @@ import type { Log } from '@qsfs/telemetry/log'
 
 /** Enough that uploads leave the processor to whoever writes to the mount, little enough that a cold read gets through on a
  *  busy machine. Measured: docs/decisions.md. */
-export const backgroundNice = 5
+export const backgroundNice = 10
 
 /** Lets a daemon stand behind those that people wait for.
  *
