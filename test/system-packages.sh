@@ -14,6 +14,7 @@ need fuse3 command -v fusermount3
 need libfuse2 library libfuse.so.2
 need libatomic1 library libatomic.so.1 # Node 26 links it
 need python3 command -v python3
+need procps command -v ps
 need attr command -v setfattr
 need acl command -v setfacl
 [ -n "$missing" ] || exit 0

@@ -3,9 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { RespError } from '@qsfs/resp/client'
+import { RespClient, RespError } from '@qsfs/resp/client'
 import { seededPrng } from '@qsfs/testkit/prng'
-import { spawnProcess } from '@qsfs/testkit/spawn'
 import { CachedbProcess } from './cachedb-process.ts'
 
 test('kill -9 in the middle of writes: all that was answered is there, and what is there was sent', async t => {
@@ -97,10 +96,8 @@ test('a second process on the same directory, a wrong key, a busy socket: one se
 test('over TCP, with fsync = always', async t => {
   const cachedb = await CachedbProcess.start(t, { listen: '127.0.0.1:0', fsync: 'always' })
   const port = /"port":(\d+)/.exec(cachedb.process.stderr)![1]!
-  const benchmark = spawnProcess('redis-cli', ['-p', port, 'SET', 'key', 'value'])
-  await using client = benchmark
-  equal(await client.exited, 0)
-  match(client.stdout, /key/)
+  await using client = await RespClient.connect({ address: `127.0.0.1:${port}` })
+  equal(String(await client.call('SET', 'key', 'value')), 'key')
   await using over = await cachedb.client()
   const synced = String(await over.call('GET', 'key'))
   equal(synced, 'value')
