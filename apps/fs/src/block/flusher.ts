@@ -57,7 +57,8 @@ export class Flusher {
   async #merge(inode: Inode, window: DirtyWindow): Promise<void> {
     using held = new ReadSet(this.#cache)
     const merging = attempt(() => {
-      const pieces = countInWindow(this.#extents.at(inode, window.offset), window.offset) + window.ranges.length
+      // A range in the middle of an extent leaves a piece of it on either side.
+      const pieces = countInWindow(this.#extents.at(inode, window.offset), window.offset) + 2 * window.ranges.length
       const first = window.ranges[0]
       if (pieces <= windowExtentsMax || first === undefined) return
       const whole = this.#stretch(inode, window)

@@ -127,7 +127,7 @@ export class AttributeOperations {
       reclaimer.trim(inode)
     }
     // Bytes on their way would be missing below a size that is stored before them.
-    if (inode.buffer === null) inode.storedSizeBytes = sizeBytes
+    if (inode.buffer === null || inode.buffer.isNamed) inode.storedSizeBytes = sizeBytes
     inode.mtime = now
   }
 }
