@@ -112,3 +112,21 @@ test('windows that do not get full are stored after a while', async () => {
   assert.strictEqual(stores.length, 1)
   stores[0]!.settle.resolve()
 })
+
+test('writes that fail while nothing can be stored do not add up for ever', async () => {
+  const { buffer, clock, inode } = setUp()
+  let takenCount = 0
+  for (let index = 0; index < 40; index++) {
+    try {
+      const written = buffer.write(inode, index * windowBytes, full)
+      takenCount++
+      if (written === undefined) continue
+      const failed = assert.rejects(written)
+      await clock.advance(limits.writeWaitMs)
+      await failed
+    } catch (error) {
+      assert(error instanceof FuseError && error.code === 'EIO')
+    }
+  }
+  assert(takenCount <= 17, `${takenCount} windows taken`)
+})

@@ -1,4 +1,5 @@
 import type { Clock } from '@qsfs/concurrency/clock'
+import { FuseError } from '@qsfs/fuse/errno'
 import type { MaybePromise } from '@qsfs/fuse/filesystem'
 import type { Inode } from '../tree/inode.ts'
 import { DirtyWindow, type WindowMemory } from './dirty-window.ts'
@@ -75,6 +76,7 @@ export class WriteBuffer implements AsyncDisposable {
   write(inode: Inode, offset: number, data: Uint8Array): MaybePromise<void> {
     if (this.#failure !== null) throw this.#failure
     this.#waiting.requireRoom(this.#hasRoom(data.length) ? 0 : data.length)
+    this.#requireMemory()
     const mayGoOn = this.#waiting.isEmpty && this.#hasRoom(data.length)
     this.#put(inode, offset, data)
     if (mayGoOn) return
@@ -120,6 +122,14 @@ export class WriteBuffer implements AsyncDisposable {
     this.#cancelTick?.()
     this.#failure = null
     await this.flushAll()
+  }
+
+  /** Bytes of writes that failed stay here too: while nothing can be stored, they must not add up for ever. Twice, because
+   *  windows take their memory in steps.
+   *  @throws FuseError EIO */
+  #requireMemory(): void {
+    const bytesMax = 2 * (this.#limits.dirtyBytesMax + this.#limits.waitingBytesMax)
+    if (this.#dirtyBytes > bytesMax) throw new FuseError('EIO', 'what was written before cannot be stored')
   }
 
   /** Bytes whose writers wait count as not yet here. */
