@@ -7,6 +7,7 @@ import { systemClock } from '@qsfs/concurrency/clock'
 import { loadSection } from '@qsfs/config/load'
 import { serveControl } from '@qsfs/daemon/control'
 import { type DaemonContext, ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
+import { requireMountpoint } from '@qsfs/fuse/mount'
 import { RequestCounts } from '@qsfs/fuse/request-counts'
 import { BulkClient } from '@qsfs/resp/bulk-client'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
@@ -31,6 +32,8 @@ const connectTimeoutMs = 10_000
 
 await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
   const config = loadSection(fsSchema, { path: configPath(argv), section: 'fs' })
+  // Before the store: opening that takes the namespaces away from whoever serves them at the same place.
+  if (config.transport === 'kernel') await requireMountpoint(config.mountpoint)
   const blockMemory = new BulkPool()
   const connect = connector(config, blockMemory)
   const store = stack.use(await openStore(config, connect, blockMemory, log))

@@ -37,3 +37,15 @@ for (const victims of [['fs'], ['cachedb', 'fs']] as const) {
     await stack.python(posix, 'verify_fsynced', last)
   })
 }
+
+test('a second fs at the same place is refused, and the first one goes on', async () => {
+  await using directory = await temporaryDirectory()
+  await using stack = await Stack.start(directory.path)
+  await using second = stack.secondFs()
+  assert.strictEqual(await second.exited, 1)
+  assert.match(second.stderr, /^fs: .* is in use: something is mounted there already$/m)
+  await stack.python(
+    '-c',
+    'import os; fd = os.open("after", os.O_CREAT | os.O_WRONLY); os.write(fd, b"x"); os.fsync(fd)',
+  )
+})

@@ -49,6 +49,10 @@ export class Stack implements AsyncDisposable {
     await this.#fs.waitForLine(/mount\.ready/)
     await access(this.#controlSocket)
   }
+  /** Another fs on the same configuration, for as long as it lives. */
+  secondFs(): SpawnedProcess {
+    return this.#spawn('fs')
+  }
   get fs(): SpawnedProcess {
     return this.#fs!
   }

@@ -46,7 +46,7 @@ const probeTimeoutMs = 5000
  *  into the directory below. `unmount` takes both away.
  *  @throws MountError */
 export async function mountKernel({ mountpoint, fsname, allowOther, log }: MountOptions): Promise<KernelMount> {
-  if (!(await isStale(mountpoint))) await requireEmptyDirectory(mountpoint)
+  await requireMountpoint(mountpoint)
   const fd = openDevice()
   try {
     const { uid, gid } = mountingUser()
@@ -65,6 +65,12 @@ export async function mountKernel({ mountpoint, fsname, allowOther, log }: Mount
     log.warn('mount.readahead_unchanged', { mountpoint, error })
   }
   return { fd, mountpoint, unmount: () => unmount(mountpoint) }
+}
+
+/** Whether `mountKernel` would accept it. To be asked before anything else is taken into possession for the mount.
+ *  @throws MountError */
+export async function requireMountpoint(mountpoint: string): Promise<void> {
+  if (!(await isStale(mountpoint))) await requireEmptyDirectory(mountpoint)
 }
 
 /** Takes away a mount whose server has died (ENOTCONN to everyone). A living one is left alone.

@@ -21,7 +21,7 @@ export interface KnownState {
 
 /** An insert whose answer never came. */
 export interface UnansweredPut {
-  readonly bytes: Buffer
+  bytes: Buffer
 }
 
 const fullPauseMs = 100

@@ -42,7 +42,6 @@ export const cachedbStoreDefaults: Omit<CachedbStoreOptions, 'blockMemory'> = {
 }
 
 interface PutInFlight extends UnansweredPut {
-  bytes: Buffer
   /** After a lost reply, settled before the next session is used: the id it got, or null when it was not executed. */
   readonly verdict: PromiseWithResolvers<BlockId | null>
 }
@@ -145,13 +144,11 @@ export class CachedbStore implements Store {
         if (!(error instanceof ConnectionLost)) this.#puts.delete(put)
         else {
           this.#keeper.replace(session)
-          try {
-            await this.#before(deadlineMs, this.#keeper.ready, signal)
-          } catch (late) {
+          await this.#before(deadlineMs, this.#keeper.ready, signal).catch(late => {
             // The caller may change its bytes from now on; the recovery that decides this put must still know them.
             put.bytes = Buffer.copyBytesFrom(put.bytes)
             throw late
-          }
+          })
           const id = await put.verdict.promise
           if (id !== null) return id
         }
