@@ -3,6 +3,7 @@ import type { NamespacePosition, SegmentInfo } from '@qsfs/protocol/cachedb-comm
 import { ColdSegment, KeyNotFound, KeyRefused, NamespaceFull, SegmentUnavailable } from '../errors.ts'
 import { StorageError } from '../segment/storage.ts'
 import type { EngineContext } from './context.ts'
+import type { DirtySegments } from './dirty.ts'
 import { dropNamespace } from './dropped.ts'
 import { Catalog } from './keydir/catalog.ts'
 import type { EntryLocation } from './keydir/keydir.ts'
@@ -247,6 +248,11 @@ export class Namespace implements AsyncDisposable {
       cutFiles: this.#shelf.cuts.count,
       cutBytes: this.#shelf.cuts.bytes,
     }
+  }
+
+  /** Segments that lost a live value since the list was last cleared. */
+  get dirty(): DirtySegments {
+    return this.#shelf.dirty
   }
 
   segments(): readonly SegmentInfo[] {

@@ -7,6 +7,7 @@ import type { ManifestRecord } from '../../segment/manifest-format.ts'
 import type { SegmentReader, ValuePlace } from '../../segment/reader.ts'
 import { FileMissing, StorageError } from '../../segment/storage.ts'
 import type { EngineContext } from '../context.ts'
+import { DirtySegments } from '../dirty.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { type SegmentEvent, transitionOf } from '../manifest/segment-state.ts'
 import { Cuts } from '../recovery/cuts.ts'
@@ -28,6 +29,9 @@ export class Shelf {
   readonly manifest: Manifest
   readonly context: EngineContext
   readonly cuts = new Cuts()
+  readonly dirty = new DirtySegments()
+  /** A client walks backward (RSCAN): until then compaction moves nothing forward past it. */
+  compactionHeldUntilMs = 0
   readonly #segments = new Map<number, Segment>()
   readonly #restores = new SingleFlight<number, void>()
   readonly #restoring = new Set<Promise<void>>()
@@ -198,17 +202,20 @@ export class Shelf {
     if (segment.isLocal) this.context.room.give(segment.dataBytes)
     segment.state = 'gone'
     this.#segments.delete(segment.id)
+    this.dirty.remove(segment.id)
   }
 
   /** Takes a segment that is gone off the shelf; deletions that were kept because of it may be over. */
   remove(segment: Segment): void {
     this.#segments.delete(segment.id)
+    this.dirty.remove(segment.id)
     this.buryDead()
   }
 
   /** A segment lost a live value. */
   readonly onLoss = (segmentId: number): void => {
     const segment = this.#segments.get(segmentId)
+    if (!this.isStarting) this.dirty.add(segmentId)
     if (segment !== undefined && segment.life.liveBytes === 0) this.settled(segment)
   }
 
