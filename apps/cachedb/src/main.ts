@@ -7,6 +7,7 @@ import { lockFile } from '@qsfs/daemon/lock-file'
 import { ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
 import { HookEvent } from '@qsfs/protocol/hook-events'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
+import { ClientDropped } from '@qsfs/resp/connection'
 import { type ListenAddress, RespServer } from '@qsfs/resp/server'
 import { readAdminPassword } from './admin-password.ts'
 import { type CachedbConfig, cachedbSchema } from './config.ts'
@@ -77,7 +78,10 @@ await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
     clientsMax: config.clientsMax,
     pool,
     clock: systemClock,
-    onConnectionError: error => log.debug('connection.failed', { error }),
+    onConnectionError: error => {
+      if (error instanceof ClientDropped) log.warn('client.dropped', { reason: error.message })
+      else log.debug('connection.failed', { error })
+    },
   })
   stats.clientsLifetime = () => server.acceptedCount
   stats.traffic = () => server.traffic

@@ -56,6 +56,11 @@ export class Session implements RespSession {
     return this.#finished
   }
 
+  /** Nothing is pushed yet. */
+  get listening(): boolean {
+    return false
+  }
+
   /** Runs one command, its name first.
    *  @throws RespError, also as a rejection */
   execute(args: Buffer[]): MaybePromise<Reply> {

@@ -4,7 +4,7 @@ import type { BulkPool } from './bulk-pool.ts'
 import { ReplyEncoder } from './encoder.ts'
 import { defaultLimits, MalformedRequest, type ParserLimits, RespParser } from './parser.ts'
 import { receiveInto } from './receive-buffer.ts'
-import { type MaybePromise, type Reply, type ReplyOrError, RespError } from './reply.ts'
+import { type MaybePromise, noReply, type Reply, type ReplyOrError, RespError } from './reply.ts'
 
 /** What one connection talks to. The server calls `execute` in the order of the commands and sends the replies in that
  *  order. While one is a promise it goes on with the next, up to its limits, unless `serial` says to wait. */
@@ -12,13 +12,27 @@ export interface RespSession {
   /** Runs one command, its name first. Throws or rejects with RespError for an error reply, with nothing else:
    *  another error is a bug and ends the process. Arguments are borrowed until the command is answered: copy what is kept, and
    *  put no argument of 16 KiB or more into a reply. A reply in memory of the server's pool goes back there once it is sent. */
-  execute(args: Buffer[]): MaybePromise<Reply>
+  execute(args: Buffer[]): MaybePromise<Reply> | typeof noReply
   /** True while a command runs that must end before the next begins. */
   readonly serial: boolean
   /** True when the connection is to be closed behind the replies given so far. */
   readonly finished: boolean
+  /** True while the client waits for what `push` may bring: then it is not idle. */
+  readonly listening: boolean
   /** The connection is gone; called once. */
   close(): void
+}
+
+/** How a session answers out of turn. */
+export interface Outlet {
+  /** Sends a reply behind those of the commands executed so far and before those of later ones. It is copied: its bytes may be
+   *  borrowed. Never waits: a client that leaves more than `pushBytesMax` unread is dropped. Does nothing on a closed connection. */
+  push(reply: ReplyOrError): void
+}
+
+/** Why we closed a connection whose client did nothing malformed; the connection's 'error'. */
+export class ClientDropped extends Error {
+  override readonly name = 'ClientDropped'
 }
 
 export interface ConnectionLimits extends ParserLimits {
@@ -26,6 +40,8 @@ export interface ConnectionLimits extends ParserLimits {
   readonly runningMax: number
   /** Replies not yet taken by the kernel; beyond it nothing more is executed. One reply may exceed it. */
   readonly outputBytesMax: number
+  /** The same for replies that the client did not ask for one by one (WAIT, MIRROR): beyond it the connection is dropped. */
+  readonly pushBytesMax: number
   /** One buffer of this size is read into by all connections of a server; 0: each read gets its own memory, at most 64 KiB. */
   readonly receiveBytes: number
   /** After a malformed request: how much more is read and dropped, so that the client sees the answer, not a reset. */
@@ -37,6 +53,7 @@ export const defaultConnectionLimits: ConnectionLimits = {
   ...defaultLimits,
   runningMax: 16,
   outputBytesMax: 1024 * 1024,
+  pushBytesMax: 32 * 1024 * 1024,
   receiveBytes: 256 * 1024,
   lingerBytesMax: 32 * 1024 * 1024,
   lingerMs: 2000,
@@ -55,7 +72,7 @@ interface OwedReply {
 }
 
 /** One client: bytes → commands → session → replies in order → bytes. It reads only while it can answer. */
-export class Connection {
+export class Connection implements Outlet {
   readonly #socket: Socket
   readonly #session: RespSession
   readonly #clock: Clock
@@ -75,9 +92,15 @@ export class Connection {
   #closing = false
   #lingeredBytes = 0
 
-  constructor(socket: Socket, session: RespSession, clock: Clock, memory: SharedMemory, limits: ConnectionLimits) {
+  constructor(
+    socket: Socket,
+    openSession: (outlet: Outlet) => RespSession,
+    clock: Clock,
+    memory: SharedMemory,
+    limits: ConnectionLimits,
+  ) {
     this.#socket = socket
-    this.#session = session
+    this.#session = openSession(this)
     this.#clock = clock
     this.#limits = limits
     this.#pool = memory.pool
@@ -92,7 +115,7 @@ export class Connection {
     })
     socket.once('close', () => {
       this.#closing = true
-      session.close()
+      this.#session.close()
     })
   }
 
@@ -106,6 +129,19 @@ export class Connection {
 
   destroy(): void {
     this.#socket.destroy()
+  }
+
+  push(reply: ReplyOrError): void {
+    if (this.#closing) return
+    this.#answer(copyOf(reply))
+    const unreadBytes = this.#outputBytes()
+    if (unreadBytes > this.#limits.pushBytesMax) this.#drop(`it left ${unreadBytes} bytes of what it listens to unread`)
+    else this.#pumpSoon()
+  }
+
+  #drop(reason: string): void {
+    this.#closing = true
+    this.#socket.destroy(new ClientDropped(reason))
   }
 
   #receive(chunk: Buffer, isBorrowed: boolean): void {
@@ -165,7 +201,7 @@ export class Connection {
   }
 
   #execute(command: Buffer[]): void {
-    let reply: ReplyOrError | Promise<ReplyOrError>
+    let reply: ReplyOrError | Promise<ReplyOrError> | typeof noReply
     try {
       reply = this.#session.execute(command)
     } catch (error) {
@@ -173,7 +209,7 @@ export class Connection {
     }
     if (reply instanceof Promise) this.#await(command, reply)
     else {
-      this.#answer(reply)
+      if (reply !== noReply) this.#answer(reply)
       this.#giveBack(command)
     }
     if (this.#session.finished) this.#closing = true
@@ -254,6 +290,11 @@ export class Connection {
 function asReply(error: unknown): RespError {
   if (error instanceof RespError) return error
   throw error
+}
+
+function copyOf(reply: ReplyOrError): ReplyOrError {
+  if (Buffer.isBuffer(reply)) return Buffer.from(reply)
+  return Array.isArray(reply) ? reply.map(copyOf) : reply
 }
 
 /** Roughly what a waiting reply holds in memory. */

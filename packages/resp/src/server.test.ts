@@ -1,132 +1,15 @@
 import { equal, match, ok, rejects } from 'node:assert/strict'
-import { once } from 'node:events'
 import { statSync, writeFileSync } from 'node:fs'
-import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { seededPrng } from '@qsfs/testkit/prng'
 import { spawnProcess } from '@qsfs/testkit/spawn'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
-import { BulkPool } from './bulk-pool.ts'
-import { defaultConnectionLimits, type RespSession } from './connection.ts'
-import { type MaybePromise, type Reply, RespError } from './reply.ts'
+import { ClientDropped, defaultConnectionLimits, type Outlet } from './connection.ts'
+import { RespError } from './reply.ts'
 import { RespServer, SocketUnavailable } from './server.ts'
-
-/** Commands of the tests: ECHO x, FAIL, WAITFOR name (until released), HOLD name (the same, nothing runs beside it), BIG n, LEND n (in memory
- *  of the pool, filled with its number), BYE. */
-class TestSession implements RespSession {
-  serial = false
-  finished = false
-  readonly executed: string[]
-  readonly gates: Map<string, PromiseWithResolvers<Reply>>
-  readonly pool: BulkPool
-  #lentCount = 0
-
-  constructor(executed: string[], gates: Map<string, PromiseWithResolvers<Reply>>, pool: BulkPool) {
-    this.executed = executed
-    this.gates = gates
-    this.pool = pool
-  }
-
-  execute(args: Buffer[]): MaybePromise<Reply> {
-    const [name, argument = ''] = args.map(String)
-    this.executed.push(`${name} ${argument}`.trim())
-    switch (name) {
-      case 'ECHO':
-        return Buffer.from(argument)
-      case 'WAITFOR':
-        return this.#gate(argument).promise
-      case 'HOLD':
-        this.serial = true
-        return this.#gate(argument).promise.finally(() => {
-          this.serial = false
-        })
-      case 'BIG':
-        return Buffer.alloc(Number(argument), 0x61)
-      case 'LEND':
-        return this.pool.take(Number(argument)).fill(++this.#lentCount)
-      case 'BYE':
-        this.finished = true
-        throw new RespError('bye')
-      default:
-        throw new RespError('Command not supported')
-    }
-  }
-
-  #gate(name: string): PromiseWithResolvers<Reply> {
-    const gate = this.gates.get(name) ?? Promise.withResolvers<Reply>()
-    this.gates.set(name, gate)
-    return gate
-  }
-
-  close(): void {
-    this.executed.push('(closed)')
-  }
-}
-
-/** A raw connection: bytes out, text in. */
-class RawClient {
-  readonly socket: Socket
-  text = ''
-
-  constructor(path: string) {
-    this.socket = connect(path)
-    this.socket.on('data', (chunk: Buffer) => {
-      this.text += chunk.toString('latin1')
-    })
-    this.socket.on('error', () => undefined)
-  }
-
-  send(text: string): void {
-    this.socket.write(text)
-  }
-
-  async until(length: number): Promise<string> {
-    while (this.text.length < length && !this.socket.destroyed) await once(this.socket, 'data')
-    return this.text
-  }
-
-  async untilClosed(): Promise<string> {
-    if (!this.socket.readableEnded && !this.socket.destroyed) await once(this.socket, 'close')
-    return this.text
-  }
-}
-
-async function start(t: TestContext, limits = defaultConnectionLimits, clientsMax = 100) {
-  const directory = await temporaryDirectory()
-  const path = join(directory.path, 'resp.sock')
-  const executed: string[] = []
-  const gates = new Map<string, PromiseWithResolvers<Reply>>()
-  const pool = new BulkPool()
-  const server = await RespServer.listen([{ path }], {
-    openSession: () => new TestSession(executed, gates, pool),
-    pool,
-    clientsMax,
-    clock: systemClock,
-    onConnectionError: () => undefined,
-    limits,
-  })
-  const clients: RawClient[] = []
-  t.after(async () => {
-    for (const client of clients) client.socket.destroy()
-    await server[Symbol.asyncDispose]()
-    await directory[Symbol.asyncDispose]()
-  })
-  const connectClient = () => {
-    const client = new RawClient(path)
-    clients.push(client)
-    return client
-  }
-  return { path, server, pool, executed, gates, connectClient }
-}
-
-/** Lets the server read and answer what was sent: a second connection made a round trip. */
-async function roundTrip(client: RawClient): Promise<void> {
-  const before = client.text.length
-  client.send('ECHO x\r\n')
-  await client.until(before + '$1\r\nx\r\n'.length)
-}
+import { roundTrip, sharedBySessions, start, TestSession } from './testing/test-server.ts'
 
 test('pipelined commands are answered in order, in one go', async t => {
   const { connectClient } = await start(t)
@@ -139,7 +22,7 @@ test('pipelined commands are answered in order, in one go', async t => {
 for (const receiveBytes of [0, 5000, defaultConnectionLimits.receiveBytes]) {
   test(`what several clients send at once stays apart, read into ${receiveBytes || 'fresh'} bytes`, async t => {
     const prng = seededPrng(t)
-    const { connectClient } = await start(t, { ...defaultConnectionLimits, receiveBytes })
+    const { connectClient } = await start(t, { limits: { ...defaultConnectionLimits, receiveBytes } })
     const clients = Array.from({ length: 4 }, connectClient)
     const expected = clients.map(() => '')
     for (let round = 0; round < 40; round++) {
@@ -177,7 +60,7 @@ test('nothing runs beside a serial command', async t => {
 })
 
 test('no more than runningMax commands run at once', async t => {
-  const { connectClient, gates, executed } = await start(t, { ...defaultConnectionLimits, runningMax: 2 })
+  const { connectClient, gates, executed } = await start(t, { limits: { ...defaultConnectionLimits, runningMax: 2 } })
   const [client, other] = [connectClient(), connectClient()]
   client.send('WAITFOR 1\r\nWAITFOR 2\r\nWAITFOR 3\r\n')
   while (!gates.has('2')) await roundTrip(other)
@@ -260,7 +143,7 @@ test('a session that says so is closed behind its reply', async t => {
 })
 
 test('more clients than allowed are refused', async t => {
-  const { connectClient } = await start(t, defaultConnectionLimits, 1)
+  const { connectClient } = await start(t, { clientsMax: 1 })
   const first = connectClient()
   await roundTrip(first)
   match(await connectClient().untilClosed(), /^-ERR max number of clients reached/)
@@ -271,7 +154,7 @@ test('the socket is ours alone; a live one is refused, a stale one replaced', as
   const { path } = await start(t)
   equal(statSync(path).mode & 0o777, 0o700)
   const options = {
-    openSession: () => new TestSession([], new Map(), new BulkPool()),
+    openSession: (outlet: Outlet) => new TestSession(outlet, sharedBySessions()),
     clientsMax: 1,
     clock: systemClock,
     onConnectionError: () => undefined,
@@ -292,4 +175,45 @@ test('the socket is ours alone; a live one is refused, a stale one replaced', as
   const file = join(directory.path, 'file')
   writeFileSync(file, '')
   await rejects(RespServer.listen([{ path: file }], options), /not a socket/)
+})
+
+test('what is pushed comes between replies, behind those that are owed', async t => {
+  const { connectClient, gates, executed } = await start(t)
+  const [listening, other] = [connectClient(), connectClient()]
+  listening.send('LISTEN\r\nECHO now\r\n')
+  equal(await listening.until(9), '$3\r\nnow\r\n')
+  other.send('PUSH one\r\nPUSH two\r\n')
+  equal(await listening.until(27), '$3\r\nnow\r\n$3\r\none\r\n$3\r\ntwo\r\n')
+
+  listening.text = ''
+  listening.send('WAITFOR gate\r\n')
+  while (!executed.includes('WAITFOR gate')) await roundTrip(other)
+  other.send('PUSH three\r\n')
+  while (!executed.includes('PUSH three')) await roundTrip(other)
+  listening.send('ECHO last\r\n')
+  while (!executed.includes('ECHO last')) await roundTrip(other)
+  equal(listening.text, '')
+  gates.get('gate')!.resolve(1)
+  equal(await listening.until(25), ':1\r\n$5\r\nthree\r\n$4\r\nlast\r\n')
+})
+
+test('a listener that reads nothing is dropped, and nobody else notices', async t => {
+  const limits = { ...defaultConnectionLimits, pushBytesMax: 3_000_000 }
+  const { connectClient, errors, listeners } = await start(t, { limits })
+  const [deaf, listening, other] = [connectClient(), connectClient(), connectClient()]
+  for (const client of [deaf, listening]) {
+    client.send('LISTEN\r\n')
+    await roundTrip(client)
+  }
+  deaf.socket.pause()
+  const text = 'x'.repeat(100_000)
+  for (let round = 0; round < 60; round++) {
+    other.send(`*2\r\n$4\r\nPUSH\r\n$100000\r\n${text}\r\n`)
+    await other.until(other.text.length + 4)
+  }
+  equal(listeners.size, 1)
+  ok(errors.length === 1 && errors[0] instanceof ClientDropped)
+  match(errors[0].message, /^it left \d+ bytes of what it listens to unread$/)
+  const expectedBytes = '$1\r\nx\r\n'.length + 60 * (text.length + '$100000\r\n\r\n'.length)
+  equal((await listening.until(expectedBytes)).length, expectedBytes)
 })

@@ -7,6 +7,7 @@ import {
   Connection,
   type ConnectionLimits,
   defaultConnectionLimits,
+  type Outlet,
   type RespSession,
   type SharedMemory,
 } from './connection.ts'
@@ -17,10 +18,10 @@ import { clearStaleSocket, SocketUnavailable } from './unix-socket.ts'
 export { SocketUnavailable }
 
 export interface RespServerOptions {
-  readonly openSession: () => RespSession
+  readonly openSession: (outlet: Outlet) => RespSession
   readonly clientsMax: number
   readonly clock: Clock
-  /** A connection broke: ECONNRESET and the like. */
+  /** A connection broke: ECONNRESET and the like; ClientDropped when it was us. */
   readonly onConnectionError: (error: Error) => void
   readonly limits?: ConnectionLimits
   /** Where memory for large values comes from, when somebody else uses it too. */
@@ -125,7 +126,7 @@ export class RespServer implements AsyncDisposable {
       socket.end(Buffer.concat(encoder.take()), () => socket.destroy())
       return
     }
-    const connection = new Connection(socket, openSession(), clock, this.#memory, limits)
+    const connection = new Connection(socket, openSession, clock, this.#memory, limits)
     this.#connections.add(connection)
     socket.on('error', onConnectionError)
     socket.once('close', () => {
