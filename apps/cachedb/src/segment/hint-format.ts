@@ -129,8 +129,15 @@ export function encodeHint(identity: HintIdentity, entries: HintEntries): readon
   return [header, entries.bytes]
 }
 
-/** @throws FormatError when a byte of it is not what was written */
-export function decodeHint(bytes: Buffer): HintIdentity & { readonly entryCount: number; readonly entries: Buffer } {
+export interface HintHead extends HintIdentity {
+  readonly entryCount: number
+  readonly entriesBytes: number
+  readonly entriesCrc: number
+}
+
+/** The beginning of a hint file, for whoever reads the entries in pieces.
+ *  @throws FormatError when a byte of it is not what was written */
+export function decodeHintHead(bytes: Buffer): HintHead {
   if (bytes.length < HintHeader.sizeBytes) throw new FormatError(`the hint header ends after ${bytes.length} bytes`)
   if (!bytes.subarray(0, 4).equals(magic)) throw new FormatError('the file does not begin with QSH1')
   if (crc32c(bytes.subarray(0, HintHeader.sizeBytes - 4)) !== bytes.readUInt32LE(HintHeader.sizeBytes - 4)) {
@@ -138,10 +145,6 @@ export function decodeHint(bytes: Buffer): HintIdentity & { readonly entryCount:
   }
   const header = HintHeader.decode(bytes)
   if (header.version !== version) throw new FormatError(`the hint file has version ${header.version}, not ${version}`)
-  const entries = bytes.subarray(HintHeader.sizeBytes)
-  if (entries.length !== header.entriesBytes)
-    throw new FormatError(`the hint holds ${entries.length} bytes of entries, not ${header.entriesBytes}`)
-  if (crc32c(entries) !== header.entriesCrc) throw new FormatError('the hint entries fail their checksum')
   return {
     segmentId: header.segmentId,
     salt: header.marked === 1 ? header.salt : null,
@@ -150,8 +153,19 @@ export function decodeHint(bytes: Buffer): HintIdentity & { readonly entryCount:
     firstId: header.firstId,
     nextId: header.nextId,
     entryCount: header.entryCount,
-    entries,
+    entriesBytes: header.entriesBytes,
+    entriesCrc: header.entriesCrc,
   }
+}
+
+/** @throws FormatError when a byte of it is not what was written */
+export function decodeHint(bytes: Buffer): HintIdentity & { readonly entryCount: number; readonly entries: Buffer } {
+  const { entriesBytes, entriesCrc, ...head } = decodeHintHead(bytes)
+  const entries = bytes.subarray(HintHeader.sizeBytes)
+  if (entries.length !== entriesBytes)
+    throw new FormatError(`the hint holds ${entries.length} bytes of entries, not ${entriesBytes}`)
+  if (crc32c(entries) !== entriesCrc) throw new FormatError('the hint entries fail their checksum')
+  return { ...head, entries }
 }
 
 /** Walks encoded entries. Keys are views of `entries`.
