@@ -12,6 +12,7 @@ import { type ListenAddress, RespServer } from '@qsfs/resp/server'
 import { readAdminPassword } from './admin-password.ts'
 import { type CachedbConfig, cachedbSchema } from './config.ts'
 import type { EngineContext } from './engine/context.ts'
+import { makeDataDirectory } from './engine/data-directory.ts'
 import { finishDrops } from './engine/dropped.ts'
 import { ExecHooks } from './engine/hooks/exec-hooks.ts'
 import { type Hooks, noHooks } from './engine/hooks/hooks.ts'
@@ -20,7 +21,9 @@ import { OpenFiles, openFilesMax } from './engine/shelf/open-files.ts'
 import { Room } from './engine/shelf/room.ts'
 import { ValueCache } from './engine/value-cache.ts'
 import { SegmentUnavailable } from './errors.ts'
+import { FormatError } from './segment/format.ts'
 import { MeasuredStorage } from './segment/measured-storage.ts'
+import { StorageError } from './segment/storage.ts'
 import { ServerStats } from './server-stats.ts'
 import { type ServerState, Session } from './session.ts'
 
@@ -31,7 +34,7 @@ await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
   const pool = new BulkPool()
   const storage = new MeasuredStorage(stats.disk, pool)
   const adminPassword = readAdminPassword(storage, config.adminPasswordFile)
-  storage.makeDirectory(dataDirectory)
+  await makeDataDirectory(storage, dataDirectory)
   stack.use(lockFile(join(dataDirectory, '.lockfile'), `the data directory ${dataDirectory}`))
 
   // Before data is loaded: its helper is small then, and quick to start programs.
@@ -94,8 +97,10 @@ await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
 
 /** Without `default` no client can be served. */
 function explainUnavailable(error: unknown): never {
-  if (!(error instanceof SegmentUnavailable)) throw error
-  throw new ExpectedFailure(1, `the namespace default cannot be opened: ${error.reason}`, { cause: error })
+  if (!(error instanceof SegmentUnavailable || error instanceof FormatError || error instanceof StorageError))
+    throw error
+  const reason = error instanceof SegmentUnavailable ? error.reason : error.message
+  throw new ExpectedFailure(1, `the namespace default cannot be opened: ${reason}`, { cause: error })
 }
 
 /** `--config FILE`; without it the example beside this program. */

@@ -1,7 +1,9 @@
 import { dirname, join } from 'node:path'
 import { Backoff } from '@qsfs/concurrency/backoff'
 import { delay } from '@qsfs/concurrency/clock'
+import { FormatError } from '../segment/format.ts'
 import type { ManifestRecord } from '../segment/manifest-format.ts'
+import { StorageError } from '../segment/storage.ts'
 import type { EngineContext } from './context.ts'
 import { HookFailed } from './hooks/hooks.ts'
 import { Manifest } from './manifest/manifest.ts'
@@ -13,47 +15,47 @@ import { dataPath } from './shelf/segment.ts'
 const graveyard = '.dropped'
 const deletePauses = { firstMs: 1_000, maxMs: 300_000 }
 
-/** Removes a namespace whose manifest says `dropping`: what its objects are owed is kept aside first, then its files go, then the
- *  objects, by themselves and also after a restart. Settles when the files are gone for good. */
+/** Removes a namespace whose manifest says `dropping`: its files go, what its objects are owed is kept aside, its manifest goes;
+ *  then the objects, by themselves and also after a restart. Settles when the files are gone for good.
+ *  @throws StorageError; it may be tried again */
 export async function dropNamespace(directory: string, state: ManifestState, context: EngineContext): Promise<void> {
   const { storage, log } = context
   const records = owedRecords(state)
-  if (records.length > 0) {
-    const yard = join(dirname(directory), graveyard)
-    storage.makeDirectory(yard)
-    await storage.syncDirectory(dirname(directory))
-    const grave = await Manifest.create(
-      storage,
-      join(yard, state.incarnation.toString('hex')),
-      state.incarnation,
-      records,
-    )
-    deleteInBackground(grave, directory, context)
-  }
-  // The manifest goes last: segments without one look like a manifest lost.
+  // First of all: a full disk has room then. The manifest goes last: segments without one look like a manifest lost.
   for (const { name, isDirectory } of storage.list(directory)) {
     if (!isDirectory && name !== 'manifest') storage.remove(join(directory, name))
   }
   await storage.syncDirectory(directory)
+  const yard = join(dirname(directory), graveyard)
+  const gravePath = join(yard, state.incarnation.toString('hex'))
+  if (records.length > 0) {
+    storage.makeDirectory(yard)
+    await storage.syncDirectory(dirname(directory))
+    using _ = await Manifest.create(storage, gravePath, state.incarnation, records)
+  }
   storage.removeDirectory(directory)
   await storage.syncDirectory(dirname(directory))
   log.event('namespace.dropped', { directory, objectsOwed: records.length / recordsPerObject })
+  if (records.length > 0) await payGrave(gravePath, directory, context)
 }
 
-/** At start: finishes the drops that a crash interrupted, and goes on deleting the objects of namespaces dropped earlier. */
+/** Finishes a drop that a crash or a full disk interrupted.
+ *  @returns whether there was one
+ *  @throws FormatError, StorageError */
+export async function finishDrop(directory: string, context: EngineContext): Promise<boolean> {
+  using manifest = await Manifest.open(context.storage, join(directory, 'manifest'))
+  if (!manifest?.state.dropping) return false
+  await dropNamespace(directory, manifest.state, context)
+  return true
+}
+
+/** At start: goes on deleting the objects of namespaces dropped earlier. */
 export async function finishDrops(dataDirectory: string, context: EngineContext): Promise<void> {
   const { storage } = context
   const yard = join(dataDirectory, graveyard)
   for (const { name, isDirectory } of storage.list(yard)) {
     if (isDirectory || name.endsWith('.tmp') || isCut(name)) continue
-    const grave = await Manifest.open(storage, join(yard, name))
-    if (grave !== null) deleteInBackground(grave, dataDirectory, context)
-  }
-  for (const { name, isDirectory } of storage.list(dataDirectory)) {
-    if (!isDirectory || name.startsWith('.')) continue
-    const directory = join(dataDirectory, name)
-    using manifest = await Manifest.open(storage, join(directory, 'manifest'))
-    if (manifest?.state.dropping) await dropNamespace(directory, manifest.state, context)
+    await payGrave(join(yard, name), dataDirectory, context)
   }
 }
 
@@ -68,6 +70,17 @@ function owedRecords({ segments }: ManifestState): readonly ManifestRecord[] {
       { type: 'gone', segmentId, objectId },
     ]
   })
+}
+
+/** Settles when the deletions have begun. Objects that nobody needs are no reason to serve nothing: a failure is logged. */
+async function payGrave(path: string, directory: string, context: EngineContext): Promise<void> {
+  try {
+    const grave = await Manifest.open(context.storage, path)
+    if (grave !== null) deleteInBackground(grave, directory, context)
+  } catch (error) {
+    if (!(error instanceof FormatError || error instanceof StorageError)) throw error
+    context.log.error('drop.failed', { path, error })
+  }
 }
 
 function deleteInBackground(grave: Manifest, directory: string, context: EngineContext): void {

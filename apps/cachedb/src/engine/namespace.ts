@@ -108,6 +108,11 @@ export class Namespace implements AsyncDisposable {
     return this.#shelf.manifest.state.incarnation.toString('hex')
   }
 
+  /** Durably: nothing of it comes back. */
+  get isDropped(): boolean {
+    return this.#ended && this.#shelf.manifest.state.dropping
+  }
+
   /** Nothing was ever inserted. */
   get isFresh(): boolean {
     return this.#writer.nextId === 0
@@ -259,11 +264,18 @@ export class Namespace implements AsyncDisposable {
     return this.#shelf.all().map(segment => segment.info())
   }
 
-  /** Records that it is dropped, then removes it; its objects' deletion goes on by itself, also after a restart. Ends the namespace. */
+  /** Records that it is dropped, then removes it; its objects' deletion goes on by itself, also after a restart. Ends the namespace.
+   *  @throws StorageError; when it `isDropped` then, only what is left of its files is still to be removed (`finishDrop`) */
   async drop(): Promise<void> {
-    this.#end()
     this.#shelf.manifest.append({ type: 'dropping' })
-    await this.#shelf.manifest.sync()
+    try {
+      await this.#shelf.manifest.sync()
+    } catch (error) {
+      // The next start may find it dropped: nothing may be promised any more.
+      this.#writer.turnReadOnly('whether it is dropped is not known', error)
+      throw error
+    }
+    this.#end()
     this.#shelf.stop()
     this.#shelf.manifest[Symbol.dispose]()
     // A file that arrives late would lie in the way of the next namespace of this name.

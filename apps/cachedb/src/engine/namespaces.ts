@@ -4,7 +4,10 @@ import { delay } from '@qsfs/concurrency/clock'
 import { KeyedMutex } from '@qsfs/concurrency/keyed-mutex'
 import { HookEvent } from '@qsfs/protocol/hook-events'
 import { Refused, SegmentUnavailable } from '../errors.ts'
+import { FormatError } from '../segment/format.ts'
+import { StorageError } from '../segment/storage.ts'
 import type { EngineContext } from './context.ts'
+import { finishDrop } from './dropped.ts'
 import { type KeyMode, Namespace, type NamespaceSettings } from './namespace.ts'
 import { Ownership } from './ownership.ts'
 
@@ -34,6 +37,7 @@ export const defaultNamespace = 'default'
 const nameBytesMax = 128
 /** The start of the server waits this long for one namespace that fetches segments from the store, then goes on without it. */
 const startWaitMs = 30_000
+const waitsForStore = 'the namespace waits for the store: '
 const openPauses = { firstMs: 1_000, maxMs: 60_000 }
 
 /** The set of namespaces: one directory each. A directory whose name begins with a dot is none. */
@@ -45,7 +49,8 @@ export class Namespaces implements AsyncDisposable {
   readonly #byName = new Map<string, HostedNamespace>()
   /** Creating, changing and dropping one namespace happen one after the other. */
   readonly #changes = new KeyedMutex<string>()
-  /** Namespaces that cannot be opened before the store gives back what their start needs, and the last reason. */
+  /** Namespaces that are there and not open, and why: the store must give back what their start needs, or their disk is full or
+   *  does not read them, or they are damaged. */
   readonly #waiting = new Map<string, string>()
   readonly #stopping = new AbortController()
 
@@ -55,8 +60,8 @@ export class Namespaces implements AsyncDisposable {
   }
 
   /** Opens every namespace of the data directory, `default` first and made when missing. One that needs the store while it does not
-   *  answer is opened later: the others are served meanwhile.
-   *  @throws SegmentUnavailable when that one is `default` */
+   *  answer, or that the disk refuses, is opened later, and one that is damaged not at all: the others are served meanwhile.
+   *  @throws SegmentUnavailable, FormatError, StorageError when that one is `default` */
   static async open(options: NamespacesOptions, context: EngineContext): Promise<Namespaces> {
     await using opening = new AsyncDisposableStack()
     const namespaces = opening.use(new Namespaces(options, context))
@@ -75,7 +80,7 @@ export class Namespaces implements AsyncDisposable {
     return this.#byName.get(defaultNamespace)!
   }
 
-  /** @throws SegmentUnavailable while it waits for the store */
+  /** @throws SegmentUnavailable when it is there and not open */
   get(name: string): HostedNamespace | undefined {
     this.#requireNotWaiting(name)
     const hosted = this.#byName.get(name)
@@ -86,7 +91,7 @@ export class Namespaces implements AsyncDisposable {
     return this.#slots.filter(hosted => hosted !== null && !hosted.dropped) as readonly HostedNamespace[]
   }
 
-  /** @throws Refused when the name is taken or not allowed, SegmentUnavailable while it waits for the store */
+  /** @throws Refused when the name is taken or not allowed, SegmentUnavailable when it is there and not open */
   async create(name: string): Promise<void> {
     if (!isAllowedName(name) || name === defaultNamespace) throw new Refused('This name is not allowed')
     this.#requireNotWaiting(name)
@@ -106,8 +111,13 @@ export class Namespaces implements AsyncDisposable {
       try {
         await hosted.namespace.drop()
       } catch (error) {
-        hosted.dropped = false
-        throw error
+        if (!hosted.namespace.isDropped) {
+          hosted.dropped = false
+          throw error
+        }
+        // It is gone for good; what is left of its files goes when the disk allows it.
+        if (!this.#isRefused(name, error)) throw error
+        void this.#openLater(name, Promise.resolve(false))
       }
       this.#byName.delete(name)
       this.#slots[this.#slots.indexOf(hosted)] = null
@@ -143,12 +153,12 @@ export class Namespaces implements AsyncDisposable {
 
   #requireNotWaiting(name: string): void {
     const reason = this.#waiting.get(name)
-    if (reason !== undefined) throw new SegmentUnavailable(`the namespace waits for the store: ${reason}`)
+    if (reason !== undefined) throw new SegmentUnavailable(reason)
   }
 
   /** Settles when it is open, or when the others shall not wait for it any longer. */
   async #openForStart(name: string): Promise<void> {
-    this.#waiting.set(name, 'its segments are being fetched')
+    this.#waiting.set(name, `${waitsForStore}its segments are being fetched`)
     const opening = this.#openOrWait(name)
     const inTime = delay(this.#context.clock, startWaitMs).then(() => false)
     if (await Promise.race([opening, inTime])) return
@@ -156,22 +166,37 @@ export class Namespaces implements AsyncDisposable {
     void this.#openLater(name, opening)
   }
 
-  /** false when it must be tried again. */
+  /** false when it must be tried again. One that was dropped is no namespace any more, when the last of it is removed. */
   #openOrWait(name: string): Promise<boolean> {
     return this.#changes.run(name, async () => {
       try {
+        if (await finishDrop(join(this.options.dataDirectory, name), this.#context)) {
+          this.#waiting.delete(name)
+          return true
+        }
         const namespace = await this.#open(name)
         if (this.#stopping.signal.aborted) await namespace[Symbol.asyncDispose]()
         else this.#add(namespace)
         this.#waiting.delete(name)
         return true
       } catch (error) {
-        if (!(error instanceof SegmentUnavailable)) throw error
-        this.#context.log.error('namespace.not_opened', { namespace: name, reason: error.reason })
-        this.#waiting.set(name, error.reason)
-        return false
+        if (!this.#isRefused(name, error)) throw error
+        // Damage does not go away by itself.
+        return error instanceof FormatError
       }
     })
+  }
+
+  /** Whether the world kept a namespace from being opened; its clients are told what it was. */
+  #isRefused(name: string, error: unknown): boolean {
+    const isWaiting = error instanceof SegmentUnavailable
+    if (!(isWaiting || error instanceof FormatError || error instanceof StorageError)) return false
+    this.#waiting.set(
+      name,
+      isWaiting ? `${waitsForStore}${error.reason}` : `the namespace cannot be opened: ${error.message}`,
+    )
+    this.#context.log.error('namespace.not_opened', { namespace: name, reason: this.#waiting.get(name) })
+    return true
   }
 
   async #openLater(name: string, first: Promise<boolean>): Promise<void> {
@@ -181,7 +206,7 @@ export class Namespaces implements AsyncDisposable {
     try {
       for (let opening = first; !(await opening); opening = this.#openOrWait(name))
         await delay(clock, backoff.next(), { signal })
-      log.event('namespace.opened', { namespace: name })
+      if (this.#byName.has(name)) log.event('namespace.opened', { namespace: name })
     } catch (error) {
       if (signal.aborted) return
       log.error('namespace.not_opened', { namespace: name, error })

@@ -34,7 +34,9 @@ const CheckedHeader = layout('segment_entry_check', 22, {
   timestampSeconds: [18, 'u32'],
 })
 
-export const EntryFlag = { deleted: 1, truncated: 2 } as const
+/** `copied`: an entry that was here before, written again; it counts as no new sequential id. */
+export const EntryFlag = { deleted: 1, truncated: 2, copied: 4 } as const
+const knownFlags = EntryFlag.deleted | EntryFlag.truncated | EntryFlag.copied
 
 const magic = Buffer.from('DAT0')
 const mark = Buffer.from('QSF1')
@@ -57,12 +59,13 @@ export interface Entry {
   readonly value: Buffer
   readonly valueCrc: number
   readonly deleted: boolean
+  readonly copied: boolean
   readonly timestampSeconds: number
 }
 
 export class FormatError extends Error {
-  constructor(message: string) {
-    super(message)
+  constructor(message: string, cause?: unknown) {
+    super(message, { cause })
     this.name = 'FormatError'
   }
 }
@@ -96,6 +99,7 @@ export function encodeEntryHead(
     readonly valueBytes: number
     readonly valueCrc: number
     readonly deleted: boolean
+    readonly copied?: boolean
     readonly timestampSeconds: number
   },
   place: { readonly salt: number; readonly offsetBytes: number },
@@ -104,7 +108,7 @@ export function encodeEntryHead(
     keyBytes: key.length,
     valueBytes: value.valueBytes,
     valueCrc: value.valueCrc,
-    flags: value.deleted ? EntryFlag.deleted : 0,
+    flags: (value.deleted ? EntryFlag.deleted : 0) | (value.copied ? EntryFlag.copied : 0),
     timestampSeconds: value.timestampSeconds,
   }
   const head = Buffer.allocUnsafe(EntryHeader.sizeBytes + key.length)
@@ -134,6 +138,7 @@ export function decodeEntry(
     value,
     valueCrc: head.valueCrc,
     deleted: (head.flags & EntryFlag.deleted) !== 0,
+    copied: (head.flags & EntryFlag.copied) !== 0,
     timestampSeconds: head.timestampSeconds,
   }
 }
@@ -149,8 +154,7 @@ function decodeEntryHead(
   // Zeros would be a perfect 0-db entry every 18 bytes: a key of no bytes is never valid.
   if (keyBytes === 0 || at + EntryHeader.sizeBytes + keyBytes > buffer.length) return null
   const header = EntryHeader.decode(buffer, at)
-  if (header.valueBytes > WireLimit.bulkBytesMax || header.flags > (EntryFlag.deleted | EntryFlag.truncated))
-    return null
+  if (header.valueBytes > WireLimit.bulkBytesMax || header.flags > knownFlags) return null
   if ((header.flags & EntryFlag.deleted) !== 0 && header.valueBytes > 0) return null
   if (salt === null) return header
   const key = buffer.subarray(at + EntryHeader.sizeBytes, at + EntryHeader.sizeBytes + keyBytes)

@@ -1,4 +1,6 @@
+import { AssertionError } from 'node:assert'
 import { basename, dirname } from 'node:path'
+import { FormatError } from '../../segment/format.ts'
 import {
   decodeManifest,
   encodeManifestHeader,
@@ -49,15 +51,13 @@ export class Manifest implements Disposable {
   }
 
   /** null when there is none. A torn tail is cut off and kept aside: from there on bytes on the disk may be damaged instead.
-   *  @throws FormatError, StorageError */
+   *  @throws FormatError when it is damaged beyond that, StorageError */
   static async open(storage: Storage, path: string): Promise<Manifest | null> {
     if (storage.sizeBytes(path) === null) return null
     const file = storage.openAppend(path)
     try {
       const bytes = file.readSync(0, file.sizeBytes)
-      const { incarnation, records, goodBytes } = decodeManifest(bytes)
-      const state = new ManifestState(incarnation)
-      for (const record of records) state.apply(record)
+      const { incarnation, state, goodBytes } = folded(path, bytes)
       const rest = bytes.subarray(goodBytes)
       if (rest.length > 0) {
         await storage.publish(cutPath(dirname(path), basename(path), goodBytes), [rest])
@@ -160,5 +160,20 @@ export class Manifest implements Disposable {
     this.#syncFailed = true
     await this.#storage.syncDirectory(dirname(this.path))
     this.#syncFailed = false
+  }
+}
+
+/** What a manifest on disk says.
+ *  @throws FormatError, naming the file */
+function folded(path: string, bytes: Buffer) {
+  try {
+    const { incarnation, records, goodBytes } = decodeManifest(bytes)
+    const state = new ManifestState(incarnation)
+    for (const record of records) state.apply(record)
+    return { incarnation, state, goodBytes }
+  } catch (error) {
+    // What we fold before we write cannot fail like this; what somebody else wrote, or a disk garbled, can.
+    if (!(error instanceof FormatError || error instanceof RangeError || error instanceof AssertionError)) throw error
+    throw new FormatError(`${path}: ${error.message}`, error)
   }
 }

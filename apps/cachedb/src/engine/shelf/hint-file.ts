@@ -1,6 +1,6 @@
 import { FormatError } from '../../segment/format.ts'
 import { decodeHint, encodeHint, type HintEntries } from '../../segment/hint-format.ts'
-import { FileMissing, type Storage } from '../../segment/storage.ts'
+import { type Storage, StorageError } from '../../segment/storage.ts'
 import type { Segment } from './segment.ts'
 import type { Shelf } from './shelf.ts'
 
@@ -32,7 +32,7 @@ export function readHint(storage: Storage, segment: Pick<Segment, 'hintPath' | '
   return hint
 }
 
-/** The hint, or null when it is missing or damaged and must be made again. */
+/** The hint, or null when it is missing, damaged or unreadable and must be made again. */
 export function readHintIfGood(
   storage: Storage,
   segment: Pick<Segment, 'hintPath' | 'id' | 'salt' | 'dataBytes'>,
@@ -40,7 +40,7 @@ export function readHintIfGood(
   try {
     return readHint(storage, segment)
   } catch (error) {
-    if (error instanceof FormatError || error instanceof FileMissing) return null
+    if (error instanceof FormatError || error instanceof StorageError) return null
     throw error
   }
 }
