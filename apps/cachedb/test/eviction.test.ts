@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ManualClock } from '@qsfs/testkit/manual-clock'
 import { prngFromSeed } from '@qsfs/testkit/prng'
-import { type Hooks, noHooks } from '../src/engine/hooks/hooks.ts'
+import { HookFailed, type Hooks, noHooks } from '../src/engine/hooks/hooks.ts'
 import { engineContext, openNamespace } from './engine-fixture.ts'
 import { SimulatedStorage } from './simulated-storage.ts'
 
@@ -100,5 +100,39 @@ test('a disk without one free byte, not even for a record: what is stored leaves
     context.room.usedBytes,
     local.reduce((sum, { dataBytes }) => sum + dataBytes, 0),
   )
+  await namespace[Symbol.asyncDispose]()
+})
+
+test('a restore onto a full disk without a limit: what is stored makes room for it first', async () => {
+  const { storage, namespace, absent, context, usedBytes } = await onSmallDisk(0)
+  const first = namespace.segments()[0]!
+  const bytes = storage.bytesOf('/data/ns/d0')
+  const room: number[] = []
+  const hooks = context.hooks as { segmentMissing: Hooks['segmentMissing'] }
+  hooks.segmentMissing = async ({ dataPath }) => {
+    room.push(storage.freeBytes())
+    storage.put(dataPath, bytes)
+  }
+  storage.put('/data/ns/d0', bytes.with(60, bytes[60]! ^ 1))
+  const value = namespace.get(Buffer.alloc(8), { cold: 'wait' })
+  storage.capacityBytes = usedBytes()
+  await value
+  assert(room.length === 1 && room[0]! >= first.dataBytes, `the hook found ${room} bytes free`)
+  assert(absent().length > 0)
+  await namespace[Symbol.asyncDispose]()
+})
+
+test('a restore onto a full disk where nothing can leave is tried all the same, and its failure is heard', async () => {
+  const { storage, namespace, context, usedBytes } = await onSmallDisk(0)
+  const hooks = context.hooks as { segmentMissing: Hooks['segmentMissing'] }
+  hooks.segmentMissing = async () => {
+    throw new HookFailed('no space left on device')
+  }
+  for (const { id, state } of namespace.segments()) if (state === 'stored') storage.remove(`/data/ns/d${id}`)
+  storage.capacityBytes = 0
+  await assert.rejects(async () => namespace.get(Buffer.alloc(8), { cold: 'wait' }), /^SegmentUnavailable.*no space/)
+  storage.capacityBytes = usedBytes() + 100
+  await assert.rejects(async () => namespace.get(Buffer.alloc(8), { cold: 'wait' }), /no space left on device/)
+  storage.capacityBytes = Number.POSITIVE_INFINITY
   await namespace[Symbol.asyncDispose]()
 })

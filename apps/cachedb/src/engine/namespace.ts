@@ -363,7 +363,13 @@ export class Namespace implements AsyncDisposable {
       state: segment.state,
     })
     if (segment.state !== 'stored') throw new SegmentUnavailable(`an entry of segment ${segmentId} fails its check`)
-    if (segment.activity === null) await this.#shelf.giveUpFile(segment, 'damaged')
+    if (segment.activity !== null) return
+    try {
+      await this.#shelf.giveUpFile(segment, 'damaged')
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error
+      throw new SegmentUnavailable(`segment ${segmentId} is damaged and cannot be given up: ${error.message}`, error)
+    }
   }
 
   #emptyCatalog(mode: KeyMode): Catalog {

@@ -12,7 +12,8 @@ export class Evictor {
   readonly #room: Room
   readonly #clock: Clock
   readonly #shelves = new Set<Shelf>()
-  #running = false
+  /** null while nothing leaves. */
+  #running: Promise<void> | null = null
   #lookingAgain = false
 
   constructor(room: Room, clock: Clock) {
@@ -35,12 +36,17 @@ export class Evictor {
 
   /** There may be something to evict that was not there before, or somebody waits for it. */
   wake(): void {
-    if (this.#running || this.#room.excessBytes === 0) return
-    this.#running = true
-    void this.#run().finally(() => {
-      this.#running = false
+    if (this.#running !== null || this.#room.excessBytes === 0) return
+    this.#running = this.#run().finally(() => {
+      this.#running = null
       this.#lookAgain()
     })
+  }
+
+  /** Settles when as much has left as should, or as can now. */
+  async settled(): Promise<void> {
+    this.wake()
+    await this.#running
   }
 
   /** Whether something leaves by itself that may take the cache below its goal: at once, or when who reads it is done. */

@@ -24,7 +24,10 @@ export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
   // The room is taken for the file that will be there, its temporary one included.
   // A start waits for none, as nothing can leave before it is over: the cache shrinks behind it.
   if (shelf.isStarting) room.add(segment.dataBytes)
-  else await room.takeForRestore(segment.dataBytes)
+  else {
+    await room.makeDiskRoom(segment.dataBytes)
+    await room.takeForRestore(segment.dataBytes)
+  }
   try {
     requireWanted(shelf, segment)
     if (!isBack) {

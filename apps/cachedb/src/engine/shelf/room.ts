@@ -104,6 +104,15 @@ export class Room {
     return this.#limits.limitBytes === 0 || bytes <= this.#limits.limitBytes
   }
 
+  /** Before a restore: has what is stored leave until the disk can take a file of this many bytes, or nothing more can leave. */
+  async makeDiskRoom(bytes: number): Promise<void> {
+    this.#takenSinceLook = lookEveryBytes
+    const shortBytes = bytes + this.#limits.segmentBytesMax - this.#diskFreeBytes()
+    if (shortBytes <= 0) return
+    this.#shrink(shortBytes)
+    await this.evictor.settled()
+  }
+
   /** Waits, in order of arrival, until a restore of this many bytes fits; they count as used then, also before they are there. */
   takeForRestore(bytes: number): Promise<void> {
     return new Promise(admit => {
