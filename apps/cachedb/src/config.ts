@@ -25,6 +25,11 @@ const schema = z
     listen: listenAddress.optional(),
     /** File with the admin password (its first line). Without it every client may do everything. */
     admin_password_file: path().optional(),
+    /** Whether the namespace `default` can be written only after `SELECT default <admin password>`; AUTH alone does not do.
+     *  Everybody may still read it. Needs admin_password_file. */
+    protect: z.boolean().default(false),
+    /** Quota of live value bytes of the namespace `default`; 0 = none. Other namespaces get theirs by NSSET. */
+    default_maxsize: size().default(0),
     /** Kind of keys of new namespaces: "user", "sequential", or "mixed" (user, and NSSET may change it while fresh). */
     mode: z.enum(['user', 'sequential', 'mixed']).default('mixed'),
     /** A segment that would grow past this is closed and handed to the store hook. Smaller: less that exists only here,
@@ -57,7 +62,9 @@ const schema = z
     allow_stop: z.boolean().default(false),
   })
   .check(context => {
-    const { socket, listen } = context.value
+    const { socket, listen, protect, admin_password_file } = context.value
+    if (protect && admin_password_file === undefined)
+      context.issues.push({ code: 'custom', input: context.value, message: 'protect needs admin_password_file' })
     if (socket === undefined && listen === undefined)
       context.issues.push({ code: 'custom', input: context.value, message: 'needs socket, listen or both' })
   })
@@ -66,6 +73,8 @@ const schema = z
     socketPath: section.socket,
     listen: section.listen,
     adminPasswordFile: section.admin_password_file,
+    isProtected: section.protect,
+    defaultBytesMax: section.default_maxsize,
     mode: section.mode,
     segmentBytesMax: section.segment_bytes,
     cacheBytesMax: section.cache_bytes,

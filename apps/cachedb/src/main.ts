@@ -10,6 +10,7 @@ import { BulkPool } from '@qsfs/resp/bulk-pool'
 import { ClientDropped } from '@qsfs/resp/connection'
 import { type ListenAddress, RespServer } from '@qsfs/resp/server'
 import { readAdminPassword } from './admin-password.ts'
+import { Audience } from './audience.ts'
 import { type CachedbConfig, cachedbSchema } from './config.ts'
 import type { EngineContext } from './engine/context.ts'
 import { makeDataDirectory } from './engine/data-directory.ts'
@@ -71,13 +72,15 @@ await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
     random: randomBytes,
     log,
     stats,
+    audience: new Audience(systemClock),
     adminPassword,
+    isProtected: config.isProtected,
     syncEachWrite: config.fsync === 'always',
     stop: config.isStopAllowed ? stop : null,
   }
   const addresses = listenAddresses(config)
   const server = await RespServer.listen(addresses, {
-    openSession: () => new Session(state),
+    openSession: outlet => new Session(state, outlet),
     clientsMax: config.clientsMax,
     pool,
     clock: systemClock,

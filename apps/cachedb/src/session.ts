@@ -1,9 +1,12 @@
 import { AssertionError } from 'node:assert'
 import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import { ErrorText } from '@qsfs/protocol/cachedb-commands'
-import type { RespSession } from '@qsfs/resp/connection'
-import { type MaybePromise, type Reply, RespError } from '@qsfs/resp/reply'
+import type { Outlet, RespSession } from '@qsfs/resp/connection'
+import { type MaybePromise, type noReply, type Reply, type ReplyOrError, RespError } from '@qsfs/resp/reply'
 import type { Log } from '@qsfs/telemetry/log'
+import type { Audience, Listener } from './audience.ts'
+import { takeOwnerId } from './commands/master.ts'
+import { hiddenSecret } from './commands/mirror.ts'
 import { type Command, findCommand } from './commands/table.ts'
 import type { Hooks } from './engine/hooks/hooks.ts'
 import type { HostedNamespace, Namespaces } from './engine/namespaces.ts'
@@ -15,12 +18,15 @@ import type { ServerStats } from './server-stats.ts'
 export interface ServerState {
   readonly namespaces: Namespaces
   readonly hooks: Hooks
+  readonly audience: Audience
   readonly clock: Clock
   readonly random: RandomSource
   readonly log: Log
   readonly stats: ServerStats
   /** '' when there is none: then every client is admin. */
   readonly adminPassword: string
+  /** Whether `default` may be written only after a SELECT with the admin password. */
+  readonly isProtected: boolean
   /** Whether SET and DEL are answered only once they are on disk. */
   readonly syncEachWrite: boolean
   /** Ends the server; null when STOP is not allowed. */
@@ -28,12 +34,15 @@ export interface ServerState {
 }
 
 /** One client: its namespace, its rights, the namespaces it owns. Needs no socket. */
-export class Session implements RespSession {
+export class Session implements RespSession, Listener {
   readonly server: ServerState
+  readonly #outlet: Outlet
   hosted: HostedNamespace
   isAdmin: boolean
   /** Decided by SELECT; later changes of the namespace do not touch it. */
-  isWritable = true
+  isWritable: boolean
+  /** It sent MASTER: its requests end with an owner id. */
+  isMaster = false
   /** Of AUTH SECURE CHALLENGE, 16 hex digits. */
   challenge: string | null = null
   readonly #claims = new Map<HostedNamespace, Claim>()
@@ -42,10 +51,12 @@ export class Session implements RespSession {
   #serial = false
   #finished = false
 
-  constructor(server: ServerState) {
+  constructor(server: ServerState, outlet: Outlet) {
     this.server = server
+    this.#outlet = outlet
     this.hosted = server.namespaces.default
     this.isAdmin = server.adminPassword === ''
+    this.isWritable = !server.isProtected
   }
 
   get serial(): boolean {
@@ -56,35 +67,34 @@ export class Session implements RespSession {
     return this.#finished
   }
 
-  /** Nothing is pushed yet. */
   get listening(): boolean {
-    return false
+    return this.server.audience.has(this)
+  }
+
+  push(reply: ReplyOrError): void {
+    this.#outlet.push(reply)
   }
 
   /** Runs one command, its name first.
    *  @throws RespError, also as a rejection */
-  execute(args: Buffer[]): MaybePromise<Reply> {
-    const { stats } = this.server
+  execute(request: Buffer[]): MaybePromise<Reply> | typeof noReply {
+    const { stats, audience } = this.server
     if (this.hosted.dropped) {
       this.#finished = true
       throw new NamespaceDetached()
     }
+    const { args, ownerId } = this.isMaster ? takeOwnerId(request) : { args: request, ownerId: 0 }
     const command = findCommand(args[0]!)
     if (!command) {
       stats.commandsFailed++
       throw new Refused('Command not supported')
     }
     stats.commandsExecuted++
-    try {
-      this.#check(command, args)
-      const reply = command.run(this, args)
-      return reply instanceof Promise ? this.#whenDone(command, reply) : reply
-    } catch (error) {
-      throw this.#asReply(command, error)
-    }
+    return audience.isListening ? this.#runAloud(command, args, ownerId) : this.#run(command, args)
   }
 
   close(): void {
+    this.server.audience.leave(this)
     this.#claims.clear()
     this.#unlocked.clear()
   }
@@ -123,6 +133,34 @@ export class Session implements RespSession {
     if (hosted.namespace.settings.password !== '' && !this.#unlocked.has(hosted)) throw new Refused('Access denied')
     this.#requireStillOwner(hosted)
     return hosted
+  }
+
+  #run(command: Command, args: Buffer[]): MaybePromise<Reply> | typeof noReply {
+    try {
+      this.#check(command, args)
+      const reply = command.run(this, args)
+      return reply instanceof Promise ? this.#whenDone(command, reply) : reply
+    } catch (error) {
+      throw this.#asReply(command, error)
+    }
+  }
+
+  /** The same, and tells those who listen when it is over, well or not. The arguments are ours until it is answered. */
+  #runAloud(command: Command, args: Buffer[], ownerId: number): MaybePromise<Reply> | typeof noReply {
+    const { name, secretsFrom = args.length } = command
+    const tell = () => {
+      const shown = args.map((argument, index) => (index < secretsFrom ? argument : hiddenSecret))
+      this.server.audience.hear({ by: this, command: name, ownerId, args: shown })
+    }
+    let isOver = true
+    try {
+      const reply = this.#run(command, args)
+      if (!(reply instanceof Promise)) return reply
+      isOver = false
+      return reply.finally(tell)
+    } finally {
+      if (isOver) tell()
+    }
   }
 
   /** The checks of a row, in 0-db's order. */

@@ -1,8 +1,10 @@
-import type { MaybePromise, Reply } from '@qsfs/resp/reply'
+import type { MaybePromise, noReply, Reply } from '@qsfs/resp/reply'
 import type { Session } from '../session.ts'
 import { auth, hooks, info, ping, stop, time } from './admin.ts'
 import { type Arity, anyArguments, atLeast, deleteArity, exactly, setArity } from './arity.ts'
 import { check, del, exists, get, getRange, keyTime, length, multiGet, set } from './dataset.ts'
+import { master } from './master.ts'
+import { mirror } from './mirror.ts'
 import {
   databaseSize,
   flush,
@@ -16,6 +18,7 @@ import {
 } from './namespace.ts'
 import { fsync, owner, segments, warm } from './owner.ts'
 import { scan } from './scan.ts'
+import { anyCommand, wait } from './wait.ts'
 
 /** One command. Rows are checked in this order: admin rights, arity, key length, write rights, frozen, locked, owner. */
 export interface Command {
@@ -23,17 +26,23 @@ export interface Command {
   readonly arity: Arity
   /** read, write: of the current namespace; open: everybody; admin: 0-db's admin password. */
   readonly access: 'open' | 'admin' | 'read' | 'write'
-  readonly run: (session: Session, args: Buffer[]) => MaybePromise<Reply>
+  readonly run: (session: Session, args: Buffer[]) => MaybePromise<Reply> | typeof noReply
   /** 0-db's words when the first argument is longer than a key can be. */
   readonly keyTooLong?: string
   /** Nothing of the same connection runs beside it. */
   readonly serial?: true
+  /** The first argument, counted with the name, that may be a password no mirror shall see. */
+  readonly secretsFrom?: number
 }
 
 const rows: readonly Command[] = [
+  { name: '*', arity: anyArguments, access: 'open', run: anyCommand },
+  { name: 'WAIT', arity: anyArguments, access: 'open', run: (session, args) => wait(session, args, findCommand) },
+  { name: 'MIRROR', arity: anyArguments, access: 'admin', run: mirror },
+  { name: 'MASTER', arity: anyArguments, access: 'admin', run: master },
   { name: 'PING', arity: anyArguments, access: 'open', run: ping },
   { name: 'TIME', arity: anyArguments, access: 'open', run: time },
-  { name: 'AUTH', arity: anyArguments, access: 'open', run: auth },
+  { name: 'AUTH', arity: anyArguments, access: 'open', run: auth, secretsFrom: 1 },
   { name: 'INFO', arity: anyArguments, access: 'open', run: info },
   { name: 'HOOKS', arity: anyArguments, access: 'admin', run: hooks },
   { name: 'STOP', arity: anyArguments, access: 'admin', run: stop },
@@ -51,7 +60,7 @@ const rows: readonly Command[] = [
   { name: 'SCAN', arity: anyArguments, access: 'read', run: scan },
   { name: 'SCANX', arity: anyArguments, access: 'read', run: scan },
 
-  { name: 'SELECT', arity: anyArguments, access: 'open', run: select },
+  { name: 'SELECT', arity: anyArguments, access: 'open', run: select, secretsFrom: 2 },
   { name: 'DBSIZE', arity: anyArguments, access: 'open', run: databaseSize },
   { name: 'NSLIST', arity: anyArguments, access: 'open', run: namespaceList },
   { name: 'NSINFO', arity: exactly(2), access: 'open', run: namespaceInfo },
