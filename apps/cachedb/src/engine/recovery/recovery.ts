@@ -56,6 +56,11 @@ async function openManifest(
 ): Promise<Manifest> {
   const path = join(directory, 'manifest')
   const manifest = await Manifest.open(storage, path)
+  // The first record, written with the file: a manifest without it was damaged, and what its namespace is like is not known.
+  if (manifest?.state.settings === null) {
+    manifest[Symbol.dispose]()
+    throw new FormatError(`${path}: its first record is damaged`)
+  }
   if (manifest !== null) return manifest
   storage.makeDirectory(directory)
   await storage.syncDirectory(dirname(directory))
