@@ -3,12 +3,12 @@ import { type Storage, StorageError } from './segment/storage.ts'
 
 const passwordBytesMax = 128
 
-/** The first line of the file; '' without one.
+/** The first line of the file, one character per byte; '' without one.
  *  @throws ExpectedFailure */
 export function readAdminPassword(storage: Storage, path: string | undefined): string {
   if (path === undefined) return ''
   const password = firstLine(storage, path)
-  if (password === '' || Buffer.byteLength(password) > passwordBytesMax)
+  if (password === '' || password.length > passwordBytesMax)
     throw new ExpectedFailure(2, `the first line of ${path} must be a password of 1 to ${passwordBytesMax} bytes`)
   return password
 }
@@ -16,7 +16,7 @@ export function readAdminPassword(storage: Storage, path: string | undefined): s
 function firstLine(storage: Storage, path: string): string {
   try {
     using file = storage.openRead(path)
-    return file.readSync(0, Math.min(file.sizeBytes, 4096)).toString().split(/\r?\n/, 1)[0]!
+    return file.readSync(0, Math.min(file.sizeBytes, 4096)).toString('latin1').split(/\r?\n/, 1)[0]!
   } catch (error) {
     if (!(error instanceof StorageError)) throw error
     throw new ExpectedFailure(2, `the admin password file cannot be read: ${error.message}`, { cause: error })

@@ -1,4 +1,5 @@
 import { randomBytes, randomInt } from 'node:crypto'
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { systemClock } from '@qsfs/concurrency/clock'
@@ -7,7 +8,7 @@ import { lockFile } from '@qsfs/daemon/lock-file'
 import { ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
 import { HookEvent } from '@qsfs/protocol/hook-events'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
-import { ClientDropped } from '@qsfs/resp/connection'
+import { ClientDropped } from '@qsfs/resp/limits'
 import { type ListenAddress, RespServer } from '@qsfs/resp/server'
 import { readAdminPassword } from './admin-password.ts'
 import { Audience } from './audience.ts'
@@ -16,7 +17,7 @@ import type { EngineContext } from './engine/context.ts'
 import { makeDataDirectory } from './engine/data-directory.ts'
 import { finishDrops } from './engine/dropped.ts'
 import { ExecHooks } from './engine/hooks/exec-hooks.ts'
-import { type Hooks, noHooks } from './engine/hooks/hooks.ts'
+import { dirtyIdsMax, type Hooks, noHooks } from './engine/hooks/hooks.ts'
 import { Namespaces } from './engine/namespaces.ts'
 import { OpenFiles, openFilesMax } from './engine/shelf/open-files.ts'
 import { Room } from './engine/shelf/room.ts'
@@ -28,7 +29,7 @@ import { StorageError } from './segment/storage.ts'
 import { ServerStats } from './server-stats.ts'
 import { type ServerState, Session } from './session.ts'
 
-await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
+await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
   const config = loadSection(cachedbSchema, { path: configPath(argv), section: 'cachedb' })
   const { dataDirectory } = config
   const stats = new ServerStats(Math.floor(systemClock.nowMs() / 1000), randomInt(1, 2 ** 30))
@@ -58,10 +59,15 @@ await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
     instance: randomBytes(8).toString('hex'),
     limits: { segmentBytesMax: config.segmentBytesMax, fsync: config.fsync },
   }
-  await hooks.event(HookEvent.namespacesInit, [dataDirectory, dataDirectory])
+  if ((await unlessStopped(hooks.event(HookEvent.namespacesInit, [dataDirectory, dataDirectory]), signal)) === null)
+    return
   await finishDrops(dataDirectory, context)
   const pinned = new Set(config.pinnedNamespaces)
-  const options = { dataDirectory, mode: config.mode, pinned }
+  const defaultOverride = {
+    ...(config.isProtected ? { password: adminPassword } : {}),
+    ...(config.defaultBytesMax > 0 ? { maxBytes: config.defaultBytesMax } : {}),
+  }
+  const options = { dataDirectory, mode: config.mode, pinned, defaultOverride }
   const namespaces = stack.use(await Namespaces.open(options, context).catch(explainUnavailable))
   refuseSmallLimit(room, namespaces, pinned)
 
@@ -79,7 +85,9 @@ await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
     stop: config.isStopAllowed ? stop : null,
   }
   const addresses = listenAddresses(config)
+  const opening = Promise.withResolvers<void>()
   const server = await RespServer.listen(addresses, {
+    opens: opening.promise,
     openSession: outlet => new Session(state, outlet),
     clientsMax: config.clientsMax,
     pool,
@@ -91,10 +99,14 @@ await runDaemon('cachedb', async ({ argv, log, stack, stop }) => {
   })
   stats.clientsLifetime = () => server.acceptedCount
   stats.traffic = () => server.traffic
-  stack.defer(() => announceClose(hooks, namespaces))
+  let isOpen = false
+  stack.defer(() => announceEnd(hooks, namespaces, isOpen))
   stack.use(server)
-  const exitCode = await hooks.event(HookEvent.ready, [])
+  const exitCode = await unlessStopped(hooks.event(HookEvent.ready, []), signal)
+  if (exitCode === null) return
   if (exitCode !== 0) throw new ExpectedFailure(1, `the hook answered ${exitCode} to 'ready'; nothing is served`)
+  isOpen = true
+  opening.resolve()
   log.event('server.ready', { socket: config.socketPath, host: config.listen?.host, port: server.port, dataDirectory })
 })
 
@@ -123,6 +135,8 @@ function hookOptions(config: CachedbConfig) {
     path: config.hookPath!,
     instanceId: instanceId(config),
     timeoutMs: config.hookTimeoutMs,
+    retrieveTimeoutMs: config.retrieveTimeoutMs,
+    closeTimeoutMs: config.closeTimeoutMs,
     storeMax: config.storeHooksMax,
     retrieveMax: config.retrieveHooksMax,
     storSocket: config.storSocket,
@@ -152,11 +166,19 @@ function refuseSmallLimit(room: Room, namespaces: Namespaces, pinned: ReadonlySe
   }
 }
 
-/** 0-db's hooks of a clean end: `close` is waited for, the namespaces' are not. */
-async function announceClose(hooks: Hooks, namespaces: Namespaces): Promise<void> {
-  await hooks.event(HookEvent.close, [])
+/** null when the server is told to end first: whoever stops it does not wait for the hooks of its start. */
+async function unlessStopped<T>(work: Promise<T>, signal: AbortSignal): Promise<T | null> {
+  if (signal.aborted) return null
+  const stopped = once(signal, 'abort').then(() => null)
+  return await Promise.race([work, stopped])
+}
+
+/** 0-db's hooks of the end: `close` is waited for, and left out when nothing was served; the namespaces' outlive the server. */
+async function announceEnd(hooks: Hooks, namespaces: Namespaces, wasOpen: boolean): Promise<void> {
+  if (wasOpen) await hooks.event(HookEvent.close, [])
   for (const { namespace } of namespaces.list()) {
     const { activePath, activeHintPath } = namespace.info()
-    void hooks.event(HookEvent.namespaceClosing, [namespace.name, activeHintPath, activePath, ''])
+    const dirtyIds = namespace.dirty.ids().slice(0, dirtyIdsMax).join(' ')
+    void hooks.event(HookEvent.namespaceClosing, [namespace.name, activeHintPath, activePath, dirtyIds])
   }
 }

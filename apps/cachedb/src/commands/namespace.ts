@@ -88,7 +88,7 @@ async function change(session: Session, hosted: HostedNamespace, property: strin
       return namespaces.update(hosted, settings => ({ ...settings, maxBytes }))
     }
     case 'password': {
-      const password = value.toString() === '*' ? '' : value.toString()
+      const password = value.toString('latin1') === '*' ? '' : value.toString('latin1')
       return namespaces.update(hosted, settings => ({ ...settings, password }))
     }
     case 'public':

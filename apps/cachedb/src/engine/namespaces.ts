@@ -31,6 +31,10 @@ export interface NamespacesOptions {
   /** Of new namespaces; 'mixed' makes them user-mode and lets NSSET change it while they are fresh. */
   readonly mode: KeyMode | 'mixed'
   readonly pinned: ReadonlySet<string>
+  /** 0-db's index root, for directories that 0-db wrote. */
+  readonly zdbIndexRoot?: string | undefined
+  /** Settings of `default` that are the config's, not the disk's. */
+  readonly defaultOverride?: Partial<NamespaceSettings>
 }
 
 export const defaultNamespace = 'default'
@@ -52,6 +56,8 @@ export class Namespaces implements AsyncDisposable {
   /** Namespaces that are there and not open, and why: the store must give back what their start needs, or their disk is full or
    *  does not read them, or they are damaged. */
   readonly #waiting = new Map<string, string>()
+  /** Those of them that wait for the store now. */
+  readonly #fetching = new Set<string>()
   readonly #stopping = new AbortController()
 
   private constructor(options: NamespacesOptions, context: EngineContext) {
@@ -130,7 +136,7 @@ export class Namespaces implements AsyncDisposable {
     const { namespace } = hosted
     await this.#changes.run(namespace.name, async () => {
       if (hosted.dropped) throw new Refused('Namespace not found')
-      await namespace.update(change(namespace.settings))
+      await namespace.update(change(namespace.storedSettings))
     })
     this.updated(hosted)
   }
@@ -160,8 +166,13 @@ export class Namespaces implements AsyncDisposable {
   async #openForStart(name: string): Promise<void> {
     this.#waiting.set(name, `${waitsForStore}its segments are being fetched`)
     const opening = this.#openOrWait(name)
-    const inTime = delay(this.#context.clock, startWaitMs).then(() => false)
-    if (await Promise.race([opening, inTime])) return
+    do {
+      const inTime = delay(this.#context.clock, startWaitMs).then(() => null)
+      const isOpen = await Promise.race([opening, inTime])
+      if (isOpen) return
+      if (isOpen === false) break
+      // What is here is loaded, however long that takes: readiness is not announced before.
+    } while (!this.#fetching.has(name))
     this.#context.log.warn('namespace.opens_later', { namespace: name, reason: this.#waiting.get(name) })
     void this.#openLater(name, opening)
   }
@@ -215,7 +226,7 @@ export class Namespaces implements AsyncDisposable {
   }
 
   #open(name: string): Promise<Namespace> {
-    const { dataDirectory, mode, pinned } = this.options
+    const { dataDirectory, mode, pinned, defaultOverride = {} } = this.options
     const initial: NamespaceSettings = {
       mode: mode === 'sequential' ? 'sequential' : 'user',
       maxBytes: 0,
@@ -223,7 +234,8 @@ export class Namespaces implements AsyncDisposable {
       worm: false,
       password: '',
     }
-    return Namespace.open(name, join(dataDirectory, name), initial, { pinned: pinned.has(name) }, this.#context)
+    const options = { pinned: pinned.has(name), override: name === defaultNamespace ? defaultOverride : {} }
+    return Namespace.open(name, join(dataDirectory, name), initial, options, this.#context)
   }
 
   #add(namespace: Namespace): void {
