@@ -50,6 +50,9 @@ export class Session implements RespSession, Listener {
   readonly #unlocked = new Set<HostedNamespace>()
   #serial = false
   #finished = false
+  #replyBytesDue = 0
+  /** Of the command that is being begun. */
+  #expectedBytes = 0
 
   constructor(server: ServerState, outlet: Outlet) {
     this.server = server
@@ -67,8 +70,17 @@ export class Session implements RespSession, Listener {
     return this.#finished
   }
 
+  get replyBytesDue(): number {
+    return this.#replyBytesDue
+  }
+
   get listening(): boolean {
     return this.server.audience.has(this)
+  }
+
+  /** For a handler that answers later: so large its reply will be. */
+  expectBytes(replyBytes: number): void {
+    this.#expectedBytes = replyBytes
   }
 
   push(reply: ReplyOrError): void {
@@ -185,6 +197,9 @@ export class Session implements RespSession, Listener {
   }
 
   async #whenDone(command: Command, reply: Promise<Reply>): Promise<Reply> {
+    const expectedBytes = this.#expectedBytes
+    this.#expectedBytes = 0
+    this.#replyBytesDue += expectedBytes
     if (command.serial) this.#serial = true
     try {
       return await reply
@@ -192,6 +207,7 @@ export class Session implements RespSession, Listener {
       throw this.#asReply(command, error)
     } finally {
       if (command.serial) this.#serial = false
+      this.#replyBytesDue -= expectedBytes
     }
   }
 

@@ -24,7 +24,14 @@ test('many large values at once arrive in order, and memory that is given back i
   const path = await socketPath(t)
   const execute = (args: Buffer[]) => values[Number(args[1])] ?? null
   await using _server = await RespServer.listen([{ path }], {
-    openSession: () => ({ execute, serial: false, finished: false, listening: false, close: () => undefined }),
+    openSession: () => ({
+      execute,
+      serial: false,
+      finished: false,
+      listening: false,
+      replyBytesDue: 0,
+      close: () => undefined,
+    }),
     clientsMax: 10,
     clock: systemClock,
     onConnectionError: () => undefined,
@@ -51,7 +58,14 @@ test('large and small arguments arrive as they are, in order', async t => {
     return Buffer.from(args.at(-1)!.subarray(0, 10))
   }
   await using _server = await RespServer.listen([{ path }], {
-    openSession: () => ({ execute, serial: false, finished: false, listening: false, close: () => undefined }),
+    openSession: () => ({
+      execute,
+      serial: false,
+      finished: false,
+      listening: false,
+      replyBytesDue: 0,
+      close: () => undefined,
+    }),
     clientsMax: 10,
     clock: systemClock,
     onConnectionError: () => undefined,

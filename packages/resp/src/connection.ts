@@ -1,8 +1,11 @@
 import type { Socket } from 'node:net'
 import type { Clock } from '@qsfs/concurrency/clock'
+import type { RunQueue } from '@qsfs/concurrency/run-queue'
 import type { BulkPool } from './bulk-pool.ts'
 import { ReplyEncoder } from './encoder.ts'
-import { defaultLimits, MalformedRequest, type ParserLimits, RespParser } from './parser.ts'
+import { ClientDropped, type ConnectionLimits } from './limits.ts'
+import { MalformedRequest, RespParser } from './parser.ts'
+import { Progress } from './progress.ts'
 import { receiveInto } from './receive-buffer.ts'
 import { type MaybePromise, noReply, type Reply, type ReplyOrError, RespError } from './reply.ts'
 
@@ -17,6 +20,8 @@ export interface RespSession {
   readonly serial: boolean
   /** True when the connection is to be closed behind the replies given so far. */
   readonly finished: boolean
+  /** Bytes that the replies of the commands under way will take, as far as they are large. */
+  readonly replyBytesDue: number
   /** True while the client waits for what `push` may bring: then it is not idle. */
   readonly listening: boolean
   /** The connection is gone; called once. */
@@ -30,37 +35,12 @@ export interface Outlet {
   push(reply: ReplyOrError): void
 }
 
-/** Why we closed a connection whose client did nothing malformed; the connection's 'error'. */
-export class ClientDropped extends Error {
-  override readonly name = 'ClientDropped'
-}
-
-export interface ConnectionLimits extends ParserLimits {
-  /** Commands begun and not ended; a reply can be a full bulk, so this bounds memory too. */
-  readonly runningMax: number
-  /** Replies not yet taken by the kernel; beyond it nothing more is executed. One reply may exceed it. */
-  readonly outputBytesMax: number
-  /** The same for replies that the client did not ask for one by one (WAIT, MIRROR): beyond it the connection is dropped. */
-  readonly pushBytesMax: number
-  /** One buffer of this size is read into by all connections of a server; 0: each read gets its own memory, at most 64 KiB. */
-  readonly receiveBytes: number
-  /** After a malformed request: how much more is read and dropped, so that the client sees the answer, not a reset. */
-  readonly lingerBytesMax: number
-  readonly lingerMs: number
-}
-
-export const defaultConnectionLimits: ConnectionLimits = {
-  ...defaultLimits,
-  runningMax: 16,
-  outputBytesMax: 1024 * 1024,
-  pushBytesMax: 32 * 1024 * 1024,
-  receiveBytes: 256 * 1024,
-  lingerBytesMax: 32 * 1024 * 1024,
-  lingerMs: 2000,
-}
-
 /** What the connections of a server share. */
-export interface SharedMemory {
+export interface SharedByConnections {
+  readonly clock: Clock
+  readonly queue: RunQueue
+  /** Until it settles, commands are taken and not executed; null: at once. */
+  opens: Promise<void> | null
   readonly pool: BulkPool
   /** null: none. */
   readonly receiveBuffer: Buffer | null
@@ -76,6 +56,7 @@ export class Connection implements Outlet {
   readonly #socket: Socket
   readonly #session: RespSession
   readonly #clock: Clock
+  readonly #queue: RunQueue
   readonly #limits: ConnectionLimits
   readonly #pool: BulkPool
   readonly #parser: RespParser
@@ -84,6 +65,13 @@ export class Connection implements Outlet {
   #owed: OwedReply[] = []
   #owedBytes = 0
   #runningCount = 0
+  /** Of the slice that runs: commands, when the first of them were done, bytes read. */
+  #sliceCommands = 0
+  #sliceStartMs = 0
+  #sliceBytes = 0
+  /** The slice is over, the next is waited for. */
+  #isQueued = false
+  readonly #progress: Progress
   #pumping = false
   #pumpPending = false
   /** The client has sent its last byte. */
@@ -95,18 +83,23 @@ export class Connection implements Outlet {
   constructor(
     socket: Socket,
     openSession: (outlet: Outlet) => RespSession,
-    clock: Clock,
-    memory: SharedMemory,
+    shared: SharedByConnections,
     limits: ConnectionLimits,
   ) {
     this.#socket = socket
     this.#session = openSession(this)
-    this.#clock = clock
+    this.#clock = shared.clock
+    this.#queue = shared.queue
     this.#limits = limits
-    this.#pool = memory.pool
-    this.#parser = new RespParser(limits, memory.pool)
+    this.#pool = shared.pool
+    this.#parser = new RespParser(limits, shared.pool)
+    this.#progress = new Progress(socket, shared.clock.monotonicMs())
+    if (shared.opens !== null) {
+      this.#isQueued = true
+      void shared.opens.then(() => this.#beginSlice())
+    }
     const isBorrowing =
-      memory.receiveBuffer !== null && receiveInto(socket, memory.receiveBuffer, bytes => this.#receive(bytes, true))
+      shared.receiveBuffer !== null && receiveInto(socket, shared.receiveBuffer, bytes => this.#receive(bytes, true))
     if (!isBorrowing) socket.on('data', (chunk: Buffer) => this.#receive(chunk, false))
     socket.on('drain', () => this.#pump())
     socket.on('end', () => {
@@ -131,6 +124,16 @@ export class Connection implements Outlet {
     this.#socket.destroy()
   }
 
+  /** Drops a client that takes or says nothing for too long. */
+  checkProgress(): void {
+    const { unreadMs, idleMs } = this.#limits
+    const nowMs = this.#clock.monotonicMs()
+    const isBusy = this.#owed.length > 0 || this.#isQueued || this.#socket.writableLength > 0 || this.#session.listening
+    if (this.#progress.unreadMs(nowMs) >= unreadMs)
+      this.#drop(`it took none of the ${this.#outputBytes()} bytes that wait for it, for ${unreadMs} ms`)
+    else if (this.#progress.silentMs(nowMs, isBusy) >= idleMs && idleMs > 0) this.#drop(`it was idle for ${idleMs} ms`)
+  }
+
   push(reply: ReplyOrError): void {
     if (this.#closing) return
     this.#answer(copyOf(reply))
@@ -152,6 +155,8 @@ export class Connection implements Outlet {
     }
     if (isBorrowed) this.#parser.feedBorrowed(chunk)
     else this.#parser.feed(chunk)
+    this.#sliceCommands = 0
+    this.#sliceBytes += chunk.length
     this.#pump()
     this.#parser.keep()
   }
@@ -172,17 +177,45 @@ export class Connection implements Outlet {
   /** Executes until the parser has no whole command (true) or something must be waited for (false). */
   #executeCommands(): boolean {
     while (!this.#closing) {
-      if (this.#session.serial || this.#runningCount >= this.#limits.runningMax) return false
+      if (this.#isQueued || !this.#mayRunBeside()) return false
       if (this.#outputBytes() > this.#limits.outputBytesMax) {
         // Perhaps the kernel takes it now; else 'drain' brings us back.
         this.#send()
         if (this.#outputBytes() > this.#limits.outputBytesMax) return false
+      }
+      if (this.#isSliceOver()) {
+        this.#isQueued = true
+        this.#queue.join(() => this.#beginSlice())
+        return false
       }
       const command = this.#nextCommand()
       if (!command) return true
       this.#execute(command)
     }
     return false
+  }
+
+  #mayRunBeside(): boolean {
+    const { runningMax, runningBytesMax } = this.#limits
+    const { serial, replyBytesDue } = this.#session
+    return !serial && this.#runningCount < runningMax && replyBytesDue <= runningBytesMax
+  }
+
+  /** The clock is read at every eighth command, from the eighth on: most slices are shorter. */
+  #isSliceOver(): boolean {
+    if (this.#sliceBytes > this.#limits.sliceBytes) return true
+    const count = this.#sliceCommands++
+    if (count === 0 || count % 8 !== 0) return false
+    const nowMs = this.#clock.monotonicMs()
+    if (count === 8) this.#sliceStartMs = nowMs
+    return nowMs - this.#sliceStartMs > this.#limits.sliceMs
+  }
+
+  #beginSlice(): void {
+    this.#isQueued = false
+    this.#sliceCommands = 0
+    this.#sliceBytes = 0
+    this.#pump()
   }
 
   #outputBytes(): number {
@@ -280,10 +313,13 @@ export class Connection implements Outlet {
   /** Replies that are owed still go out; then the connection is closed, without the reset that unread bytes cause. */
   #finish(): void {
     if (this.#owed.length > 0 || this.#socket.writableEnded) return
-    this.#socket.end()
+    this.#socket.end(() => {
+      if (this.#socket.destroyed) return
+      // All of it is with the kernel. How long that took was up to `unreadMs`.
+      const cancel = this.#clock.schedule(this.#limits.lingerMs, () => this.#socket.destroy())
+      this.#socket.once('close', cancel)
+    })
     this.#socket.resume()
-    const cancel = this.#clock.schedule(this.#limits.lingerMs, () => this.#socket.destroy())
-    this.#socket.once('close', cancel)
   }
 }
 

@@ -2,16 +2,11 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { umask } from 'node:process'
 import type { Clock } from '@qsfs/concurrency/clock'
+import { RunQueue } from '@qsfs/concurrency/run-queue'
 import { BulkPool } from './bulk-pool.ts'
-import {
-  Connection,
-  type ConnectionLimits,
-  defaultConnectionLimits,
-  type Outlet,
-  type RespSession,
-  type SharedMemory,
-} from './connection.ts'
+import { Connection, type Outlet, type RespSession, type SharedByConnections } from './connection.ts'
 import { ReplyEncoder } from './encoder.ts'
+import { type ConnectionLimits, defaultConnectionLimits } from './limits.ts'
 import { RespError } from './reply.ts'
 import { clearStaleSocket, SocketUnavailable } from './unix-socket.ts'
 
@@ -20,6 +15,8 @@ export { SocketUnavailable }
 export interface RespServerOptions {
   readonly openSession: (outlet: Outlet) => RespSession
   readonly clientsMax: number
+  /** Connections are accepted at once; their commands are executed when this settles. Must not reject. */
+  readonly opens?: Promise<void>
   readonly clock: Clock
   /** A connection broke: ECONNRESET and the like; ClientDropped when it was us. */
   readonly onConnectionError: (error: Error) => void
@@ -30,13 +27,17 @@ export interface RespServerOptions {
 
 export type ListenAddress = { readonly path: string } | { readonly host: string; readonly port: number }
 
+/** A TCP peer that is silent for a minute is asked whether it still exists, ten times, once a second (Node's TCP_KEEPCNT and TCP_KEEPINTVL). */
+const socketOptions = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }
+
 /** Listens on unix sockets and TCP ports and answers every connection through its session. */
 export class RespServer implements AsyncDisposable {
   readonly #options: RespServerOptions
   readonly #servers: Server[] = []
   readonly #connections = new Set<Connection>()
-  readonly #memory: SharedMemory
+  readonly #shared: SharedByConnections
   #acceptedCount = 0
+  #isWatching = false
   /** Of connections that are closed. */
   #pastBytesRead = 0
   #pastBytesWritten = 0
@@ -44,10 +45,16 @@ export class RespServer implements AsyncDisposable {
   private constructor(options: RespServerOptions) {
     const { receiveBytes } = options.limits ?? defaultConnectionLimits
     this.#options = options
-    this.#memory = {
+    this.#shared = {
+      clock: options.clock,
+      queue: new RunQueue(),
+      opens: options.opens ?? null,
       pool: options.pool ?? new BulkPool(),
       receiveBuffer: receiveBytes > 0 ? Buffer.allocUnsafeSlow(receiveBytes) : null,
     }
+    void options.opens?.then(() => {
+      this.#shared.opens = null
+    })
   }
 
   /** @throws SocketUnavailable when an address cannot be had; nothing listens then */
@@ -98,7 +105,7 @@ export class RespServer implements AsyncDisposable {
 
   async #listen(address: ListenAddress): Promise<void> {
     if ('path' in address) await clearStaleSocket(address.path)
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, socket => this.#accept(socket))
+    const server = createServer(socketOptions, socket => this.#accept(socket))
     this.#servers.push(server)
     const listening = once(server, 'listening')
     // bind(2) happens inside listen(): the mask makes the socket ours alone from its first moment.
@@ -117,7 +124,7 @@ export class RespServer implements AsyncDisposable {
   }
 
   #accept(socket: Socket): void {
-    const { clientsMax, clock, onConnectionError, openSession, limits = defaultConnectionLimits } = this.#options
+    const { clientsMax, onConnectionError, openSession, limits = defaultConnectionLimits } = this.#options
     this.#acceptedCount++
     if (this.#connections.size >= clientsMax) {
       const encoder = new ReplyEncoder()
@@ -126,13 +133,25 @@ export class RespServer implements AsyncDisposable {
       socket.end(Buffer.concat(encoder.take()), () => socket.destroy())
       return
     }
-    const connection = new Connection(socket, openSession, clock, this.#memory, limits)
+    const connection = new Connection(socket, openSession, this.#shared, limits)
     this.#connections.add(connection)
+    this.#watchProgress()
     socket.on('error', onConnectionError)
     socket.once('close', () => {
       this.#connections.delete(connection)
       this.#pastBytesRead += connection.bytesRead
       this.#pastBytesWritten += connection.bytesWritten
+    })
+  }
+
+  /** Looks at all connections each second, as long as there are any. */
+  #watchProgress(): void {
+    if (this.#isWatching) return
+    this.#isWatching = true
+    this.#options.clock.schedule(1000, () => {
+      this.#isWatching = false
+      for (const connection of this.#connections) connection.checkProgress()
+      if (this.#connections.size > 0) this.#watchProgress()
     })
   }
 }

@@ -1,6 +1,6 @@
 import { WireLimit } from '@qsfs/protocol/cachedb-commands'
 import { type Reply, type ReplyOrError, RespError } from '@qsfs/resp/reply'
-import type { MaybePromise } from '../engine/namespace.ts'
+import type { MaybePromise, Namespace } from '../engine/namespace.ts'
 import { Refused } from '../errors.ts'
 import type { Session } from '../session.ts'
 
@@ -10,31 +10,40 @@ const multiGetBytesMax = 64 * 1024 * 1024
 /** SET key value [timestamp] → the key, or nil when it has that value already. */
 export function set(session: Session, args: Buffer[]): MaybePromise<Reply> {
   const { namespace } = session.hosted
-  const key = namespace.put(args[1]!, args[2]!, args[3] && timestampSeconds(args[3]))
+  const key = namespace.putInBatch(args[1]!, args[2]!, args[3] && timestampSeconds(args[3]))
   // Unchanged is no news, but it may be as unsynced as the SET before it.
-  return session.server.syncEachWrite ? namespace.sync().then(() => key) : key
+  return session.server.syncEachWrite ? onDisk(namespace, key) : key
 }
 
 /** DEL key [timestamp] */
 export function del(session: Session, args: Buffer[]): MaybePromise<Reply> {
   const { namespace } = session.hosted
-  namespace.delete(args[1]!, args[2] && timestampSeconds(args[2]))
-  return session.server.syncEachWrite ? namespace.sync().then(() => 'OK') : 'OK'
+  const deleted = namespace.deleteInBatch(args[1]!, args[2] && timestampSeconds(args[2]))
+  const reply = deleted instanceof Promise ? deleted.then(() => 'OK') : 'OK'
+  return session.server.syncEachWrite ? onDisk(namespace, reply) : reply
+}
+
+/** The reply of a change, once a sync that began behind it has ended. */
+async function onDisk(namespace: Namespace, reply: MaybePromise<Reply>): Promise<Reply> {
+  const [changed] = await Promise.all([reply, namespace.sync()])
+  return changed
 }
 
 export function get(session: Session, args: Buffer[]): MaybePromise<Reply> {
-  return session.hosted.namespace.get(args[1]!, coldRule(session))
+  const { namespace } = session.hosted
+  const value = namespace.get(args[1]!, coldRule(session))
+  if (value instanceof Promise) session.expectBytes(namespace.stat(args[1]!)?.valueBytes ?? 0)
+  return value
 }
 
 /** GETRANGE key offset length → the part of the value that exists there; nil when the key does not live. */
 export function getRange(session: Session, args: Buffer[]): MaybePromise<Reply> {
   const [offsetBytes, lengthBytes] = [count(args[2]!), count(args[3]!)]
-  return session.hosted.namespace.getRange(
-    args[1]!,
-    offsetBytes,
-    Math.min(lengthBytes, WireLimit.bulkBytesMax),
-    coldRule(session),
-  )
+  const partBytes = Math.min(lengthBytes, WireLimit.bulkBytesMax)
+  const { namespace } = session.hosted
+  const part = namespace.getRange(args[1]!, offsetBytes, partBytes, coldRule(session))
+  if (part instanceof Promise) session.expectBytes(Math.min(partBytes, namespace.stat(args[1]!)?.valueBytes ?? 0))
+  return part
 }
 
 /** MGET key… → per key what GET would answer, errors included. */
@@ -46,7 +55,9 @@ export function multiGet(session: Session, args: Buffer[]): MaybePromise<Reply> 
   const replyBytes = keys.reduce((sum, key) => sum + (namespace.stat(key)?.valueBytes ?? 0), 0)
   if (replyBytes > multiGetBytesMax) throw new Refused(`ERR reply would be over ${multiGetBytesMax} bytes`)
   const values = keys.map(key => getOne(session, key))
-  return values.some(value => value instanceof Promise) ? Promise.all(values) : (values as ReplyOrError[])
+  if (!values.some(value => value instanceof Promise)) return values as ReplyOrError[]
+  session.expectBytes(replyBytes)
+  return Promise.all(values)
 }
 
 function asElement(error: unknown): RespError {

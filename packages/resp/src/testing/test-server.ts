@@ -22,12 +22,13 @@ export function sharedBySessions(): SharedBySessions {
   return { executed: [], gates: new Map(), pool: new BulkPool(), listeners: new Set() }
 }
 
-/** Commands of the tests: ECHO x, FAIL, WAITFOR name (until released), HOLD name (the same, nothing runs beside it), BIG n, LEND n (in memory
+/** Commands of the tests: ECHO x, FAIL, WAITFOR name [reply bytes] (until released), HOLD name (the same, nothing runs beside it), BIG n, LEND n (in memory
  *  of the pool, filled with its number), LISTEN (no reply; what others PUSH), PUSH text, BYE. */
 export class TestSession implements RespSession {
   serial = false
   finished = false
   listening = false
+  replyBytesDue = 0
   readonly #outlet: Outlet
   readonly #shared: SharedBySessions
   #lentCount = 0
@@ -38,13 +39,13 @@ export class TestSession implements RespSession {
   }
 
   execute(args: Buffer[]): MaybePromise<Reply> | typeof noReply {
-    const [name, argument = ''] = args.map(String)
+    const [name, argument = '', replyBytes = 0] = args.map(String)
     this.#shared.executed.push(`${name} ${argument}`.trim())
     switch (name) {
       case 'ECHO':
         return Buffer.from(argument)
       case 'WAITFOR':
-        return this.#gate(argument).promise
+        return this.#waitFor(argument, Number(replyBytes))
       case 'HOLD':
         this.serial = true
         return this.#gate(argument).promise.finally(() => {
@@ -66,6 +67,15 @@ export class TestSession implements RespSession {
         throw new RespError('bye')
       default:
         throw new RespError('Command not supported')
+    }
+  }
+
+  async #waitFor(name: string, replyBytes: number): Promise<Reply> {
+    this.replyBytesDue += replyBytes
+    try {
+      return await this.#gate(name).promise
+    } finally {
+      this.replyBytesDue -= replyBytes
     }
   }
 
