@@ -58,8 +58,8 @@ const touches = {
   processes: {
     modules: /^node:child_process$/,
     allowed: [
-      'apps/cachedb/src/engine/hooks/hook-runner.ts', // runs the hooks
-      'apps/cachedb/src/engine/hooks/hook-runner-process.ts', // the small child that does
+      'apps/cachedb/src/engine/hooks/hook-process.ts', // one run of a hook
+      'apps/cachedb/src/engine/hooks/hook-runner-process.ts', // the small child that runs them
       'apps/fs/src/transport.ts',
       'packages/daemon/src/lock-file.ts', // flock(1)
       'packages/fuse/src/mount.ts', // mount(8), umount(8)

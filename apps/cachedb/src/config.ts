@@ -19,6 +19,10 @@ const schema = z
     /** Where segments lie, one directory per namespace. The only copy of everything not yet stored elsewhere: a disk that
      *  lies about syncs loses acknowledged data, and so does a directory on a temporary filesystem. */
     data_dir: path(),
+    /** Index root of 0-db (its `--index`), when `data_dir` is its data root: mode, quota, password, public and worm of each
+     *  namespace are taken from there at the first start, and places behind damage are found by it. Read only; not needed
+     *  again once every namespace was opened. */
+    zdb_index_dir: path().optional(),
     /** Unix socket, open to this user only. */
     socket: path().optional(),
     /** TCP address as "host:port". Passwords and data go over it in clear. */
@@ -48,6 +52,10 @@ const schema = z
     hook: path().optional(),
     /** A hook that runs longer is killed and counts as failed; it is tried again. Nothing is lost by it. */
     hook_timeout: duration({ min: 1000 }).default(10 * 60_000),
+    /** The same for `missing-data`, which readers wait for; a process that not even SIGKILL ends is given up 5 s later. */
+    retrieve_timeout: duration({ min: 1000 }).default(10 * 60_000),
+    /** The same for `close`, which the end of the server waits for, and for `namespace-closing` and `crash`, which outlive it. */
+    close_timeout: duration({ min: 1000 }).default(30_000),
     /** Store hooks at once; the others wait, and their segments stay on the local disk. */
     store_hooks_max: z.int().min(1).max(64).default(4),
     /** Retrieve hooks at once; readers of other absent segments wait. */
@@ -70,6 +78,7 @@ const schema = z
   })
   .transform(section => ({
     dataDirectory: section.data_dir,
+    zdbIndexDirectory: section.zdb_index_dir,
     socketPath: section.socket,
     listen: section.listen,
     adminPasswordFile: section.admin_password_file,
@@ -82,6 +91,8 @@ const schema = z
     fsync: section.fsync,
     hookPath: section.hook,
     hookTimeoutMs: section.hook_timeout,
+    retrieveTimeoutMs: section.retrieve_timeout,
+    closeTimeoutMs: section.close_timeout,
     storeHooksMax: section.store_hooks_max,
     retrieveHooksMax: section.retrieve_hooks_max,
     valueCacheBytesMax: section.value_cache_bytes,

@@ -38,6 +38,7 @@ await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
   const adminPassword = readAdminPassword(storage, config.adminPasswordFile)
   await makeDataDirectory(storage, dataDirectory)
   stack.use(lockFile(join(dataDirectory, '.lockfile'), `the data directory ${dataDirectory}`))
+  if (config.zdbIndexDirectory !== undefined) stack.use(lockIndexRoot(storage, config.zdbIndexDirectory))
 
   // Before data is loaded: its helper is small then, and quick to start programs.
   const hooks: Hooks =
@@ -67,7 +68,8 @@ await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
     ...(config.isProtected ? { password: adminPassword } : {}),
     ...(config.defaultBytesMax > 0 ? { maxBytes: config.defaultBytesMax } : {}),
   }
-  const options = { dataDirectory, mode: config.mode, pinned, defaultOverride }
+  const { mode, zdbIndexDirectory: zdbIndexRoot } = config
+  const options = { dataDirectory, mode, pinned, zdbIndexRoot, defaultOverride }
   const namespaces = stack.use(await Namespaces.open(options, context).catch(explainUnavailable))
   refuseSmallLimit(room, namespaces, pinned)
 
@@ -128,6 +130,13 @@ function configPath(argv: readonly string[]): string {
       cause: error,
     })
   }
+}
+
+/** A wrong path would open every namespace as public and without password. */
+function lockIndexRoot(storage: Storage, directory: string): Disposable {
+  if (!storage.list(directory).some(({ name, isDirectory }) => isDirectory && name === defaultNamespace))
+    throw new ExpectedFailure(2, `zdb_index_dir ${directory} is no index root of 0-db: it has no namespace default`)
+  return lockFile(join(directory, '.lockfile'), `the index directory ${directory}`)
 }
 
 function hookOptions(config: CachedbConfig) {

@@ -6,7 +6,7 @@ import { ExecHooks, type ExecHooksOptions } from '../src/engine/hooks/exec-hooks
 
 /** A store for tests: keeps segments as files named by a made-up object id, and logs its calls. */
 export const storingScript = `
-store="$STORE_DIR"; event=$1; file=$3
+store="$STORE_DIR"; event=$1; file=\${3:-}
 echo "$event \${file##*/} $QSFS_OBJECT_ID" >> "$store/log"
 case $event in
 jump-data)
@@ -29,13 +29,11 @@ export async function scriptHooks(
   const store = join(directory, 'store')
   mkdirSync(store, { recursive: true })
   const path = join(directory, 'hook.sh')
-  writeFileSync(
-    path,
-    `#!/bin/sh\nset -eu\nSTORE_DIR='${store}'\nset -- "$1" "$2" "\${3:-}" "\${4:-}"\n: "\${QSFS_OBJECT_ID:=}"\n${script}`,
-  )
+  writeFileSync(path, `#!/bin/sh\nset -eu\nSTORE_DIR='${store}'\n: "\${QSFS_OBJECT_ID:=}"\n${script}`)
   chmodSync(path, 0o755)
-  const defaults = { path, instanceId: 'unix:///test', timeoutMs: 10_000, storeMax: 2, retrieveMax: 2 }
-  return ExecHooks.start({ ...defaults, ...options }, systemClock, log)
+  const { timeoutMs = 10_000, retrieveTimeoutMs = timeoutMs, closeTimeoutMs = timeoutMs, ...rest } = options
+  const defaults = { path, instanceId: 'unix:///test', storeMax: 2, retrieveMax: 2 }
+  return ExecHooks.start({ ...defaults, ...rest, timeoutMs, retrieveTimeoutMs, closeTimeoutMs }, systemClock, log)
 }
 
 /** Waits until the condition holds; a test that waits in vain fails by its own time limit. */

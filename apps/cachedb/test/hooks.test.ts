@@ -14,7 +14,8 @@ import { DiskStorage } from '../src/segment/disk-storage.ts'
 import { engineContext, type FixtureOptions, settingsOf } from './engine-fixture.ts'
 import { scriptHooks, storingScript, until } from './hook-script.ts'
 
-const closed = { dataPath: '/x/d0', nextDataPath: '/x/d1', hintPath: '/x/h0', nextHintPath: '/x/h1' }
+const closed = { dataPath: '/x/d0', nextDataPath: '/x/d1', hintPath: '/x/h0' }
+const indexClosed = { hintPath: '/x/h0', nextHintPath: '/x/h1', dirtyIds: [0, 7, 12] }
 const timeout = 60_000
 
 function diskContext(options: FixtureOptions): EngineContext {
@@ -34,9 +35,10 @@ test('argv and environment of a store hook; only its line counts', { timeout }, 
   const script =
     'echo "$@" "$(printenv QSFS_HINT_PATH)" "$QSFS_STOR_SOCKET" >> "$STORE_DIR/log"; echo noise; echo "stored 00112233445566778899aabbccddeeff"'
   await using hooks = await scriptHooks(directory.path, script, { storSocket: '/run/stor.sock' })
+  assert.equal(await hooks.indexClosed(indexClosed), true)
   assert.equal(await hooks.segmentClosed(closed), '00112233445566778899aabbccddeeff')
   const lines = readFileSync(join(directory.path, 'store/log'), 'utf8').trim().split('\n')
-  assert.match(lines[0]!, /^jump-index unix:\/\/\/test \/x\/h0 \/x\/h1/)
+  assert.match(lines[0]!, /^jump-index unix:\/\/\/test \/x\/h0 \/x\/h1 0 7 12 /)
   assert.match(lines[1]!, /^jump-data unix:\/\/\/test \/x\/d0 \/x\/d1 \/x\/h0 \/run\/stor.sock$/)
   assert.deepEqual(
     hooks.runs().map(({ event, exitCode }) => [event, exitCode]),

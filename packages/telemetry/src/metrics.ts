@@ -22,6 +22,17 @@ export class Metrics {
     return this.#register(name, new Histogram(name, help, buckets, labelNames))
   }
 
+  /** Values that are kept elsewhere, asked for when the text is rendered. */
+  computed(
+    type: 'counter' | 'gauge',
+    name: string,
+    help: string,
+    labelNames: readonly string[],
+    samples: () => Iterable<readonly [LabelValues, number]>,
+  ): void {
+    this.#register(name, new Computed(type, name, help, labelNames, samples))
+  }
+
   /** Prometheus text exposition format 0.0.4. */
   render(): string {
     return [...this.#metrics.values()].map(metric => metric.render()).join('')
@@ -64,6 +75,10 @@ class Series<V> {
 
   set(labels: LabelValues, value: V): void {
     this.#values.set(this.#keyOf(labels), value)
+  }
+
+  clear(): void {
+    this.#values.clear()
   }
 
   render(line: (labels: string, value: V) => string): string {
@@ -112,6 +127,28 @@ export class Gauge {
   }
 
   render(): string {
+    return this.#series.render((labels, value) => `${this.#series.name}${braces(labels)} ${value}\n`)
+  }
+}
+
+class Computed {
+  readonly #series: Series<number>
+  readonly #samples: () => Iterable<readonly [LabelValues, number]>
+
+  constructor(
+    type: 'counter' | 'gauge',
+    name: string,
+    help: string,
+    labelNames: readonly string[],
+    samples: () => Iterable<readonly [LabelValues, number]>,
+  ) {
+    this.#series = new Series(type, name, help, labelNames)
+    this.#samples = samples
+  }
+
+  render(): string {
+    this.#series.clear()
+    for (const [labels, value] of this.#samples()) this.#series.set(labels, value)
     return this.#series.render((labels, value) => `${this.#series.name}${braces(labels)} ${value}\n`)
   }
 }

@@ -1,25 +1,28 @@
 import type { Clock } from '@qsfs/concurrency/clock'
-import { Semaphore } from '@qsfs/concurrency/semaphore'
-import { HookEnvironment, HookEvent, storedLine } from '@qsfs/protocol/hook-events'
+import { HookEnvironment, HookEvent } from '@qsfs/protocol/hook-events'
 import type { Log } from '@qsfs/telemetry/log'
+import { Metrics } from '@qsfs/telemetry/metrics'
+import { FailureLog } from './failure-log.ts'
+import { HookMetrics } from './hook-metrics.ts'
+import { type HookLimits, HookPools } from './hook-pools.ts'
+import type { HookEnd, HookRequest } from './hook-protocol.ts'
 import { HookRunnerProcess } from './hook-runner-process.ts'
 import {
   HookFailed,
   type HookRun,
   type Hooks,
+  type HooksState,
+  type IndexClosed,
   type SegmentClosed,
   type SegmentDeleted,
   type SegmentMissing,
 } from './hooks.ts'
 
-export interface ExecHooksOptions {
+export interface ExecHooksOptions extends HookLimits {
   /** The program, run without a shell. */
   readonly path: string
   /** argv[2] of every event: `unix:///path` or `tcp://host:port`. */
   readonly instanceId: string
-  readonly timeoutMs: number
-  readonly storeMax: number
-  readonly retrieveMax: number
   /** Handed to hooks as QSFS_STOR_SOCKET. */
   readonly storSocket?: string | undefined
 }
@@ -27,51 +30,56 @@ export interface ExecHooksOptions {
 /** 0-db's HOOKS shows ended runs for this long; and never more than so many. */
 const shownSeconds = 300
 const shownMax = 1_000
-/** Hooks at once of events that are about no segment; further ones wait. */
-const eventsMax = 4
+const crashId = 0
 
-/** Runs a program per event through the hook-runner. Uploads and cold reads have pools of their own, so that neither waits for the
- *  other; deletions go one at a time through the pool of the uploads. */
+/** Runs a program per event through the hook-runner. */
 export class ExecHooks implements Hooks, AsyncDisposable {
   readonly configured = true
   readonly #options: ExecHooksOptions
   readonly #clock: Clock
   readonly #log: Log
-  readonly #stores: Semaphore
-  readonly #retrieves: Semaphore
-  readonly #deletes = new Semaphore(1)
-  readonly #events = new Semaphore(eventsMax)
+  readonly #pools: HookPools
+  readonly #metrics: HookMetrics
+  readonly #failures: FailureLog
   readonly #runs: Running[] = []
   #runner: HookRunnerProcess
   #restart: Promise<HookRunnerProcess> | null = null
   #ended = false
-  #lastId = 0
+  #lastId = crashId
+  #succeeded = 0
+  #failed = 0
 
-  private constructor(options: ExecHooksOptions, clock: Clock, log: Log, runner: HookRunnerProcess) {
+  private constructor(options: ExecHooksOptions, clock: Clock, log: Log, metrics: Metrics, runner: HookRunnerProcess) {
     this.#options = options
     this.#clock = clock
     this.#log = log
     this.#runner = runner
-    this.#stores = new Semaphore(options.storeMax)
-    this.#retrieves = new Semaphore(options.retrieveMax)
+    this.#pools = new HookPools(options)
+    this.#failures = new FailureLog(clock, log)
+    this.#metrics = new HookMetrics(metrics, {
+      running: () => this.#runningByEvent(),
+      waiting: () => this.#pools.waiting(),
+    })
+    this.#armCrash()
   }
 
   /** Starts the hook-runner: do it before data is loaded. */
-  static async start(options: ExecHooksOptions, clock: Clock, log: Log): Promise<ExecHooks> {
-    return new ExecHooks(options, clock, log, await HookRunnerProcess.start())
+  static async start(options: ExecHooksOptions, clock: Clock, log: Log, metrics = new Metrics()): Promise<ExecHooks> {
+    return new ExecHooks(options, clock, log, metrics, await HookRunnerProcess.start())
   }
 
-  async segmentClosed({ dataPath, nextDataPath, hintPath, nextHintPath }: SegmentClosed): Promise<string | null> {
-    using _permit = await this.#stores.acquire()
+  async indexClosed({ hintPath, nextHintPath, dirtyIds }: IndexClosed): Promise<boolean> {
+    const exitCode = await this.event(HookEvent.jumpIndex, [hintPath, nextHintPath, dirtyIds.join(' ')])
+    return exitCode === 0
+  }
+
+  async segmentClosed({ dataPath, nextDataPath, hintPath }: SegmentClosed): Promise<string | null> {
     const env = { [HookEnvironment.hintPath]: hintPath }
-    // Its exit code means nothing, as in 0-db; the dirty list is empty, for hints are never changed in place.
-    await this.#attempt(HookEvent.jumpIndex, [hintPath, nextHintPath, ''])
-    const stdout = await this.#succeed(HookEvent.jumpData, [dataPath, nextDataPath], env)
-    return storedLine.exec(stdout)?.[1] ?? null
+    const { objectId } = await this.#succeed(HookEvent.jumpData, [dataPath, nextDataPath], env)
+    return objectId
   }
 
   async segmentMissing({ dataPath, hintPath, objectId }: SegmentMissing): Promise<void> {
-    using _permit = await this.#retrieves.acquire()
     const env = {
       [HookEnvironment.hintPath]: hintPath,
       ...(objectId === null ? {} : { [HookEnvironment.objectId]: objectId }),
@@ -80,14 +88,17 @@ export class ExecHooks implements Hooks, AsyncDisposable {
   }
 
   async segmentDeleted({ dataPath, objectId }: SegmentDeleted): Promise<void> {
-    using _turn = await this.#deletes.acquire()
-    using _permit = await this.#stores.acquire()
     await this.#succeed(HookEvent.segmentDeleted, [dataPath, objectId], { [HookEnvironment.objectId]: objectId })
   }
 
-  async event(name: string, args: readonly string[]): Promise<number> {
-    using _permit = await this.#events.acquire()
-    return await this.#attempt(name, args)
+  async event(name: HookEvent, args: readonly string[]): Promise<number> {
+    try {
+      await this.#succeed(name, args, {})
+      return 0
+    } catch (error) {
+      if (!(error instanceof HookFailed)) throw error
+      return (error instanceof HookExited ? error.exitCode : null) ?? 1
+    }
   }
 
   runs(): readonly HookRun[] {
@@ -95,7 +106,18 @@ export class ExecHooks implements Hooks, AsyncDisposable {
     return this.#runs
   }
 
-  /** Ends the hook-runner and all that it runs; what is asked for afterwards fails. */
+  state(): HooksState {
+    return {
+      succeeded: this.#succeeded,
+      failed: this.#failed,
+      running: this.#runs.filter(isRunning).length,
+      waiting: this.#pools.waiting().reduce((sum, [, waiting]) => sum + waiting, 0),
+      failing: this.#failures.failing,
+      lastFailure: this.#failures.last,
+    }
+  }
+
+  /** Ends the hook-runner and all that may not outlive it; what is asked for afterwards fails. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ended = true
     // Its failure is heard by who asked for it.
@@ -103,15 +125,65 @@ export class ExecHooks implements Hooks, AsyncDisposable {
     await this.#runner[Symbol.asyncDispose]()
   }
 
-  /** @returns the exit code; a failure is logged here */
-  async #attempt(name: string, args: readonly string[]): Promise<number> {
+  /** Runs one hook to its end, when its pool has room. @throws HookFailed unless it exits 0 */
+  async #succeed(event: string, args: readonly string[], env: Readonly<Record<string, string>>): Promise<HookEnd> {
     try {
-      await this.#succeed(name, args, {})
-      return 0
+      using _permit = await this.#pools.enter(event)
+      const end = await this.#run(event, args, env)
+      if (end.result !== 'ok') throw new HookExited(`${event} ${end.reason}`, end.exitCode)
+      this.#succeeded++
+      this.#failures.worked(event)
+      return end
     } catch (error) {
-      if (!(error instanceof HookFailed)) throw error
-      this.#log.warn('hook.failed', { hook: name, reason: error.message })
-      return error instanceof HookExited ? error.exitCode : 1
+      // What the end of the server cuts short has not failed.
+      if (error instanceof HookFailed && !this.#ended) {
+        this.#failed++
+        this.#failures.failed(event, args, error.message)
+      }
+      throw error
+    }
+  }
+
+  async #run(event: string, args: readonly string[], env: Readonly<Record<string, string>>): Promise<HookEnd> {
+    const runner = await this.#liveRunner()
+    const run: Running = { event, args, pid: 0, startSeconds: this.#nowSeconds(), endSeconds: 0, exitCode: 0 }
+    this.#forgetOld()
+    this.#runs.push(run)
+    const startMs = this.#clock.monotonicMs()
+    let result = 'not_run'
+    try {
+      const end = await runner.run(this.#request(++this.#lastId, event, args, env), pid => {
+        run.pid = pid
+      })
+      result = end.result
+      run.exitCode = end.exitCode ?? 1
+      return end
+    } catch (error) {
+      run.exitCode = 1
+      throw error
+    } finally {
+      run.endSeconds = this.#nowSeconds()
+      const durationMs = this.#clock.monotonicMs() - startMs
+      this.#metrics.ended(event, result, durationMs)
+      this.#log.debug('hook.ended', {
+        hook: event,
+        args,
+        result,
+        exitCode: run.exitCode,
+        durationMs: Math.round(durationMs),
+      })
+    }
+  }
+
+  #request(id: number, event: string, args: readonly string[], env: Readonly<Record<string, string>>): HookRequest {
+    const { path, instanceId, storSocket } = this.#options
+    return {
+      id,
+      path,
+      args: [event, instanceId, ...args],
+      env: storSocket === undefined ? env : { ...env, [HookEnvironment.storSocket]: storSocket },
+      timeoutMs: this.#pools.timeoutMs(event),
+      outlives: this.#pools.outlives(event),
     }
   }
 
@@ -123,44 +195,27 @@ export class ExecHooks implements Hooks, AsyncDisposable {
       this.#restart = null
     })
     const fresh = await this.#restart
-    if (this.#runner !== fresh) this.#log.error('hook_runner.restarted')
+    if (this.#runner === fresh) return fresh
+    this.#log.error('hook_runner.restarted')
     this.#runner = fresh
+    this.#armCrash()
     return fresh
   }
 
-  /** Runs one hook to its end. @returns its stdout. @throws HookFailed unless it exits 0 */
-  async #succeed(event: string, args: readonly string[], env: Readonly<Record<string, string>>): Promise<string> {
-    const runner = await this.#liveRunner()
-    const { path, instanceId, timeoutMs, storSocket } = this.#options
-    const id = ++this.#lastId
-    const run: Running = { event, args, pid: 0, startSeconds: this.#nowSeconds(), endSeconds: 0, exitCode: 0 }
-    this.#forgetOld()
-    this.#runs.push(run)
-    const fullEnv = storSocket === undefined ? env : { ...env, [HookEnvironment.storSocket]: storSocket }
-    const startMs = this.#clock.monotonicMs()
-    try {
-      const request = { id, path, args: [event, instanceId, ...args], env: fullEnv, timeoutMs }
-      const ended = await runner.run(request, pid => {
-        run.pid = pid
-      })
-      run.exitCode = ended.exitCode ?? 1
-      this.#log.debug('hook.ended', {
-        hook: event,
-        args,
-        exitCode: run.exitCode,
-        durationMs: Math.round(this.#clock.monotonicMs() - startMs),
-      })
-      if (ended.exitCode === 0) return ended.stdout
-      const what = ended.failure ?? `exited with ${ended.exitCode}`
-      throw new HookExited(`${event} ${what}${ended.lastError === '' ? '' : `: ${ended.lastError}`}`, run.exitCode)
-    } finally {
-      run.endSeconds = this.#nowSeconds()
-    }
+  /** The runner outlives a crash, whatever it is of, and says so. */
+  #armCrash(): void {
+    this.#runner.onCrash(this.#request(crashId, HookEvent.crash, [], {}))
+  }
+
+  #runningByEvent(): Map<string, number> {
+    const counts = new Map<string, number>()
+    for (const { event } of this.#runs.filter(isRunning)) counts.set(event, (counts.get(event) ?? 0) + 1)
+    return counts
   }
 
   #forgetOld(): void {
     const oldest = this.#nowSeconds() - shownSeconds
-    const isOver = ({ endSeconds }: Running) => endSeconds > 0 && (endSeconds < oldest || this.#runs.length > shownMax)
+    const isOver = (run: Running) => !isRunning(run) && (run.endSeconds < oldest || this.#runs.length > shownMax)
     for (let i = 0; i < this.#runs.length; ) {
       if (isOver(this.#runs[i]!)) this.#runs.splice(i, 1)
       else i++
@@ -174,10 +229,15 @@ export class ExecHooks implements Hooks, AsyncDisposable {
 
 type Running = { -readonly [K in keyof HookRun]: HookRun[K] }
 
-/** A hook that ran and did not exit 0; 1 when a signal or a timeout ended it, or it could not be run. */
+function isRunning({ endSeconds }: HookRun): boolean {
+  return endSeconds === 0
+}
+
+/** A hook that ran and did not exit 0. */
 class HookExited extends HookFailed {
-  readonly exitCode: number
-  constructor(message: string, exitCode: number) {
+  /** null when a signal or a timeout ended it, or it could not be run. */
+  readonly exitCode: number | null
+  constructor(message: string, exitCode: number | null) {
     super(message)
     this.exitCode = exitCode
   }

@@ -2,14 +2,12 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import type { HookReport, HookRequest } from './hook-protocol.ts'
+import type { HookEnd, HookOrder, HookReport, HookRequest } from './hook-protocol.ts'
 import { HookFailed } from './hooks.ts'
-
-type Ended = Extract<HookReport, { type: 'ended' }>
 
 interface Pending {
   readonly onStarted: (pid: number) => void
-  readonly resolve: (ended: Ended) => void
+  readonly resolve: (end: HookEnd) => void
   readonly reject: (error: HookFailed) => void
 }
 
@@ -18,6 +16,7 @@ export class HookRunnerProcess implements AsyncDisposable {
   readonly #child: ChildProcess
   readonly #pending = new Map<number, Pending>()
   readonly #gone: Promise<unknown>
+  readonly #parted = Promise.withResolvers<void>()
   #isGone = false
 
   private constructor(child: ChildProcess) {
@@ -25,8 +24,7 @@ export class HookRunnerProcess implements AsyncDisposable {
     this.#gone = once(child, 'exit')
     void this.#gone.then(() => {
       this.#isGone = true
-      for (const { reject } of this.#pending.values()) reject(new HookFailed('the hook runner ended'))
-      this.#pending.clear()
+      this.#failPending('the hook runner ended')
     })
     // Writing to one that has just died; `exit` tells those who wait.
     child.stdin!.on('error', () => undefined)
@@ -51,28 +49,49 @@ export class HookRunnerProcess implements AsyncDisposable {
   }
 
   /** @throws HookFailed when the runner ends first */
-  run(request: HookRequest, onStarted: (pid: number) => void): Promise<Ended> {
+  run(request: HookRequest, onStarted: (pid: number) => void): Promise<HookEnd> {
     return new Promise((resolve, reject) => {
       if (this.#isGone) return reject(new HookFailed('the hook runner ended'))
       this.#pending.set(request.id, { onStarted, resolve, reject })
-      this.#child.stdin!.write(`${JSON.stringify(request)}\n`)
+      this.#order({ type: 'run', request })
     })
   }
 
-  /** Ends it and the hooks it runs. */
+  /** Has this run when cachedb ends in any other way than by disposing of the runner. */
+  onCrash(request: HookRequest): void {
+    this.#order({ type: 'on-crash', request })
+  }
+
+  /** Kills the hooks it runs, but for those that may outlive cachedb: with them it ends by itself. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#order({ type: 'bye' })
+    await Promise.race([this.#parted.promise, this.#gone])
     this.#child.stdin!.end()
-    await this.#gone
+    this.#child.unref()
+    this.#isGone = true
+    this.#failPending('the server ends')
+  }
+
+  #order(order: HookOrder): void {
+    this.#child.stdin!.write(`${JSON.stringify(order)}\n`)
   }
 
   #heard(report: HookReport): void {
-    if (report.type === 'ready') return
+    if (report.type === 'parted') {
+      this.#parted.resolve()
+      return
+    }
     const pending = this.#pending.get(report.id)
     if (report.type === 'started') {
       pending?.onStarted(report.pid)
       return
     }
     this.#pending.delete(report.id)
-    pending?.resolve(report)
+    pending?.resolve(report.end)
+  }
+
+  #failPending(reason: string): void {
+    for (const { reject } of this.#pending.values()) reject(new HookFailed(reason))
+    this.#pending.clear()
   }
 }

@@ -1,85 +1,82 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import type { HookReport, HookRequest } from './hook-protocol.ts'
+import { systemClock } from '@qsfs/concurrency/clock'
+import { HookProcess, type HookTools } from './hook-process.ts'
+import type { HookOrder, HookReport, HookRequest } from './hook-protocol.ts'
 
-/** The program that runs hooks: a small process starts others in 1.5 ms, one that holds gigabytes of keydir in 70. Ends, with all it
- *  started, when its stdin does: cachedb is gone then. */
+/** The program that runs hooks: a small process starts others in 1.5 ms, one that holds gigabytes of keydir in 70. Ends when its stdin
+ *  does: cachedb is gone then. What may outlive cachedb ends first; the rest is killed; of a crash, the hook of it is run. */
 
-const stdoutKeptBytes = 64 * 1024
-const stderrKeptBytes = 2 * 1024
-/** What a hook left in the background may hold its pipes open for ever; only what was printed before it ended counts. */
-const drainMs = 100
-
-const running = new Map<number, ChildProcess>()
+const running = new Map<number, { readonly hook: HookProcess; readonly outlives: boolean }>()
+const tools: HookTools = {
+  clock: systemClock,
+  environment: process.env,
+  kill: killGroup,
+  say: text => process.stderr.write(text),
+}
+let onCrash: HookRequest | null = null
+let isOver = false
 
 process.on('SIGINT', () => undefined)
 process.on('SIGTERM', () => undefined)
-report({ type: 'ready' })
-createInterface({ input: process.stdin })
-  .on('line', line => run(JSON.parse(line) as HookRequest))
-  .on('close', () => {
-    for (const child of running.values()) killGroup(child)
-    process.exit(0)
-  })
+// Nobody listens any more: the end of stdin says so, too.
+process.stdout.on('error', () => undefined)
+process.stderr.on('error', () => undefined)
 
-function run({ id, path, args, env, timeoutMs }: HookRequest): void {
-  const output = { stdout: '', stderr: '' }
-  let failure: string | null = null
-  // A process group of its own, so that a timeout ends its children too.
-  const child = spawn(path, args, {
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    detached: true,
-  })
-  child.stdout.setEncoding('utf8').on('data', text => {
-    output.stdout = (output.stdout + text).slice(-stdoutKeptBytes)
-  })
-  child.stderr.setEncoding('utf8').on('data', text => {
-    process.stderr.write(text)
-    output.stderr = (output.stderr + text).slice(-stderrKeptBytes)
-  })
-  const timer = setTimeout(() => {
-    failure = `did not end within ${timeoutMs} ms`
-    killGroup(child)
-  }, timeoutMs)
-  let reported = false
-  const end = (exitCode: number | null) => {
-    if (reported) return
-    reported = true
-    clearTimeout(timer)
-    running.delete(id)
-    child.stdout.destroy()
-    child.stderr.destroy()
-    const lastError = output.stderr.trimEnd().split('\n').at(-1) ?? ''
-    report({
-      type: 'ended',
-      id,
-      exitCode: failure === null ? exitCode : null,
-      failure,
-      stdout: output.stdout,
-      lastError,
-    })
+createInterface({ input: process.stdin })
+  .on('line', line => obey(JSON.parse(line) as HookOrder))
+  .on('close', over)
+process.stdin.on('error', over)
+
+function obey(order: HookOrder): void {
+  if (order.type === 'run') run(order.request)
+  else if (order.type === 'on-crash') onCrash = order.request
+  else {
+    onCrash = null
+    part()
+    report({ type: 'parted' })
   }
-  child.on('error', error => {
-    failure = error.message
-    end(null)
-  })
-  child.on('exit', (exitCode, signal) => {
-    if (signal !== null) failure ??= `was killed by ${signal}`
-    setTimeout(() => end(exitCode), drainMs)
-  })
-  child.on('close', exitCode => end(exitCode))
-  if (child.pid === undefined) return
-  running.set(id, child)
-  report({ type: 'started', id, pid: child.pid })
 }
 
-function killGroup({ pid }: ChildProcess): void {
+/** cachedb is gone. */
+function over(): void {
+  if (isOver) return
+  isOver = true
+  part()
+  if (onCrash !== null) run(onCrash)
+  endWhenIdle()
+}
+
+function run(request: HookRequest): void {
+  const { id, outlives } = request
+  const hook = new HookProcess(request, tools)
+  running.set(id, { hook, outlives })
+  if (hook.pid !== undefined) report({ type: 'started', id, pid: hook.pid })
+  void hook.ended.then(end => {
+    running.delete(id)
+    report({ type: 'ended', id, end })
+    endWhenIdle()
+  })
+}
+
+function part(): void {
+  for (const [id, { hook, outlives }] of running) {
+    if (outlives) continue
+    running.delete(id)
+    hook.kill()
+  }
+}
+
+function endWhenIdle(): void {
+  if (isOver && running.size === 0) process.exit(0)
+}
+
+function killGroup(groupId: number): void {
   try {
-    if (pid !== undefined) process.kill(-pid, 'SIGKILL')
+    process.kill(-groupId, 'SIGKILL')
   } catch (error) {
-    // It ended by itself a moment ago.
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+    // ESRCH: it ended by itself a moment ago. EPERM: it became another user's, and is given up after the grace.
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ESRCH' && code !== 'EPERM') throw error
   }
 }
 

@@ -1,8 +1,16 @@
+import type { HookEvent } from '@qsfs/protocol/hook-events'
+
+/** So many ids fit into one argument of a program (128 KiB on Linux). */
+export const dirtyIdsMax = 11_900
+
 /** What cachedb tells the world. Each call is one attempt, safe to repeat; who asked repeats it, with backoff. */
 export interface Hooks {
   /** false when nobody listens: then no segment is ever stored, and nothing is waited for. */
   readonly configured: boolean
-  /** A segment was closed: its index half first (`jump-index`), then `jump-data`, in the store pool.
+  /** A segment's index half was closed: `jump-index`, in the store pool, before `jump-data`.
+   *  @returns whether the hook exited 0: then it knows of the dirty segments */
+  indexClosed(closed: IndexClosed): Promise<boolean>
+  /** A segment was closed: `jump-data`, in the store pool.
    *  @returns the object id that the hook printed as `stored <object id>`; null when it printed none
    *  @throws HookFailed on a non-zero exit, a signal or a timeout */
   segmentClosed(closed: SegmentClosed): Promise<string | null>
@@ -14,16 +22,23 @@ export interface Hooks {
   segmentDeleted(deleted: SegmentDeleted): Promise<void>
   /** Any other event of 0-db, with its argv behind the instance id. Settles when the hook ended, with its exit code
    *  (0 when nobody listens; 1 when it could not be run, timed out or was killed). */
-  event(name: string, args: readonly string[]): Promise<number>
+  event(name: HookEvent, args: readonly string[]): Promise<number>
   /** Runs of the last 300 s and those under way, oldest first. */
   runs(): readonly HookRun[]
+  state(): HooksState
+}
+
+export interface IndexClosed {
+  readonly hintPath: string
+  readonly nextHintPath: string
+  /** Segments that lost a live value since the hook last heard of them, ascending; at most `dirtyIdsMax`. */
+  readonly dirtyIds: readonly number[]
 }
 
 export interface SegmentClosed {
   readonly dataPath: string
   readonly nextDataPath: string
   readonly hintPath: string
-  readonly nextHintPath: string
 }
 
 export interface SegmentMissing {
@@ -48,6 +63,24 @@ export interface HookRun {
   readonly exitCode: number
 }
 
+export interface HooksState {
+  /** Runs since the start, by how they ended. */
+  readonly succeeded: number
+  readonly failed: number
+  readonly running: number
+  /** Wait for others of their kind to end. */
+  readonly waiting: number
+  /** Events whose last run failed. */
+  readonly failing: readonly string[]
+  readonly lastFailure: HookFailure | null
+}
+
+export interface HookFailure {
+  readonly event: string
+  readonly reason: string
+  readonly atSeconds: number
+}
+
 export class HookFailed extends Error {
   constructor(message: string, cause?: unknown) {
     super(message, { cause })
@@ -58,6 +91,7 @@ export class HookFailed extends Error {
 /** Nobody listens. */
 export const noHooks: Hooks = Object.freeze({
   configured: false,
+  indexClosed: async () => true,
   segmentClosed: async () => null,
   segmentMissing: async () => {
     throw new HookFailed('no hook is configured')
@@ -65,4 +99,5 @@ export const noHooks: Hooks = Object.freeze({
   segmentDeleted: async () => {},
   event: async () => 0,
   runs: () => [],
+  state: () => ({ succeeded: 0, failed: 0, running: 0, waiting: 0, failing: [], lastFailure: null }),
 })

@@ -37,6 +37,12 @@ export class Segment {
   pinnedUntilMs = 0
   /** Reads and restores that count on the file. */
   pins = 0
+  /** Who needs the segment although nothing in it lives: it does not go, but its file may. */
+  keepers = 0
+  /** Since it is closed and owed to the store, in this process; null while it is not. */
+  owedSinceMs: number | null = null
+  /** The hook has heard of its index half. */
+  indexTold = false
   note = ''
   failures = 0
   retryAtMs = 0
@@ -65,9 +71,9 @@ export class Segment {
   }
 
   /** Counts a failed attempt and says when the next one is due. */
-  failed(nowMs: number, what: keyof SegmentPauses, reason: string): void {
+  failed(nowMs: number, what: keyof SegmentPauses, reason: string, pauseMs = this.pauses[what].next()): void {
     this.failures++
-    this.retryAtMs = nowMs + this.pauses[what].next()
+    this.retryAtMs = nowMs + pauseMs
     this.note = `${what} failed ${this.failures} times: ${reason}`
   }
 

@@ -1,24 +1,29 @@
 import { delay } from '@qsfs/concurrency/clock'
 import { StorageError } from '../../segment/storage.ts'
-import { HookFailed } from '../hooks/hooks.ts'
+import { dirtyIdsMax, HookFailed } from '../hooks/hooks.ts'
 import { deleteObject } from './burying.ts'
 import { dataPath, hintPath, isGone, type Segment } from './segment.ts'
 import type { Shelf } from './shelf.ts'
 
 /** Also how often a segment that is busy or lost is looked at again. */
 const pauseMsMin = 500
+/** A hook that exits 0 and names no object, as 0-db's do, was told: it is asked again, but not often. */
+const silentPauseMs = { first: 3_600_000, max: 24 * 3_600_000 }
 
 /** Runs the store hook for a closed segment until it prints the object's id, with growing pauses, for ever. An exit code alone is
  *  never trusted with the only copy. Ends early when the segment dies. */
 export async function keepStoring(shelf: Shelf, segment: Segment): Promise<void> {
   const { clock, log } = shelf.context
+  segment.owedSinceMs = clock.monotonicMs()
   while (!shelf.signal.aborted && segment.state === 'closed') {
     if (segment.activity === null && !segment.lost) {
       await attempt(shelf, segment)
       // A cut, a flush or its own death may have waited for the activity to end.
       shelf.buryDead()
       if (segment.state !== 'closed') return
-      log.warn('segment.not_stored', { directory: shelf.directory, segmentId: segment.id, reason: segment.note })
+      const fields = { directory: shelf.directory, segmentId: segment.id, reason: segment.note }
+      if (segment.failures === 1) log.warn('segment.not_stored', fields)
+      else log.debug('segment.not_stored', fields)
     }
     await delay(clock, Math.max(pauseMsMin, segment.retryAtMs - clock.monotonicMs()), { signal: shelf.signal })
   }
@@ -36,14 +41,18 @@ async function attempt(shelf: Shelf, segment: Segment): Promise<void> {
     const sizeBytes = shelf.context.storage.sizeBytes(segment.dataPath)
     if (sizeBytes !== segment.dataBytes)
       throw new StorageError(`the file has ${sizeBytes} bytes, not ${segment.dataBytes}`)
+    if (!segment.indexTold) segment.indexTold = await tellIndex(shelf, segment)
+    if (shelf.signal.aborted || isGone(segment)) return
     const objectId = await hooks.segmentClosed({
       dataPath: segment.dataPath,
       nextDataPath: dataPath(shelf.directory, segment.id + 1),
       hintPath: segment.hintPath,
-      nextHintPath: hintPath(shelf.directory, segment.id + 1),
     })
-    if (objectId === null) throw new HookFailed('the store hook printed no "stored <object id>"')
     if (shelf.signal.aborted) return
+    if (objectId === null) {
+      if (!isGone(segment)) heardOnly(shelf, segment)
+      return
+    }
     // Flushed while the hook ran: the object is nobody's.
     if (isGone(segment)) return shelf.inBackground(deleteObject(shelf, segment, objectId))
     segment.state = await shelf.recorded(segment, 'objectPrinted', { type: 'stored', segmentId: segment.id, objectId })
@@ -64,4 +73,25 @@ async function attempt(shelf: Shelf, segment: Segment): Promise<void> {
     segment.activity = null
     segment.pins--
   }
+}
+
+/** Tells the hook of the segment's hint file and of the segments that lost values since it was last told. Its failure keeps nothing
+ *  back, as with 0-db: what it was told then is told again. */
+async function tellIndex(shelf: Shelf, segment: Segment): Promise<boolean> {
+  const { dirty } = shelf
+  const dirtyIds = dirty.ids().slice(0, dirtyIdsMax)
+  // What is lost while the hook runs is news for the next one.
+  for (const segmentId of dirtyIds) dirty.remove(segmentId)
+  const isTold = await shelf.context.hooks.indexClosed({
+    hintPath: segment.hintPath,
+    nextHintPath: hintPath(shelf.directory, segment.id + 1),
+    dirtyIds,
+  })
+  if (!isTold) for (const segmentId of dirtyIds) if (shelf.find(segmentId) !== undefined) dirty.add(segmentId)
+  return isTold
+}
+
+function heardOnly(shelf: Shelf, segment: Segment): void {
+  const pauseMs = Math.min(silentPauseMs.first * 2 ** segment.failures, silentPauseMs.max)
+  segment.failed(shelf.context.clock.monotonicMs(), 'store', 'the hook printed no "stored <object id>"', pauseMs)
 }
