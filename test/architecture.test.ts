@@ -78,7 +78,6 @@ const ambient = {
       'packages/concurrency/src/clock.ts', // the one real clock
       'packages/daemon/src/hold.ts', // keeps a waiting process alive
       'packages/daemon/src/run.ts',
-      'apps/cachedb/src/engine/hooks/hook-runner.ts', // a program of its own
     ],
   },
   chance: { words: /\bMath\.random\b/, allowed: [] },
