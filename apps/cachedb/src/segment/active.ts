@@ -85,16 +85,18 @@ export class ActiveSegment implements SegmentReader {
 
   /** Appends one entry: in the kernel when it returns. A short write is taken back at once.
    *  @param tombstone of a deletion; null for a value
+   *  @param copied it was appended before, to another segment
    *  @throws StorageError; the segment is then as before, or no longer `appendable` */
   append(
     key: Uint8Array,
     value: Uint8Array,
     timestampSeconds: number,
     tombstone: Tombstone | null,
+    { copied = false }: { readonly copied?: boolean } = {},
   ): { readonly offsetBytes: number; readonly valueCrc: number } {
     const offsetBytes = this.#sizeBytes
     const valueCrc = zdbCrc(value)
-    const fields = { valueBytes: value.length, valueCrc, deleted: tombstone !== null, timestampSeconds }
+    const fields = { valueBytes: value.length, valueCrc, deleted: tombstone !== null, copied, timestampSeconds }
     const head = encodeEntryHead(key, fields, { salt: this.salt, offsetBytes })
     try {
       appendWhole(this.#file, value.length > 0 ? [head, value] : [head])
@@ -110,6 +112,7 @@ export class ActiveSegment implements SegmentReader {
       valueCrc,
       timestampSeconds,
       tombstone,
+      copied,
     })
     return { offsetBytes, valueCrc }
   }

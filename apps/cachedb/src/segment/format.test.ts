@@ -52,22 +52,39 @@ test('golden: header, value and deletion of a segment of ours', () => {
     '68656c6c6f', // "hello"
     '776f726c64', // "world"
     '05 00000000 b1c6294b 00000000 01 03f15365 68656c6c6f', // deletion at 56: no value, CRC 0, flags 1
+    '01 01000000 fa681403 c20c41fb 04 00f15365 6b 78', // k = x at 79, copied from another segment: flags 4
   )
   const value = Buffer.from('world')
   const deletion = { valueBytes: 0, valueCrc: 0, deleted: true, timestampSeconds: 1700000003 }
+  const copy = {
+    valueBytes: 1,
+    valueCrc: zdbCrc(Buffer.from('x')),
+    deleted: false,
+    copied: true,
+    timestampSeconds: 1700000000,
+  }
   const made = Buffer.concat([
     segment(['hello', value]),
     encodeEntryHead(Buffer.from('hello'), deletion, { salt, offsetBytes: 56 }),
+    encodeEntryHead(Buffer.from('k'), copy, { salt, offsetBytes: 79 }),
+    Buffer.from('x'),
   ])
   assert.equal(made.toString('hex'), golden.toString('hex'))
   assert.deepEqual(decodeFileHeader(golden), { segmentId: 5, salt, incarnation })
   const { entries, goodBytes } = scan(golden, salt)
   assert.equal(goodBytes, golden.length)
   assert.deepEqual(
-    entries.map(({ key, value, deleted, offsetBytes }) => [String(key), String(value), deleted, offsetBytes]),
+    entries.map(({ key, value, deleted, copied, offsetBytes }) => [
+      String(key),
+      String(value),
+      deleted,
+      copied,
+      offsetBytes,
+    ]),
     [
-      ['hello', 'world', false, 28],
-      ['hello', '', true, 56],
+      ['hello', 'world', false, false, 28],
+      ['hello', '', true, false, 56],
+      ['k', 'x', false, true, 79],
     ],
   )
 })

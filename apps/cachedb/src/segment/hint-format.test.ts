@@ -7,7 +7,15 @@ const incarnation = Buffer.from('0123456789abcdef', 'hex')
 const identity = { segmentId: 5, salt: 0xdecade01, incarnation, dataBytes: 79, firstId: 2, nextId: 3 }
 const key = Buffer.from('hello')
 const records = [
-  { key, offsetBytes: 28, valueBytes: 5, valueCrc: 0x74d8f77b, timestampSeconds: 1700000000, tombstone: null },
+  {
+    key,
+    offsetBytes: 28,
+    valueBytes: 5,
+    valueCrc: 0x74d8f77b,
+    timestampSeconds: 1700000000,
+    tombstone: null,
+    copied: false,
+  },
   {
     key,
     offsetBytes: 56,
@@ -15,6 +23,7 @@ const records = [
     valueCrc: 0,
     timestampSeconds: 1700000003,
     tombstone: { killsOne: false, originSegmentId: 5 },
+    copied: true,
   },
 ]
 
@@ -37,11 +46,11 @@ test('golden: the hint of a segment with a value and a deletion', () => {
     '0300000000000000', // next id
     '02000000', // 2 entries
     '3600000000000000', // 54 bytes of entries
-    '4ca7f3eb', // CRC-32C of the entries
+    '70b7495d', // CRC-32C of the entries
     '00000000', // reserved
-    '8fc92e0d', // CRC-32C of the 68 bytes before
+    '3a9010f3', // CRC-32C of the 68 bytes before
     '05 00 1c000000 05000000 7bf7d874 00f15365 00000000 68656c6c6f', // key length, flags, offset, value length, value CRC, time, origin, "hello"
-    '05 01 38000000 00000000 00000000 03f15365 05000000 68656c6c6f', // a deletion, needed while a segment older than 5 exists
+    '05 05 38000000 00000000 00000000 03f15365 05000000 68656c6c6f', // a copied deletion, needed while a segment older than 5 exists
   ].join('')
   assert.equal(hintFile().toString('hex'), golden.replaceAll(' ', ''))
   const { entries, entryCount, ...read } = decodeHint(hintFile())

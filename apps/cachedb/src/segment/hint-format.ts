@@ -36,7 +36,7 @@ export const HintEntry = layout('hint_entry', 22, {
   origin: [18, 'u32'],
 })
 
-export const HintFlag = { deleted: 1, killsOne: 2 } as const
+export const HintFlag = { deleted: 1, killsOne: 2, copied: 4 } as const
 
 const magic = Buffer.from('QSH1')
 const version = 1
@@ -48,6 +48,8 @@ export interface HintRecord {
   readonly valueCrc: number
   readonly timestampSeconds: number
   readonly tombstone: Tombstone | null
+  /** Written again from another segment: it counts as no new sequential id. */
+  readonly copied: boolean
 }
 
 /** How long a deletion must be remembered: see HintEntry.origin. */
@@ -91,7 +93,7 @@ export class HintEntries {
     HintEntry.encode(
       {
         keyBytes: record.key.length,
-        flags: record.tombstone === null ? 0 : HintFlag.deleted | (record.tombstone.killsOne ? HintFlag.killsOne : 0),
+        flags: flagsOf(record),
         offsetBytes: record.offsetBytes,
         valueBytes: record.valueBytes,
         valueCrc: record.valueCrc,
@@ -105,6 +107,11 @@ export class HintEntries {
     this.#usedBytes = needed
     this.#count++
   }
+}
+
+function flagsOf({ tombstone, copied }: HintRecord): number {
+  const ofTombstone = tombstone === null ? 0 : HintFlag.deleted | (tombstone.killsOne ? HintFlag.killsOne : 0)
+  return ofTombstone | (copied ? HintFlag.copied : 0)
 }
 
 /** The parts of a hint file, for one `publish`. */
@@ -187,6 +194,7 @@ export function* hintRecords(entries: Buffer, at = 0): Generator<HintRecord & { 
         (entry.flags & HintFlag.deleted) === 0
           ? null
           : { killsOne: (entry.flags & HintFlag.killsOne) !== 0, originSegmentId: entry.origin },
+      copied: (entry.flags & HintFlag.copied) !== 0,
       nextAt,
     }
     at = nextAt

@@ -55,6 +55,21 @@ export class Catalog {
     if (previous !== null) this.#forget(key, previous)
   }
 
+  /** A value that lies elsewhere was appended again. It is not updated by that, so that its deletion needs to remember no more than
+   *  it would have: the source goes before the copy may. */
+  copy(key: Uint8Array, location: Omit<EntryLocation, 'updated'>): void {
+    const previous = this.#keydir.get(key)
+    // In a recovery the source may be gone, and what is found instead be an older value.
+    const source = previous !== null && isSame(previous, location) ? previous : null
+    const updated = source?.updated ?? previous !== null
+    this.#keydir.set(key, { ...location, updated })
+    const life = this.#lifeOf(location.segmentId)
+    life.addValue(entryBytes(key.length, location.valueBytes))
+    this.#dataBytes += location.valueBytes
+    if (source !== null) life.addCopyOf(this.#lifeOf(source.segmentId))
+    if (previous !== null) this.#forget(key, previous)
+  }
+
   /** How long a deletion of the key, appended to this segment now, must be remembered. */
   tombstoneOf(key: Uint8Array, segmentId: number): Tombstone {
     const location = this.#keydir.get(key)
@@ -65,7 +80,7 @@ export class Catalog {
 
   /** A deletion was appended to the segment. */
   delete(key: Uint8Array, segmentId: number, tombstone: Tombstone): void {
-    this.#lifeOf(segmentId).addTombstone(tombstone)
+    this.#lifeOf(segmentId).addTombstone(tombstone, entryBytes(key.length, 0))
     const previous = this.#keydir.delete(key)
     if (previous !== null) this.#forget(key, previous)
   }
@@ -75,4 +90,15 @@ export class Catalog {
     this.#dataBytes -= valueBytes
     this.#onLoss(segmentId)
   }
+}
+
+/** Whether these may be one value at two places. Two updates within a second that are alike in all that is known pass for one: then
+ *  more is remembered than needed. */
+function isSame(a: Omit<EntryLocation, 'updated'>, b: Omit<EntryLocation, 'updated'>): boolean {
+  const haveCrcs = a.valueCrc >= 0 && b.valueCrc >= 0
+  return (
+    a.valueBytes === b.valueBytes &&
+    a.timestampSeconds === b.timestampSeconds &&
+    (!haveCrcs || a.valueCrc === b.valueCrc)
+  )
 }

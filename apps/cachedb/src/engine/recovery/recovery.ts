@@ -288,7 +288,7 @@ class Recovery {
     const entries = new HintEntries()
     const { goodBytes, damage } = replaySegment(this.#catalog, segment, file, bounds, record => {
       entries.add(record)
-      if (record.tombstone === null) this.#nextId++
+      if (record.tombstone === null && !record.copied) this.#nextId++
     })
     for (const range of damage) {
       context.log.error('segment.damaged', { directory, segmentId: segment.id, ...range })
@@ -307,9 +307,10 @@ class Recovery {
   }
 
   #apply(segment: Segment, records: Iterable<HintRecord>): void {
-    for (const { key, tombstone, ...location } of records) {
-      if (tombstone === null) this.#catalog.put(key, { ...location, segmentId: segment.id })
-      else this.#catalog.delete(key, segment.id, tombstone)
+    for (const { key, tombstone, copied, ...location } of records) {
+      if (tombstone !== null) this.#catalog.delete(key, segment.id, tombstone)
+      else if (copied) this.#catalog.copy(key, { ...location, segmentId: segment.id })
+      else this.#catalog.put(key, { ...location, segmentId: segment.id })
     }
   }
 }

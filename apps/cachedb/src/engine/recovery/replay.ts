@@ -12,11 +12,17 @@ export function replaySegment(
   bounds: { readonly syncedBytes: number; readonly endBytes?: number },
   each: (record: HintRecord) => void,
 ): ScanResult {
-  return scanEntries(file, segment.salt, bounds, ({ key, value, valueCrc, offsetBytes, timestampSeconds, deleted }) => {
-    const location = { segmentId: segment.id, offsetBytes, valueBytes: value.length, timestampSeconds, valueCrc }
-    const tombstone = deleted ? catalog.tombstoneOf(key, segment.id) : null
-    if (tombstone === null) catalog.put(key, location)
-    else catalog.delete(key, segment.id, tombstone)
-    each({ key, offsetBytes, valueBytes: value.length, valueCrc, timestampSeconds, tombstone })
-  })
+  return scanEntries(
+    file,
+    segment.salt,
+    bounds,
+    ({ key, value, valueCrc, offsetBytes, timestampSeconds, deleted, copied }) => {
+      const location = { segmentId: segment.id, offsetBytes, valueBytes: value.length, timestampSeconds, valueCrc }
+      const tombstone = deleted ? catalog.tombstoneOf(key, segment.id) : null
+      if (tombstone !== null) catalog.delete(key, segment.id, tombstone)
+      else if (copied) catalog.copy(key, location)
+      else catalog.put(key, location)
+      each({ key, offsetBytes, valueBytes: value.length, valueCrc, timestampSeconds, tombstone, copied })
+    },
+  )
 }

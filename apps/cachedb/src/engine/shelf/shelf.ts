@@ -12,7 +12,7 @@ import type { Manifest } from '../manifest/manifest.ts'
 import { type SegmentEvent, transitionOf } from '../manifest/segment-state.ts'
 import { Cuts } from '../recovery/cuts.ts'
 import { bury } from './burying.ts'
-import type { SegmentLife } from './life.ts'
+import type { Neighbours, SegmentLife } from './life.ts'
 import { restore } from './restoring.ts'
 import { isGone, Segment } from './segment.ts'
 import { keepStoring } from './storing.ts'
@@ -84,7 +84,25 @@ export class Shelf {
     return [...this.#segments.values()]
   }
 
+  /** What a segment must know of the others before it goes. */
+  readonly neighbours: Neighbours = this.#neighbours()
+
   readonly lifeOf = (segmentId: number): SegmentLife => this.get(segmentId).life
+
+  /** Until it is disposed of, none of these segments goes, whatever becomes of what it holds; those that are gone already are passed
+   *  over. Their files may leave the disk. In memory only: it is asked for again after a start. */
+  keepAlive(segmentIds: Iterable<number>): Disposable {
+    const kept = [...segmentIds].map(id => this.find(id)).filter(segment => segment !== undefined)
+    for (const segment of kept) segment.keepers++
+    return {
+      [Symbol.dispose]: () => {
+        for (const segment of kept.splice(0)) {
+          segment.keepers--
+          if (this.find(segment.id) === segment) this.settled(segment)
+        }
+      },
+    }
+  }
 
   /** The first segment that ends behind this one, for scans. */
   after(segmentId: number): Segment | undefined {
@@ -225,7 +243,7 @@ export class Shelf {
 
   /** Whatever held the segment is over: if it is dead, it goes. */
   settled(segment: Segment): void {
-    const busy = segment.activity !== null || segment.pins > 0
+    const busy = segment.activity !== null || segment.pins > 0 || segment.keepers > 0
     if (!this.isStarting && !busy && !this.signal.aborted && this.isDead(segment))
       this.inBackground(bury(this, segment))
   }
@@ -236,8 +254,7 @@ export class Shelf {
   }
 
   isDead(segment: Segment): boolean {
-    const oldestId = this.#segments.keys().next().value ?? segment.id
-    return segment.state !== 'open' && segment.life.isDead(segmentId => this.#segments.has(segmentId), oldestId)
+    return segment.state !== 'open' && segment.life.isDead(this.neighbours, { isStored: segment.objectId !== null })
   }
 
   /** Whether a segment may be evicted sooner or later. */
@@ -295,6 +312,17 @@ export class Shelf {
       this.#notRead(segment, error)
       if (error instanceof FileMissing) return null
       throw new SegmentUnavailable((error as StorageError).message, error)
+    }
+  }
+
+  #neighbours(): Neighbours {
+    const segments = this.#segments
+    return {
+      get oldestId() {
+        return segments.keys().next().value ?? 0
+      },
+      exists: segmentId => segments.has(segmentId),
+      isOnlyHere: segmentId => this.context.hooks.configured && ['open', 'closed'].includes(this.get(segmentId).state),
     }
   }
 

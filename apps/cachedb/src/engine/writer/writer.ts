@@ -169,14 +169,14 @@ export class Writer {
     }
   }
 
-  /** For salvage: an entry of a failed segment, again. */
+  /** An entry of another segment, again: it is no new one, and keeps its time. */
   appendCopy(key: Uint8Array, value: Uint8Array, timestampSeconds: number, tombstone: Tombstone | null): void {
     const { segmentId } = this.#active
-    const { offsetBytes, valueCrc } = this.#active.append(key, value, timestampSeconds, tombstone)
+    const { offsetBytes, valueCrc } = this.#active.append(key, value, timestampSeconds, tombstone, { copied: true })
     this.shelf.context.room.add(entryBytes(key.length, value.length))
     this.shelf.get(segmentId).dataBytes = this.#active.sizeBytes
     if (tombstone !== null) this.catalog.delete(key, segmentId, tombstone)
-    else this.catalog.put(key, { segmentId, offsetBytes, valueBytes: value.length, timestampSeconds, valueCrc })
+    else this.catalog.copy(key, { segmentId, offsetBytes, valueBytes: value.length, timestampSeconds, valueCrc })
   }
 
   async #syncAll(): Promise<void> {
