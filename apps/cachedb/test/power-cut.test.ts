@@ -26,6 +26,8 @@ class Model {
   readonly states: string[]
   /** States before this one must not be what is found. */
   synced: number
+  /** Changes of a batch under way, whose states come once they are known to be written. */
+  begun = 0
 
   constructor(contents: Map<string, string>, states: string[], synced: number) {
     this.contents = contents
@@ -52,12 +54,15 @@ async function runHistory(prng: Prng): Promise<void> {
     const cutAfter = 1 + prng.below(prng.pick([10, 60, 200]))
     const isPowerCut = prng.chance(0.7)
     let image: SimulatedStorage | null = null
-    let then = { synced: model.synced, done: model.states.length - 1, nextId: nextIdSynced }
+    const now = () => {
+      return { synced: model.synced, done: model.states.length - 1, begun: model.begun, nextId: nextIdSynced }
+    }
+    let then = now()
     const operationsBefore = storage.operationCount
     storage.onOperation = () => {
       if (image !== null || storage.operationCount - operationsBefore < cutAfter) return
       image = isPowerCut ? storage.cut(prng) : storage.kill()
-      then = { synced: model.synced, done: model.states.length - 1, nextId: nextIdSynced }
+      then = now()
     }
     const context = engineContext(storage, prng, { segmentBytesMax: prng.pick([300, 2_000, 20_000]) })
     const namespace = await openNamespace(context, mode)
@@ -68,7 +73,7 @@ async function runHistory(prng: Prng): Promise<void> {
     }
     if (image === null) {
       image = storage.kill()
-      then = { synced: model.synced, done: model.states.length - 1, nextId: nextIdSynced }
+      then = now()
     }
     nextIdSynced = then.nextId
     storage = image
@@ -77,8 +82,8 @@ async function runHistory(prng: Prng): Promise<void> {
     const found = await openNamespace(engineContext(storage.kill(), prng), mode)
     const contents = await contentsOf(found)
     const state = serialize(contents)
-    // The operation under way when the cut came may have happened.
-    const allowed = model.states.slice(then.synced, then.done + 2)
+    // What was under way when the cut came may have happened: an operation, or a part of a batch.
+    const allowed = model.states.slice(then.synced, then.done + 2 + then.begun)
     const at = allowed.lastIndexOf(state)
     assert(at >= 0, `found is no prefix: ${state.slice(0, 300)} after ${then.done} operations, ${then.synced} synced`)
     if (!isPowerCut) assert(at >= then.done - then.synced, 'kill -9 lost an operation')
@@ -114,18 +119,15 @@ async function act(namespace: Namespace, model: Model, prng: Prng): Promise<numb
     namespace.jump()
   } else if (action === 3) {
     await new Promise(resolve => setImmediate(resolve))
-  } else if (action < 8 && contents.size > 0) {
+  } else if (action < 6) {
+    await actInOneTurn(namespace, model, prng)
+  } else if (action < 9 && contents.size > 0) {
     const key = prng.pick([...contents.keys()])
     namespace.delete(Buffer.from(key, 'hex'))
     contents.delete(key)
     model.did()
   } else {
-    const key = isSequential
-      ? prng.chance(0.7) || contents.size === 0
-        ? Buffer.alloc(0)
-        : Buffer.from(prng.pick([...contents.keys()]), 'hex')
-      : Buffer.from(`k${prng.below(12)}`)
-    const value = prng.chance(0.1) ? Buffer.alloc(prng.below(6_000)) : prng.bytes(prng.below(200))
+    const { key, value } = randomPut(isSequential, model, prng)
     const stored = namespace.put(key, value)
     if (stored !== null) {
       contents.set(stored.toString('hex'), digest(value))
@@ -133,4 +135,37 @@ async function act(namespace: Namespace, model: Model, prng: Prng): Promise<numb
     }
   }
   return 0
+}
+
+function randomPut(isSequential: boolean, { contents }: Model, prng: Prng): { key: Buffer; value: Buffer } {
+  const key = isSequential
+    ? prng.chance(0.7) || contents.size === 0
+      ? Buffer.alloc(0)
+      : Buffer.from(prng.pick([...contents.keys()]), 'hex')
+    : Buffer.from(`k${prng.below(12)}`)
+  return { key, value: prng.chance(0.1) ? Buffer.alloc(prng.below(6_000)) : prng.bytes(prng.below(200)) }
+}
+
+/** Changes that share a write, as far as segments and reads let them. */
+async function actInOneTurn(namespace: Namespace, model: Model, prng: Prng): Promise<void> {
+  const isSequential = namespace.settings.mode === 'sequential'
+  const gone = prng.chance(0.3) && model.contents.size > 0 ? prng.pick([...model.contents.keys()]) : null
+  const puts = Array.from({ length: 1 + prng.below(8) }, () => randomPut(isSequential, model, prng)).filter(
+    ({ key }) => !isSequential || key.toString('hex') !== gone,
+  )
+  model.begun = puts.length + (gone === null ? 0 : 1)
+  const deleted = gone === null ? undefined : namespace.deleteInBatch(Buffer.from(gone, 'hex'))
+  const stored = puts.map(({ key, value }) => namespace.putInBatch(key, value))
+  if (prng.chance(0.3)) namespace.info()
+  await deleted
+  if (gone !== null) {
+    model.contents.delete(gone)
+    model.did()
+  }
+  for (const [i, key] of (await Promise.all(stored)).entries()) {
+    if (key === null) continue
+    model.contents.set(key.toString('hex'), digest(puts[i]!.value))
+    model.did()
+  }
+  model.begun = 0
 }

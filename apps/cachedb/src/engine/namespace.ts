@@ -1,17 +1,19 @@
-import { zdbCrc } from '@qsfs/bytes/checksum'
 import type { NamespacePosition, SegmentInfo } from '@qsfs/protocol/cachedb-commands'
-import { ColdSegment, KeyNotFound, KeyRefused, NamespaceFull, SegmentUnavailable } from '../errors.ts'
+import { KeyNotFound, SegmentUnavailable } from '../errors.ts'
 import { StorageError } from '../segment/storage.ts'
 import type { EngineContext } from './context.ts'
 import type { DirtySegments } from './dirty.ts'
 import { dropNamespace } from './dropped.ts'
 import { Catalog } from './keydir/catalog.ts'
-import type { EntryLocation } from './keydir/keydir.ts'
-import { encodeId } from './keydir/keydir-sequential.ts'
-import { type OpenedNamespace, recover } from './recovery/recovery.ts'
-import { ScanCursor } from './scan.ts'
-import { dataPath, hintPath, type Segment } from './shelf/segment.ts'
+import { type RawEntry, readRawEntry } from './raw-entry.ts'
+import { type OpenedNamespace, type OpenOptions, recover } from './recovery/recovery.ts'
+import { type EntryPlace, encodePosition } from './scan/cursor.ts'
+import { History } from './scan/history.ts'
+import { type ScanPage, Walks } from './scan/walks.ts'
+import { dataPath, hintPath } from './shelf/segment.ts'
 import type { Shelf } from './shelf/shelf.ts'
+import { type Cold, ValueReader } from './value-reader.ts'
+import { Changes } from './writer/changes.ts'
 import { flushSegments } from './writer/flushing.ts'
 import type { Writer } from './writer/writer.ts'
 
@@ -45,19 +47,15 @@ export interface NamespaceInfo {
   readonly cutBytes: number
 }
 
-export interface ScanPage {
-  /** 0-db's 17 bytes, of the last entry returned. */
-  readonly cursor: Buffer
-  readonly entries: readonly { readonly key: Buffer; readonly valueBytes: number; readonly timestampSeconds: number }[]
+/** A version of a key: HISTORY's answer. */
+export interface HistoryEntry {
+  /** 0-db's 8 bytes of where the next older version lies; null when there is none. */
+  readonly older: Buffer | null
+  readonly timestampSeconds: number
+  readonly value: Buffer
 }
 
-const nothing = Buffer.alloc(0)
 const syncIntervalMs = 1_000
-/** A value whose segment was evicted again this often between its restore and its read is given up. */
-const readAttemptsMax = 5
-
-type Cold = 'fail' | 'wait'
-
 /** One namespace: the single writer of its directory, owner of its segments and its keydir.
  *  Errors that a client may see are CommandErrors (errors.ts); anything else is a bug or `Internal Error`.
  *  Buffers passed in are borrowed until the call returns; buffers handed out are never changed. */
@@ -69,20 +67,27 @@ export class Namespace implements AsyncDisposable {
   readonly #context: EngineContext
   readonly #shelf: Shelf
   readonly #writer: Writer
-  readonly #scan: ScanCursor
-  /** Of places in the value cache: another namespace of the same name is another one. */
-  readonly #placePrefix: string
+  readonly #changes: Changes
+  readonly #values: ValueReader
+  readonly #walks: Walks
+  readonly #history: History
+  readonly #override: Partial<NamespaceSettings>
+  #settings: NamespaceSettings
   #ended = false
 
-  private constructor(name: string, { shelf, writer }: OpenedNamespace) {
+  private constructor(name: string, { shelf, writer }: OpenedNamespace, override: Partial<NamespaceSettings>) {
     this.name = name
     this.directory = shelf.directory
     this.pinned = shelf.pinned
     this.#context = shelf.context
     this.#shelf = shelf
     this.#writer = writer
-    this.#scan = new ScanCursor(writer)
-    this.#placePrefix = `${this.incarnation}.`
+    this.#changes = new Changes(writer)
+    this.#values = new ValueReader(writer, this.incarnation)
+    this.#walks = new Walks(writer)
+    this.#history = new History(this.#walks)
+    this.#override = override
+    this.#settings = { ...this.storedSettings, ...override }
     shelf.context.room.evictor.add(shelf)
     if (shelf.context.limits.fsync === 'interval') this.#syncLater()
   }
@@ -93,13 +98,18 @@ export class Namespace implements AsyncDisposable {
     name: string,
     directory: string,
     initial: NamespaceSettings,
-    { pinned }: { readonly pinned: boolean },
+    { override = {}, ...options }: OpenOptions & { readonly override?: Partial<NamespaceSettings> },
     context: EngineContext,
   ): Promise<Namespace> {
-    return new Namespace(name, await recover(directory, initial, pinned, context))
+    return new Namespace(name, await recover(directory, initial, options, context), override)
   }
 
   get settings(): NamespaceSettings {
+    return this.#settings
+  }
+
+  /** Without what the server's config says instead. */
+  get storedSettings(): NamespaceSettings {
     return this.#shelf.manifest.state.settings!
   }
 
@@ -122,6 +132,7 @@ export class Namespace implements AsyncDisposable {
   async update(settings: NamespaceSettings): Promise<void> {
     const { mode } = this.settings
     this.#shelf.manifest.append({ type: 'settings', ...settings })
+    this.#settings = { ...settings, ...this.#override }
     if (settings.mode !== mode) this.#writer.catalog = this.#emptyCatalog(settings.mode)
     await this.#shelf.manifest.sync()
   }
@@ -129,39 +140,41 @@ export class Namespace implements AsyncDisposable {
   /** SET. In the kernel when it returns; durable after `sync`.
    *  @returns the key (sequential: the 8 bytes of the id; user: as given), null when the value was already there
    *  @throws KeyRefused, NamespaceFull, CacheFull, NamespaceReadOnly */
-  put(key: Buffer, value: Buffer, timestampSeconds = this.#nowSeconds()): Buffer | null {
-    const location = this.#catalog.find(key)
-    if (this.settings.worm && location !== null) throw new KeyRefused('Namespace is protected by worm mode')
-    const { maxBytes } = this.settings
-    if (maxBytes > 0 && this.#catalog.dataBytes + value.length > maxBytes + (location?.valueBytes ?? 0))
-      throw new NamespaceFull()
-    const stored = this.#keyToStore(key, location)
-    if (location !== null && this.#isUnchanged(key, value, location)) return null
-    this.#writer.append(stored, value, timestampSeconds, 'value', this.pinned ? 'reserved' : 'data')
-    return stored
+  put(key: Buffer, value: Buffer, timestampSeconds?: number): Buffer | null {
+    return this.#changes.put(key, value, timestampSeconds, { atOnce: true }).stored
   }
 
   /** DEL. @throws KeyNotFound, KeyRefused, CacheFull, NamespaceReadOnly */
-  delete(key: Buffer, timestampSeconds = this.#nowSeconds()): void {
-    if (this.#catalog.find(key) === null) throw new KeyNotFound()
-    if (this.settings.worm) throw new KeyRefused('Cannot delete a key when namespace is in worm mode')
-    this.#writer.append(key, nothing, timestampSeconds, 'deletion', 'reserved')
+  delete(key: Buffer, timestampSeconds?: number): void {
+    this.#changes.delete(key, timestampSeconds, { atOnce: true })
+  }
+
+  /** As `put`, in the kernel when it settles: shares one write with what else changes in this turn of the event loop. Whatever
+   *  looks at the namespace meanwhile finds it there. Throws as `put`, also as a rejection. */
+  putInBatch(key: Buffer, value: Buffer, timestampSeconds?: number): MaybePromise<Buffer | null> {
+    const { stored, written } = this.#changes.put(key, value, timestampSeconds, { atOnce: false })
+    return written === undefined ? stored : written.then(() => stored)
+  }
+
+  /** As `delete`, in the kernel when it settles. */
+  deleteInBatch(key: Buffer, timestampSeconds?: number): MaybePromise<void> {
+    return this.#changes.delete(key, timestampSeconds, { atOnce: false })
   }
 
   /** null when the key does not live. `cold` says what an absent segment means: an error at once, or waiting for its restore.
    *  @throws ColdSegment, SegmentUnavailable, also as a rejection */
   get(key: Buffer, { cold }: { readonly cold: Cold }): MaybePromise<Buffer | null> {
-    const location = this.#catalog.find(key)
+    const location = this.#writer.find(key)
     if (location === null) return null
     const segment = this.#shelf.get(location.segmentId)
-    const cached = this.#context.values.get(this.#placeOf(location))
+    const cached = this.#context.values.get(this.#values.placeOf(location))
     if (cached !== null) {
       segment.lastReadMs = this.#context.clock.monotonicMs()
       return cached
     }
     // What was just written is in the page cache: a read at once is cheaper than a trip to the thread pool.
     const value = segment.state === 'open' ? this.#shelf.readSync(segment, key, location) : null
-    return value ?? this.#read(key, cold)
+    return value ?? this.#values.read(key, cold)
   }
 
   /** A part of the value; shorter or empty at its end. */
@@ -184,7 +197,7 @@ export class Namespace implements AsyncDisposable {
     const segment = this.#shelf.get(location.segmentId)
     try {
       if (segment.isLocal) return (await this.#shelf.verify(segment, key, location)) ? 1 : 0
-      await this.#read(key, 'wait')
+      await this.#values.read(key, 'wait')
       return 1
     } catch (error) {
       if (error instanceof SegmentUnavailable || error instanceof StorageError) return -1
@@ -194,13 +207,49 @@ export class Namespace implements AsyncDisposable {
 
   /** Without touching a file: null when the key does not live. */
   stat(key: Buffer): { readonly valueBytes: number; readonly timestampSeconds: number } | null {
-    return this.#catalog.find(key)
+    return this.#writer.find(key)
   }
 
-  /** Live entries in append order, strictly behind `after`, for up to `budgetMs` and at least one. null: no more data.
+  /** Live entries in append order, strictly behind `after`, for up to `budgetMs` and at least one; `backward`: against the append
+   *  order, strictly before the cursor. null: no more data. Others are served meanwhile.
    *  @throws KeyRefused 'Invalid key format' */
-  scan(after: Buffer | null, budgetMs: number): ScanPage | null {
-    return this.#scan.next(after, budgetMs)
+  scan(cursor: Buffer | null, budgetMs: number, { backward = false } = {}): Promise<ScanPage | null> {
+    this.#writer.writePending()
+    return backward ? this.#walks.backward(cursor, budgetMs) : this.#walks.forward(cursor, budgetMs)
+  }
+
+  /** The live keys with this prefix, in append order. @throws KeyRefused when they are over `replyBytesMax` together */
+  keysWith(prefix: Buffer, replyBytesMax: number): Promise<readonly Buffer[]> {
+    this.#writer.writePending()
+    return this.#walks.keysWith(prefix, replyBytesMax)
+  }
+
+  /** The scan cursor of a live key. @throws KeyNotFound */
+  async cursorOf(key: Buffer): Promise<Buffer> {
+    this.#writer.writePending()
+    const cursor = await this.#walks.cursorOf(key)
+    if (cursor === null) throw new KeyNotFound()
+    return cursor
+  }
+
+  /** The value a key has, or the older one at a position. Waits for absent segments.
+   *  @throws KeyNotFound, Refused, SegmentUnavailable */
+  async history(key: Buffer, position: Buffer | null): Promise<HistoryEntry> {
+    this.#writer.writePending()
+    const version = await (position === null ? this.#history.current(key) : this.#history.at(key, position))
+    const older = await this.#history.olderThan(key, version)
+    const value = await this.#values.readAt(key, version)
+    return {
+      older: older === null ? null : encodePosition(older),
+      timestampSeconds: version.timestampSeconds,
+      value,
+    }
+  }
+
+  /** DATA RAW. @throws Refused with 0-db's texts */
+  rawEntry(place: EntryPlace): Promise<RawEntry> {
+    this.#writer.writePending()
+    return readRawEntry(this.#shelf, place)
   }
 
   /** Everything executed before the call is on disk when it settles; concurrent calls share one sync.
@@ -211,6 +260,7 @@ export class Namespace implements AsyncDisposable {
   }
 
   get position(): NamespacePosition {
+    this.#writer.writePending()
     return {
       instance: this.#context.instance,
       nextId: this.settings.mode === 'sequential' ? this.#writer.nextId : 0,
@@ -300,89 +350,13 @@ export class Namespace implements AsyncDisposable {
   }
 
   #end(): void {
+    this.#writer.writePending()
     this.#ended = true
     this.#context.room.evictor.remove(this.#shelf)
   }
 
-  /** 0-db's rules of keys. @throws KeyRefused */
-  #keyToStore(key: Buffer, location: EntryLocation | null): Buffer {
-    if (this.settings.mode === 'user') {
-      if (key.length === 0) throw new KeyRefused('Invalid argument, key needed')
-      return key
-    }
-    if (key.length === 0) return encodeId(this.#writer.nextId)
-    if (location === null) throw new KeyRefused('Invalid key, only update authorized')
-    return key
-  }
-
-  /** 0-db's rule that a value already there is not written again. Never waits: what is not local counts as changed. */
-  #isUnchanged(key: Buffer, value: Buffer, location: EntryLocation): boolean {
-    if (value.length !== location.valueBytes) return false
-    if (location.valueCrc >= 0 && location.valueCrc !== zdbCrc(value)) return false
-    const segment = this.#shelf.get(location.segmentId)
-    return segment.isLocal && this.#shelf.readSync(segment, key, location)?.equals(value) === true
-  }
-
-  /** Reads from where the key is now; while its segment is restored the key may move or go. */
-  async #read(key: Buffer, cold: Cold): Promise<Buffer | null> {
-    // The caller's bytes are borrowed for as long as the call took, not as long as the promise.
-    const kept = Buffer.copyBytesFrom(key)
-    for (let attempt = 0; attempt < readAttemptsMax; attempt++) {
-      const location = this.#catalog.find(kept)
-      if (location === null) return null
-      const segment = this.#shelf.get(location.segmentId)
-      segment.lastReadMs = this.#context.clock.monotonicMs()
-      segment.pins++
-      try {
-        const value = segment.isLocal ? await this.#shelf.read(segment, kept, location) : null
-        if (value !== null) {
-          this.#context.values.add(this.#placeOf(location), value)
-          return value
-        }
-        if (this.#ended) throw new SegmentUnavailable('the namespace is closed')
-        if (segment.isLocal) await this.#damaged(segment, location)
-        else if (cold === 'fail') throw new ColdSegment(segment.id)
-        else await this.#shelf.restore(segment)
-      } finally {
-        segment.pins--
-        this.#shelf.settled(segment)
-      }
-    }
-    throw new SegmentUnavailable('the value could not be read while its segment came and went')
-  }
-
-  /** An entry fails its check. A stored segment is fetched again; of any other this was the only copy. */
-  async #damaged(segment: Segment, { offsetBytes }: EntryLocation): Promise<void> {
-    const { id: segmentId } = segment
-    // Evicted or closed between look-up and read: look again.
-    if (segment.activity === 'evicting' || segment.activity === 'burying') return
-    this.#context.log.error('entry.damaged', {
-      directory: this.directory,
-      segmentId,
-      offsetBytes,
-      state: segment.state,
-    })
-    if (segment.state !== 'stored') throw new SegmentUnavailable(`an entry of segment ${segmentId} fails its check`)
-    if (segment.activity !== null) return
-    try {
-      await this.#shelf.giveUpFile(segment, 'damaged')
-    } catch (error) {
-      if (!(error instanceof StorageError)) throw error
-      throw new SegmentUnavailable(`segment ${segmentId} is damaged and cannot be given up: ${error.message}`, error)
-    }
-  }
-
   #emptyCatalog(mode: KeyMode): Catalog {
     return new Catalog(mode, this.#context.random(4).readUInt32LE(0), this.#shelf.lifeOf, this.#shelf.onLoss)
-  }
-
-  /** Unique over namespaces and segments; bytes of a segment never change. */
-  #placeOf({ segmentId, offsetBytes }: EntryLocation): string {
-    return `${this.#placePrefix}${segmentId}.${offsetBytes}`
-  }
-
-  #nowSeconds(): number {
-    return Math.floor(this.#context.clock.nowMs() / 1000)
   }
 
   #syncLater(): void {

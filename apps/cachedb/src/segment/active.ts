@@ -1,6 +1,6 @@
 import { zdbCrc } from '@qsfs/bytes/checksum'
 import { encodeEntryHead, encodeFileHeader, FileHeader, type SegmentIdentity } from './format.ts'
-import { HintEntries, hintRecords, type Tombstone } from './hint-format.ts'
+import { HintEntries, type HintRecord, hintRecords, type Tombstone } from './hint-format.ts'
 import { lengthOf, type SegmentReader, type ValuePlace, verifiedValue } from './reader.ts'
 import { type AppendFile, appendWhole, type Storage } from './storage.ts'
 
@@ -98,14 +98,8 @@ export class ActiveSegment implements SegmentReader {
     const valueCrc = zdbCrc(value)
     const fields = { valueBytes: value.length, valueCrc, deleted: tombstone !== null, copied, timestampSeconds }
     const head = encodeEntryHead(key, fields, { salt: this.salt, offsetBytes })
-    try {
-      appendWhole(this.#file, value.length > 0 ? [head, value] : [head])
-    } catch (error) {
-      this.#broken = this.#file.sizeBytes !== this.#sizeBytes
-      throw error
-    }
-    this.#sizeBytes = this.#file.sizeBytes
-    this.#entries.add({
+    this.appendEncoded(value.length > 0 ? [head, value] : [head])
+    this.note({
       key: head.subarray(head.length - key.length),
       offsetBytes,
       valueBytes: value.length,
@@ -115,6 +109,23 @@ export class ActiveSegment implements SegmentReader {
       copied,
     })
     return { offsetBytes, valueCrc }
+  }
+
+  /** Appends entries that were encoded for this place, all or none; each is then to be `note`d.
+   *  @throws StorageError; the segment is then as before, or no longer `appendable` */
+  appendEncoded(parts: readonly Uint8Array[]): void {
+    try {
+      appendWhole(this.#file, parts)
+    } catch (error) {
+      this.#broken = this.#file.sizeBytes !== this.#sizeBytes
+      throw error
+    }
+    this.#sizeBytes = this.#file.sizeBytes
+  }
+
+  /** Of an entry that was appended, for the hint. */
+  note(record: HintRecord): void {
+    this.#entries.add(record)
   }
 
   /** Everything appended before the call is on disk when it settles. After a failure it fails for ever: a failed fsync is never

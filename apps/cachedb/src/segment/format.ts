@@ -91,30 +91,45 @@ export function entryBytes(keyBytes: number, valueBytes: number): number {
   return EntryHeader.sizeBytes + keyBytes + valueBytes
 }
 
-/** Header and key of an entry at `offsetBytes` of the file with this salt; the value follows it on disk.
- *  @param valueCrc 0-db's checksum of the value */
+interface EntryFields {
+  readonly valueBytes: number
+  /** 0-db's checksum of the value. */
+  readonly valueCrc: number
+  readonly deleted: boolean
+  readonly copied?: boolean
+  readonly timestampSeconds: number
+}
+
+/** Header and key of an entry at `offsetBytes` of the file with this salt; the value follows it on disk. */
 export function encodeEntryHead(
   key: Uint8Array,
-  value: {
-    readonly valueBytes: number
-    readonly valueCrc: number
-    readonly deleted: boolean
-    readonly copied?: boolean
-    readonly timestampSeconds: number
-  },
-  place: { readonly salt: number; readonly offsetBytes: number },
+  value: EntryFields,
+  { salt, offsetBytes }: { readonly salt: number; readonly offsetBytes: number },
 ): Buffer {
-  const fields = {
-    keyBytes: key.length,
-    valueBytes: value.valueBytes,
-    valueCrc: value.valueCrc,
-    flags: (value.deleted ? EntryFlag.deleted : 0) | (value.copied ? EntryFlag.copied : 0),
-    timestampSeconds: value.timestampSeconds,
-  }
   const head = Buffer.allocUnsafe(EntryHeader.sizeBytes + key.length)
-  EntryHeader.encode({ ...fields, check: checkOf(fields, key, place) }, head)
-  head.set(key, EntryHeader.sizeBytes)
+  writeEntryHead(key, { ...value, offsetBytes }, salt, head, 0)
   return head
+}
+
+/** The same, written to `target` from `at` on. */
+export function writeEntryHead(
+  key: Uint8Array,
+  {
+    valueBytes,
+    valueCrc,
+    deleted,
+    copied,
+    timestampSeconds,
+    offsetBytes,
+  }: EntryFields & { readonly offsetBytes: number },
+  salt: number,
+  target: Buffer,
+  at: number,
+): void {
+  const flags = (deleted ? EntryFlag.deleted : 0) | (copied ? EntryFlag.copied : 0)
+  const fields = { keyBytes: key.length, valueBytes, valueCrc, flags, timestampSeconds }
+  EntryHeader.encode({ ...fields, check: checkOf(fields, key, { salt, offsetBytes }) }, target, at)
+  target.set(key, at + EntryHeader.sizeBytes)
 }
 
 /** Decodes and verifies the entry at `at` of `buffer`, whose byte `at` is byte `offsetBytes` of a file with this salt.

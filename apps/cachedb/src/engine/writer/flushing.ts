@@ -10,6 +10,7 @@ import type { Writer } from './writer.ts'
 export async function flushSegments(writer: Writer, catalog: Catalog): Promise<void> {
   const { shelf } = writer
   writer.requireWritable()
+  writer.writePending()
   const { random, storage } = shelf.context
   const dropped = shelf.all()
   const flushed = { type: 'flushed', incarnation: random(8) } as const

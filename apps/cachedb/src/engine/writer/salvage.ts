@@ -13,6 +13,8 @@ const nothing = Buffer.alloc(0)
 export async function salvage(writer: Writer, failed: ActiveSegment, cause: StorageError): Promise<void> {
   const { shelf, catalog } = writer
   const { log, room } = shelf.context
+  // What is pending was encoded for this segment, if it is still open.
+  writer.writePending()
   const { segmentId, syncedBytes, sizeBytes } = failed
   log.error('segment.sync_failed', { directory: shelf.directory, segmentId, syncedBytes, sizeBytes, error: cause })
   const rescue = openRescue(writer)

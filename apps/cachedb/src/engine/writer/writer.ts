@@ -5,12 +5,14 @@ import { entryBytes, FileHeader } from '../../segment/format.ts'
 import type { Tombstone } from '../../segment/hint-format.ts'
 import { StorageError } from '../../segment/storage.ts'
 import type { Catalog } from '../keydir/catalog.ts'
+import type { EntryLocation } from '../keydir/keydir.ts'
 import { publishHint } from '../shelf/hint-file.ts'
 import type { RoomClass } from '../shelf/room.ts'
 import { isGone, type Segment } from '../shelf/segment.ts'
 import type { Shelf } from '../shelf/shelf.ts'
 import { GroupCommit } from './group-commit.ts'
 import { openNext } from './opening.ts'
+import { type EntryKind, Pending, type PendingEntry, pendingBytesMax, writtenAtOnceBytes } from './pending.ts'
 import { salvage } from './salvage.ts'
 
 /** A completed sync is noted in the manifest this often: what is damaged below a note is rot, beyond it a torn tail. */
@@ -22,14 +24,15 @@ const closeAgainMs = 1_000
 /** The single writer of a namespace: appends to the open segment, starts the next one when it is full, syncs. */
 export class Writer {
   readonly shelf: Shelf
-  /** Replaced when all values are dropped. */
-  catalog: Catalog
+  #catalog: Catalog
   readonly #segmentBytesMax: number
   readonly #commit = new GroupCommit(() => this.#syncAll())
   readonly #salvages = new WeakMap<ActiveSegment, Promise<void>>()
   /** Full segments that are not yet known to be on disk, oldest first. */
   readonly #unsynced = new Set<ActiveSegment>()
   #active: ActiveSegment
+  readonly #pending = new Pending()
+  #isWriteDue = false
   #nextId: number
   /** Closes full segments one after the other, so that `closed` is recorded in their order. */
   #closing: Promise<void> = Promise.resolve()
@@ -45,7 +48,7 @@ export class Writer {
 
   constructor(shelf: Shelf, catalog: Catalog, active: ActiveSegment, nextId: number) {
     this.shelf = shelf
-    this.catalog = catalog
+    this.#catalog = catalog
     this.#segmentBytesMax = shelf.context.limits.segmentBytesMax
     this.#active = active
     this.#nextId = nextId
@@ -56,9 +59,20 @@ export class Writer {
     return this.#active
   }
 
-  /** The next sequential id: counts values, as 0-db counts its index entries. */
+  /** Of all that was executed: what is pending is written first. */
+  get catalog(): Catalog {
+    this.writePending()
+    return this.#catalog
+  }
+
+  /** Of a namespace without a value. */
+  set catalog(empty: Catalog) {
+    this.#catalog = empty
+  }
+
+  /** The next sequential id, behind those of what is pending: counts values, as 0-db counts its index entries. */
   get nextId(): number {
-    return this.#nextId
+    return this.#nextId + this.#pending.valueCount
   }
 
   get appendedCount(): number {
@@ -73,34 +87,69 @@ export class Writer {
     return this.#readOnlyReason
   }
 
-  /** Appends a value, or a deletion when there is a tombstone; the catalog knows it afterwards.
-   *  @throws CacheFull, NamespaceReadOnly; nothing has happened then */
+  /** As the catalog's, but what is pending may stay so when it says nothing of this key. */
+  find(key: Buffer): EntryLocation | null {
+    if (this.#pending.has(key)) this.writePending()
+    return this.#catalog.find(key)
+  }
+
+  /** Appends a value or a deletion: at once, or in one write with what else is appended in this turn of the event loop. A large value
+   *  is written at once, with what is pending before it.
+   *  @returns undefined when the kernel has it and the catalog knows it; else settles then, or rejects with what else is thrown
+   *  @throws CacheFull, NamespaceReadOnly, StorageError; nothing has happened then */
   append(
-    key: Uint8Array,
+    key: Buffer,
     value: Uint8Array,
     timestampSeconds: number,
-    kind: 'value' | 'deletion',
-    roomClass: RoomClass,
-  ): void {
+    kind: EntryKind,
+    { roomClass, atOnce }: { readonly roomClass: RoomClass; readonly atOnce: boolean },
+  ): Promise<void> | undefined {
     const { room } = this.shelf.context
     this.requireWritable()
     const bytes = entryBytes(key.length, value.length)
-    const isFull = !this.#active.isEmpty && this.#active.sizeBytes + bytes > this.#segmentBytesMax
     try {
+      const usedBytes = this.#active.sizeBytes + this.#pending.bytes
+      const isFull = usedBytes > FileHeader.sizeBytes && usedBytes + bytes > this.#segmentBytesMax
+      // Refused with what is pending: a sequential id given behind those would leave a gap.
+      const failure = isFull ? this.writePending() : null
+      if (failure !== null) throw failure
       if (isFull || !this.#active.appendable) this.rotate()
       room.take(bytes, roomClass)
-      try {
-        this.#appendAndApply(key, value, timestampSeconds, kind)
-      } catch (error) {
-        room.give(bytes)
-        throw error
-      }
     } catch (error) {
-      throw error instanceof StorageError && error.full ? room.diskFull(error) : error
+      throw this.#refusal(error)
     }
+    const { salt, sizeBytes: startBytes } = this.#active
+    this.#pending.add(key, value, timestampSeconds, kind, { salt, startBytes })
+    if (atOnce || value.length >= writtenAtOnceBytes || this.#pending.bytes >= pendingBytesMax) {
+      const failure = this.writePending()
+      if (failure !== null) throw failure
+      return undefined
+    }
+    this.#writeAfterTurn()
+    return this.#pending.written
+  }
+
+  /** Takes what is pending to the kernel now; the catalog knows it afterwards. What cannot be written is refused as a whole.
+   *  @returns null, or what those hear who wait for it */
+  writePending(): unknown {
+    const pendingBytes = this.#pending.bytes
+    if (pendingBytes === 0) return null
+    let failure: unknown = null
+    try {
+      this.#active.appendEncoded(this.#pending.parts)
+    } catch (error) {
+      this.shelf.context.room.give(pendingBytes)
+      failure = this.#refusal(error)
+    }
+    const { entries, written } = this.#pending.end()
+    if (failure !== null) {
+      written?.reject(failure)
+      return failure
+    }
+    for (const entry of entries) this.#apply(entry)
     this.shelf.get(this.#active.segmentId).dataBytes = this.#active.sizeBytes
-    this.#appendedCount++
-    if (kind === 'value') this.#nextId++
+    written?.resolve()
+    return null
   }
 
   /** Opens the next segment and lets the full one be closed behind it. The manifest names the new one before its first entry is
@@ -108,6 +157,7 @@ export class Writer {
    *  @throws StorageError, NamespaceReadOnly; the open segment stays open */
   rotate(): void {
     this.requireWritable()
+    this.writePending()
     const full = this.#active
     const next = openNext(this.shelf, { previousEndBytes: full.sizeBytes, nextId: this.#nextId })
     this.#active = next
@@ -138,7 +188,7 @@ export class Writer {
 
   /** Everything is dropped: appending goes on at id 0 in a segment of its own, that the caller recorded. */
   restart(active: ActiveSegment, catalog: Catalog): void {
-    this.catalog = catalog
+    this.#catalog = catalog
     this.#unsynced.clear()
     this.#active = active
     this.#nextId = 0
@@ -156,31 +206,46 @@ export class Writer {
     this.shelf.context.log.error('namespace.turned_read_only', { directory: this.shelf.directory, reason, error })
   }
 
-  #appendAndApply(key: Uint8Array, value: Uint8Array, timestampSeconds: number, kind: 'value' | 'deletion'): void {
+  #writeAfterTurn(): void {
+    if (this.#isWriteDue) return
+    this.#isWriteDue = true
+    setImmediate(() => {
+      this.#isWriteDue = false
+      this.writePending()
+    })
+  }
+
+  /** An entry is in the kernel. Entry before keydir: a failed append leaves both as they were. */
+  #apply(entry: PendingEntry): void {
     const { segmentId } = this.#active
-    if (kind === 'deletion') {
-      const tombstone = this.catalog.tombstoneOf(key, segmentId)
-      // Entry before keydir: a failed append leaves both as they were.
-      this.#active.append(key, value, timestampSeconds, tombstone)
-      this.catalog.delete(key, segmentId, tombstone)
-    } else {
-      const { offsetBytes, valueCrc } = this.#active.append(key, value, timestampSeconds, null)
-      this.catalog.put(key, { segmentId, offsetBytes, valueBytes: value.length, timestampSeconds, valueCrc })
-    }
+    const { kind, offsetBytes, valueBytes, valueCrc, timestampSeconds } = entry
+    const key = this.#pending.keyOf(entry)
+    const tombstone = kind === 'deletion' ? this.#catalog.tombstoneOf(key, segmentId) : null
+    this.#active.note({ key, offsetBytes, valueBytes, valueCrc, timestampSeconds, tombstone, copied: false })
+    if (tombstone !== null) this.#catalog.delete(key, segmentId, tombstone)
+    else this.#catalog.put(key, { segmentId, offsetBytes, valueBytes, timestampSeconds, valueCrc })
+    this.#appendedCount++
+    if (kind === 'value') this.#nextId++
+  }
+
+  #refusal(error: unknown): unknown {
+    return error instanceof StorageError && error.full ? this.shelf.context.room.diskFull(error) : error
   }
 
   /** An entry of another segment, again: it is no new one, and keeps its time. */
   appendCopy(key: Uint8Array, value: Uint8Array, timestampSeconds: number, tombstone: Tombstone | null): void {
+    this.writePending()
     const { segmentId } = this.#active
     const { offsetBytes, valueCrc } = this.#active.append(key, value, timestampSeconds, tombstone, { copied: true })
     this.shelf.context.room.add(entryBytes(key.length, value.length))
     this.shelf.get(segmentId).dataBytes = this.#active.sizeBytes
-    if (tombstone !== null) this.catalog.delete(key, segmentId, tombstone)
-    else this.catalog.copy(key, { segmentId, offsetBytes, valueBytes: value.length, timestampSeconds, valueCrc })
+    if (tombstone !== null) this.#catalog.delete(key, segmentId, tombstone)
+    else this.#catalog.copy(key, { segmentId, offsetBytes, valueBytes: value.length, timestampSeconds, valueCrc })
   }
 
   async #syncAll(): Promise<void> {
     this.requireWritable()
+    this.writePending()
     const target = this.#appendedCount
     try {
       await this.syncNames()
