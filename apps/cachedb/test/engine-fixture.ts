@@ -6,6 +6,7 @@ import type { Prng } from '@qsfs/testkit/prng'
 import type { EngineContext } from '../src/engine/context.ts'
 import { type Hooks, noHooks } from '../src/engine/hooks/hooks.ts'
 import { type KeyMode, Namespace, type NamespaceSettings } from '../src/engine/namespace.ts'
+import type { ScanPage } from '../src/engine/scan/walks.ts'
 import { OpenFiles } from '../src/engine/shelf/open-files.ts'
 import { Room } from '../src/engine/shelf/room.ts'
 import { ValueCache } from '../src/engine/value-cache.ts'
@@ -60,7 +61,7 @@ export function openNamespace(
 export async function contentsOf(namespace: Namespace): Promise<Map<string, string>> {
   const contents = new Map<string, string>()
   for (let after: Buffer | null = null; ; ) {
-    const page = namespace.scan(after, 1_000)
+    const page: ScanPage | null = await namespace.scan(after, 1_000)
     if (page === null) return contents
     for (const { key } of page.entries) {
       const value = await namespace.get(key, { cold: 'wait' })

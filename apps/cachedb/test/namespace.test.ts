@@ -65,14 +65,15 @@ test('SCAN gives live entries in append order, page by page, over closed and ope
   const expected = Array.from({ length: 60 }, (_, i) => i).filter(i => i % 3 > 0 && i > 1)
   for (const budgetMs of [0, 1_000]) {
     const seen: string[] = []
-    for (let page = namespace.scan(null, budgetMs); page !== null; page = namespace.scan(page.cursor, budgetMs)) {
+    let page = await namespace.scan(null, budgetMs)
+    for (; page !== null; page = await namespace.scan(page.cursor, budgetMs)) {
       seen.push(...page.entries.map(({ key }) => String(key)))
       assert.equal(page.cursor.length, 17)
     }
     assert.deepEqual(seen, [...expected.map(i => `key${i}`), 'key1'])
   }
-  assert.throws(() => namespace.scan(Buffer.from('x'), 1), /Invalid key format/)
-  assert.throws(() => namespace.scan(Buffer.alloc(17, 1), 1), /Invalid key format/)
+  await assert.rejects(namespace.scan(Buffer.from('x'), 1), /Invalid key format/)
+  await assert.rejects(namespace.scan(Buffer.alloc(17, 1), 1), /Invalid key format/)
 })
 
 test('FLUSH drops everything at once and begins again at id 0, also after a crash', async () => {

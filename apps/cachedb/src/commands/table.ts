@@ -3,6 +3,7 @@ import type { Session } from '../session.ts'
 import { auth, hooks, info, ping, stop, time } from './admin.ts'
 import { type Arity, anyArguments, atLeast, deleteArity, exactly, setArity } from './arity.ts'
 import { check, del, exists, get, getRange, keyTime, length, multiGet, set } from './dataset.ts'
+import { history, keyCursor } from './history.ts'
 import { master } from './master.ts'
 import { mirror } from './mirror.ts'
 import {
@@ -17,7 +18,8 @@ import {
   select,
 } from './namespace.ts'
 import { fsync, owner, segments, warm } from './owner.ts'
-import { scan } from './scan.ts'
+import { data, index } from './replication.ts'
+import { scan, scanBackward, scanPrefix } from './scan.ts'
 import { anyCommand, wait } from './wait.ts'
 
 /** One command. Rows are checked in this order: admin rights, arity, key length, write rights, frozen, locked, owner. */
@@ -59,6 +61,12 @@ const rows: readonly Command[] = [
   { name: 'KEYTIME', arity: exactly(2), access: 'read', run: keyTime, keyTooLong: 'Invalid key' },
   { name: 'SCAN', arity: anyArguments, access: 'read', run: scan },
   { name: 'SCANX', arity: anyArguments, access: 'read', run: scan },
+  { name: 'RSCAN', arity: anyArguments, access: 'read', run: scanBackward },
+  { name: 'KSCAN', arity: anyArguments, access: 'open', run: scanPrefix },
+  { name: 'KEYCUR', arity: exactly(2), access: 'read', run: keyCursor },
+  { name: 'HISTORY', arity: anyArguments, access: 'read', run: history },
+  { name: 'DATA', arity: atLeast(2), access: 'admin', run: data },
+  { name: 'INDEX', arity: atLeast(2), access: 'admin', run: index },
 
   { name: 'SELECT', arity: anyArguments, access: 'open', run: select, secretsFrom: 2 },
   { name: 'DBSIZE', arity: anyArguments, access: 'open', run: databaseSize },

@@ -1,0 +1,95 @@
+import { ColdSegment, SegmentUnavailable } from '../errors.ts'
+import type { ValuePlace } from '../segment/reader.ts'
+import { StorageError } from '../segment/storage.ts'
+import type { EntryPlace } from './scan/cursor.ts'
+import type { Segment } from './shelf/segment.ts'
+import type { Shelf } from './shelf/shelf.ts'
+import type { Writer } from './writer/writer.ts'
+
+/** What an absent segment means: an error at once, or waiting for its restore. */
+export type Cold = 'fail' | 'wait'
+
+/** A value whose segment was evicted again this often between its restore and its read is given up. */
+const readAttemptsMax = 5
+
+/** Reads values from segments that come and go: absent ones are restored, damaged ones fetched again. */
+export class ValueReader {
+  readonly #writer: Writer
+  readonly #shelf: Shelf
+  /** Of places in the value cache: another namespace of the same name is another one. */
+  readonly #placePrefix: string
+
+  constructor(writer: Writer, incarnation: string) {
+    this.#writer = writer
+    this.#shelf = writer.shelf
+    this.#placePrefix = `${incarnation}.`
+  }
+
+  /** Unique over namespaces and segments; bytes of a segment never change. */
+  placeOf({ segmentId, offsetBytes }: EntryPlace): string {
+    return `${this.#placePrefix}${segmentId}.${offsetBytes}`
+  }
+
+  /** The value a key has; null when it does not live. While its segment is restored the key may move or go.
+   *  @throws ColdSegment, SegmentUnavailable */
+  read(key: Buffer, cold: Cold): Promise<Buffer | null> {
+    return this.#read(key, cold, kept => this.#writer.find(kept))
+  }
+
+  /** The value of the entry of this key at a place, whatever the key is now. @throws SegmentUnavailable */
+  async readAt(key: Buffer, place: EntryPlace & ValuePlace): Promise<Buffer> {
+    const value = await this.#read(key, 'wait', () => (this.#shelf.find(place.segmentId) === undefined ? null : place))
+    if (value === null) throw new SegmentUnavailable(`segment ${place.segmentId} is gone`)
+    return value
+  }
+
+  async #read(
+    key: Buffer,
+    cold: Cold,
+    locate: (key: Buffer) => (EntryPlace & ValuePlace) | null,
+  ): Promise<Buffer | null> {
+    const { clock, values } = this.#shelf.context
+    // The caller's bytes are borrowed for as long as the call took, not as long as the promise.
+    const kept = Buffer.copyBytesFrom(key)
+    for (let attempt = 0; attempt < readAttemptsMax; attempt++) {
+      if (this.#shelf.signal.aborted) throw new SegmentUnavailable('the namespace is closed')
+      const place = locate(kept)
+      if (place === null) return null
+      const segment = this.#shelf.get(place.segmentId)
+      segment.lastReadMs = clock.monotonicMs()
+      segment.pins++
+      try {
+        const value = segment.isLocal ? await this.#shelf.read(segment, kept, place) : null
+        if (value !== null) {
+          values.add(this.placeOf(place), value)
+          return value
+        }
+        if (this.#shelf.signal.aborted) continue
+        if (segment.isLocal) await this.#damaged(segment, place)
+        else if (cold === 'fail') throw new ColdSegment(segment.id)
+        else await this.#shelf.restore(segment)
+      } finally {
+        segment.pins--
+        this.#shelf.settled(segment)
+      }
+    }
+    throw new SegmentUnavailable('the value could not be read while its segment came and went')
+  }
+
+  /** An entry fails its check. A stored segment is fetched again; of any other this was the only copy. */
+  async #damaged(segment: Segment, { offsetBytes }: EntryPlace): Promise<void> {
+    const { id: segmentId } = segment
+    // Evicted or closed between look-up and read: look again.
+    if (segment.activity === 'evicting' || segment.activity === 'burying') return
+    const { directory, context } = this.#shelf
+    context.log.error('entry.damaged', { directory, segmentId, offsetBytes, state: segment.state })
+    if (segment.state !== 'stored') throw new SegmentUnavailable(`an entry of segment ${segmentId} fails its check`)
+    if (segment.activity !== null) return
+    try {
+      await this.#shelf.giveUpFile(segment, 'damaged')
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error
+      throw new SegmentUnavailable(`segment ${segmentId} is damaged and cannot be given up: ${error.message}`, error)
+    }
+  }
+}
