@@ -41,16 +41,18 @@ const touches = {
       'packages/fuse/src/pool-reader.ts', // /dev/fuse
       'packages/fuse/src/mount.ts', // /dev/fuse, the mount table
       'packages/qsfs/src/', // the command makes and looks at directories
+      'packages/resp/src/tls/identity.ts', // the certificate and the key of a listener
       'packages/resp/src/unix-socket.ts', // removes a dead socket
     ],
   },
   network: {
-    modules: /^node:net$/,
+    modules: /^node:(net|tls)$/,
     allowed: [
       'packages/daemon/src/control.ts',
       'packages/daemon/src/unix-socket.ts',
       'packages/fuse/src/pipe-handle.ts', // a libuv pipe handle for epoll
       'packages/resp/src/bulk-client.ts',
+      'packages/resp/src/client.ts', // knows a TLS socket when it sees one
       'packages/resp/src/server.ts',
       'packages/resp/src/unix-socket.ts',
     ],
@@ -109,6 +111,7 @@ const validators = [
 const fullFolders: Readonly<Record<string, number>> = {
   'packages/fuse/src': 18, // one protocol; its parts share the ABI tables
   'packages/resp/src': 14, // both ends of one protocol
+  'apps/cachedb/src/commands': 16, // a file per family of commands
   'apps/fs/src/tree': 21, // records and the log that keeps them; to be split
   'apps/stor/src': 18, // wiring and commands
   'apps/stor/src/backend': 15, // interface, three kinds, four decorators
