@@ -31,8 +31,8 @@ export class CachedbProcess {
     writeFileSync(this.#configPath, `[cachedb]\n${lines.join('')}`)
   }
 
-  /** @param keys of [cachedb], beside data_dir and socket; `{dir}` in text stands for the test's directory */
-  static async start(
+  /** As `start`, without starting it. */
+  static async prepare(
     t: Cleanup,
     keys: Readonly<Record<string, string | number | boolean>> = {},
   ): Promise<CachedbProcess> {
@@ -47,6 +47,15 @@ export class CachedbProcess {
       await cachedb.#process?.[Symbol.asyncDispose]()
       await directory[Symbol.asyncDispose]()
     })
+    return cachedb
+  }
+
+  /** @param keys of [cachedb], beside data_dir and socket; `{dir}` in text stands for the test's directory */
+  static async start(
+    t: Cleanup,
+    keys: Readonly<Record<string, string | number | boolean>> = {},
+  ): Promise<CachedbProcess> {
+    const cachedb = await CachedbProcess.prepare(t, keys)
     await cachedb.start()
     return cachedb
   }
@@ -123,6 +132,11 @@ export class RawClient {
   async ask(...args: readonly (string | Buffer)[]): Promise<string> {
     this.send(...args)
     return this.reply()
+  }
+
+  /** Bytes received and not read. */
+  get unread(): number {
+    return this.#received.length
   }
 
   /** The next reply. @throws when the connection ends before */
