@@ -226,7 +226,7 @@ export class Namespaces implements AsyncDisposable {
   }
 
   #open(name: string): Promise<Namespace> {
-    const { dataDirectory, mode, pinned, defaultOverride = {} } = this.options
+    const { dataDirectory, mode, pinned, zdbIndexRoot = null, defaultOverride = {} } = this.options
     const initial: NamespaceSettings = {
       mode: mode === 'sequential' ? 'sequential' : 'user',
       maxBytes: 0,
@@ -234,7 +234,12 @@ export class Namespaces implements AsyncDisposable {
       worm: false,
       password: '',
     }
-    const options = { pinned: pinned.has(name), override: name === defaultNamespace ? defaultOverride : {} }
+    const options = {
+      pinned: pinned.has(name),
+      override: name === defaultNamespace ? defaultOverride : {},
+      zdb: { indexRoot: zdbIndexRoot, mode: mode === 'mixed' ? null : mode },
+      onFetching: (isFetching: boolean) => void (isFetching ? this.#fetching.add(name) : this.#fetching.delete(name)),
+    }
     return Namespace.open(name, join(dataDirectory, name), initial, options, this.#context)
   }
 

@@ -1,3 +1,4 @@
+import type { Values } from '@qsfs/bytes/layout'
 import { WireLimit } from '@qsfs/protocol/cachedb-commands'
 import { decodeEntry, type Entry, EntryHeader, entryBytes, FileHeader } from './format.ts'
 
@@ -59,7 +60,7 @@ function nextGood(window: Window, from: number, syncedBytes: number, salt: numbe
 }
 
 /** A stretch of the file in memory, moved on as needed. */
-class Window {
+export class Window {
   readonly #file: ScannedFile
   readonly #endBytes: number
   #bytes: Buffer = Buffer.alloc(0)
@@ -80,12 +81,17 @@ class Window {
     return decodeEntry(this.#bytes, offsetBytes - this.#startBytes, { salt, offsetBytes })
   }
 
-  /** Cheap: sorts out nearly all places of a damaged stretch before a checksum is computed. */
-  mayBeginAt(offsetBytes: number): boolean {
+  /** What would be a header there; null behind the end. */
+  headerAt(offsetBytes: number): Values<typeof EntryHeader> | null {
     this.#cover(offsetBytes, EntryHeader.sizeBytes)
     const at = offsetBytes - this.#startBytes
-    if (at + EntryHeader.sizeBytes > this.#bytes.length) return false
-    return this.#bytes[at] !== 0 && EntryHeader.decode(this.#bytes, at).valueBytes <= WireLimit.bulkBytesMax
+    return at + EntryHeader.sizeBytes > this.#bytes.length ? null : EntryHeader.decode(this.#bytes, at)
+  }
+
+  /** Cheap: sorts out nearly all places of a damaged stretch before a checksum is computed. */
+  mayBeginAt(offsetBytes: number): boolean {
+    const header = this.headerAt(offsetBytes)
+    return header !== null && header.keyBytes !== 0 && header.valueBytes <= WireLimit.bulkBytesMax
   }
 
   #cover(offsetBytes: number, lengthBytes: number): void {

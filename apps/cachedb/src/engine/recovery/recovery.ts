@@ -15,8 +15,10 @@ import { dataPath, type Segment } from '../shelf/segment.ts'
 import { Shelf } from '../shelf/shelf.ts'
 import { openNext } from '../writer/opening.ts'
 import { Writer } from '../writer/writer.ts'
+import { ZdbNamespace } from '../zdb/zdb-namespace.ts'
 import { cutPath, isCut } from './cuts.ts'
-import { importSegments } from './import.ts'
+import { firstRecords, type ZdbSource } from './import.ts'
+import { LoadProgress } from './load-progress.ts'
 import { replaySegment } from './replay.ts'
 
 export interface OpenedNamespace {
@@ -24,21 +26,37 @@ export interface OpenedNamespace {
   readonly writer: Writer
 }
 
+export interface OpenOptions {
+  /** Never evicted. */
+  readonly pinned: boolean
+  /** For directories that 0-db wrote; without it their keys tell the mode. */
+  readonly zdb?: ZdbSource
+  /** Told when the start begins to wait for the store, and when it goes on. */
+  readonly onFetching?: (isFetching: boolean) => void
+}
+
+interface Bounds {
+  readonly syncedBytes: number
+  readonly endBytes?: number
+}
+
+const noSource: ZdbSource = { indexRoot: null, mode: null }
+
 /** Opens a directory, making it when there is none, and brings the namespace back to a prefix of its append order: all closed
  *  segments, then the open ones up to the first that does not verify to its end.
  *  @throws FormatError, StorageError, SegmentUnavailable when what must be there is not */
 export async function recover(
   directory: string,
   initial: NamespaceSettings,
-  pinned: boolean,
+  { pinned, zdb: source = noSource, onFetching = () => {} }: OpenOptions,
   context: EngineContext,
 ): Promise<OpenedNamespace> {
-  const manifest = await openManifest(directory, initial, context)
+  const manifest = await openManifest(directory, initial, source, context)
   const shelf = new Shelf(directory, pinned, manifest, context)
   try {
     if (manifest.cutBytes > 0) context.log.warn('manifest.cut', { directory, cutBytes: manifest.cutBytes })
     removeStrays(shelf)
-    const opened = await new Recovery(shelf).run()
+    const opened = await new Recovery(shelf, source, onFetching).run()
     const { count, bytes } = shelf.cuts
     if (count > 0) context.log.warn('namespace.cuts_kept', { directory, count, bytes })
     return opened
@@ -52,8 +70,10 @@ export async function recover(
 async function openManifest(
   directory: string,
   initial: NamespaceSettings,
-  { storage, random }: EngineContext,
+  source: ZdbSource,
+  context: EngineContext,
 ): Promise<Manifest> {
+  const { storage, random } = context
   const path = join(directory, 'manifest')
   const manifest = await Manifest.open(storage, path)
   // The first record, written with the file: a manifest without it was damaged, and what its namespace is like is not known.
@@ -64,8 +84,7 @@ async function openManifest(
   if (manifest !== null) return manifest
   storage.makeDirectory(directory)
   await storage.syncDirectory(dirname(directory))
-  const records = [{ type: 'settings', ...initial } as const, ...importSegments(storage, directory)]
-  return Manifest.create(storage, path, random(8), records)
+  return Manifest.create(storage, path, random(8), await firstRecords(directory, initial, source, context))
 }
 
 /** Files that count are the manifest's; everything else was left behind by a crash or a hook. Bytes that were cut are kept, and so
@@ -105,11 +124,19 @@ class Recovery {
   /** Segments without an entry that counts, and those of them that lie behind a cut. */
   readonly #voided: Segment[] = []
   readonly #discarded: Segment[] = []
+  readonly #zdb: ZdbNamespace
+  readonly #onFetching: (isFetching: boolean) => void
+  readonly #progress: LoadProgress
 
-  constructor(shelf: Shelf) {
+  constructor(shelf: Shelf, source: ZdbSource, onFetching: (isFetching: boolean) => void) {
     this.#shelf = shelf
+    this.#onFetching = onFetching
+    this.#progress = new LoadProgress(shelf)
     const seed = shelf.context.random(4).readUInt32LE(0)
-    this.#catalog = new Catalog(shelf.manifest.state.settings?.mode ?? 'user', seed, shelf.lifeOf, shelf.onLoss)
+    const mode = shelf.manifest.state.settings?.mode ?? 'user'
+    this.#catalog = new Catalog(mode, seed, shelf.lifeOf, shelf.onLoss)
+    const isOurs = [...shelf.manifest.state.segments.values()].every(({ salt }) => salt !== null)
+    this.#zdb = ZdbNamespace.open(shelf.directory, isOurs ? null : source.indexRoot, mode, shelf.context)
   }
 
   async run(): Promise<OpenedNamespace> {
@@ -125,12 +152,20 @@ class Recovery {
         )
       else if (known.state === 'open') await this.#recoverOpen(known)
       else await this.#recoverClosed(known)
+      this.#progress.loaded(known.dataBytes)
     }
+    this.#continueIds()
     const writer = new Writer(shelf, this.#catalog, this.#goOn(), this.#nextId)
     await writer.syncNames()
     for (const segment of this.#voided) this.#remove(segment)
     shelf.start(() => writer.sync())
     return { shelf, writer }
+  }
+
+  /** Behind files of 0-db alone its index says exactly which id is next. */
+  #continueIds(): void {
+    const isImport = [...this.#shelf.manifest.state.segments.values()].every(({ salt }) => salt === null)
+    if (isImport) this.#nextId = this.#zdb.continued(this.#nextId)
   }
 
   /** The segment to append to, the manifest knowing by the same write what does not count. Of that write any prefix may survive:
@@ -172,7 +207,10 @@ class Recovery {
       return
     }
     log.warn('hint.rebuilt', { directory: shelf.directory, segmentId: segment.id })
-    if (!segment.isLocal) await shelf.restore(segment)
+    if (!segment.isLocal) {
+      this.#onFetching(true)
+      await shelf.restore(segment).finally(() => this.#onFetching(false))
+    }
     using file = storage.openRead(segment.dataPath)
     const entries = this.#replay(segment, file, { syncedBytes: segment.dataBytes, endBytes: segment.dataBytes }).entries
     await publishHint(shelf, segment, { dataBytes: segment.dataBytes, nextId: this.#nextId, entries })
@@ -283,18 +321,15 @@ class Recovery {
     room.give(cutBytes)
   }
 
-  #replay(segment: Segment, file: ReadFile, bounds: { readonly syncedBytes: number; readonly endBytes?: number }) {
+  #replay(segment: Segment, file: ReadFile, bounds: Bounds) {
     const { directory, context } = this.#shelf
     const entries = new HintEntries()
-    const { goodBytes, damage } = replaySegment(this.#catalog, segment, file, bounds, record => {
-      entries.add(record)
-      if (record.tombstone === null && !record.copied) this.#nextId++
-    })
-    for (const range of damage) {
-      context.log.error('segment.damaged', { directory, segmentId: segment.id, ...range })
-      // Ids of the entries lost there were given: skip as many as can have been.
-      this.#nextId += Math.ceil((range.toBytes - range.fromBytes) / entryBytes(8, 0))
-    }
+    const { goodBytes, damage, nextId } =
+      segment.salt === null
+        ? this.#zdb.replay(this.#catalog, segment, file, { ...bounds, nextId: this.#nextId }, entries)
+        : this.#replayOwn(segment, file, bounds, entries)
+    this.#nextId = nextId
+    for (const range of damage) context.log.error('segment.damaged', { directory, segmentId: segment.id, ...range })
     if (bounds.endBytes !== undefined && goodBytes < bounds.endBytes) {
       context.log.error('segment.ends_early', {
         directory,
@@ -304,6 +339,17 @@ class Recovery {
       })
     }
     return { goodBytes, isClean: damage.length === 0, entries }
+  }
+
+  #replayOwn(segment: Segment, file: ReadFile, bounds: Bounds, entries: HintEntries) {
+    let nextId = this.#nextId
+    const result = replaySegment(this.#catalog, segment, file, bounds, record => {
+      entries.add(record)
+      if (record.tombstone === null && !record.copied) nextId++
+    })
+    // Ids of the entries lost there were given: skip as many as can have been.
+    for (const { fromBytes, toBytes } of result.damage) nextId += Math.ceil((toBytes - fromBytes) / entryBytes(8, 0))
+    return { ...result, nextId }
   }
 
   #apply(segment: Segment, records: Iterable<HintRecord>): void {
