@@ -6,6 +6,8 @@ import type { DirtySegments } from './dirty.ts'
 import { dropNamespace } from './dropped.ts'
 import { Catalog } from './keydir/catalog.ts'
 import { type RawEntry, readRawEntry } from './raw-entry.ts'
+import { NamespaceCut } from './points/namespace-cut.ts'
+import type { PointNamespace } from './points/point-format.ts'
 import { type OpenedNamespace, type OpenOptions, recover } from './recovery/recovery.ts'
 import { type EntryPlace, encodePosition } from './scan/cursor.ts'
 import { History } from './scan/history.ts'
@@ -218,6 +220,11 @@ export class Namespace implements AsyncDisposable {
     return backward ? this.#walks.backward(cursor, budgetMs) : this.#walks.forward(cursor, budgetMs)
   }
 
+  /** A client walks backward: what compaction moved forward now, it would miss. */
+  get isCompactionHeld(): boolean {
+    return this.#context.clock.monotonicMs() < this.#shelf.compactionHeldUntilMs
+  }
+
   /** The live keys with this prefix, in append order. @throws KeyRefused when they are over `replyBytesMax` together */
   keysWith(prefix: Buffer, replyBytesMax: number): Promise<readonly Buffer[]> {
     this.#writer.writePending()
@@ -286,6 +293,22 @@ export class Namespace implements AsyncDisposable {
   /** Drops every value and starts again at id 0, settings kept. */
   async flush(): Promise<void> {
     await flushSegments(this.#writer, this.#emptyCatalog(this.settings.mode))
+  }
+
+  /** Its part of a recovery point, as it is now: the open segment ends, unless it is empty.
+   *  @throws StorageError, NamespaceReadOnly; nothing is cut then */
+  cut(): NamespaceCut {
+    return NamespaceCut.take(this.name, this.#shelf, this.#writer)
+  }
+
+  /** The same part after a restart; null when something of it is gone. */
+  resumeCut(part: PointNamespace): NamespaceCut | null {
+    return NamespaceCut.resume(this.#shelf, part)
+  }
+
+  /** The number of the last recovery point that was published with it; 0: none. */
+  get lastPoint(): number {
+    return this.#shelf.manifest.state.point
   }
 
   info(): NamespaceInfo {
