@@ -1,8 +1,12 @@
+import assert from 'node:assert/strict'
 import { KiB } from '@qsfs/bytes/units'
 import { ConnectionLost, parsePositions, type Reply } from '@qsfs/resp/client'
+import { noReply } from '@qsfs/resp/reply'
 import { type Prng, prngFromSeed } from '@qsfs/testkit/prng'
+import { Audience } from '../../apps/cachedb/src/audience.ts'
 import { finishDrops } from '../../apps/cachedb/src/engine/dropped.ts'
 import { noHooks } from '../../apps/cachedb/src/engine/hooks/hooks.ts'
+import { EngineMetrics } from '../../apps/cachedb/src/engine/metrics/engine-metrics.ts'
 import { Namespaces } from '../../apps/cachedb/src/engine/namespaces.ts'
 import { OpenFiles } from '../../apps/cachedb/src/engine/shelf/open-files.ts'
 import { Room } from '../../apps/cachedb/src/engine/shelf/room.ts'
@@ -58,7 +62,7 @@ export class SimulatedCachedb {
     const server = this.#running()
     const { state } = await server
     if (this.#server !== server) throw new ConnectionLost('the server died while connecting')
-    const connection = new InProcessConnection(new Session(state))
+    const connection = new InProcessConnection(new Session(state, { push: () => undefined }))
     this.#connections.add(connection)
     if (namespace !== undefined) await connection.call('SELECT', namespace)
     if (owner !== undefined) {
@@ -94,6 +98,7 @@ export class SimulatedCachedb {
       room,
       files: new OpenFiles(storage, 4),
       values: new ValueCache(64 * KiB),
+      metrics: new EngineMetrics(),
       instance: random.bytes(8).toString('hex'),
       limits: { segmentBytesMax, fsync: 'on-request' as const },
     }
@@ -103,6 +108,8 @@ export class SimulatedCachedb {
       ...shared,
       namespaces,
       stats: new ServerStats(0, 1),
+      audience: new Audience(impatientClock),
+      isProtected: false,
       adminPassword: '',
       syncEachWrite: false,
       stop: null,
@@ -157,6 +164,7 @@ class InProcessConnection implements Connection {
     if (this.#isClosed) throw new ConnectionLost('the connection is gone')
     const reply = await this.#session.execute(args.map(argument => Buffer.from(argument)))
     if (this.#isClosed) throw new ConnectionLost('the connection is gone')
+    assert(reply !== noReply, 'fs sends nothing that has no reply')
     return reply
   }
 }

@@ -10,6 +10,7 @@ import { HookEvent } from '@qsfs/protocol/hook-events'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
 import { ClientDropped } from '@qsfs/resp/limits'
 import { type ListenAddress, RespServer } from '@qsfs/resp/server'
+import { Metrics } from '@qsfs/telemetry/metrics'
 import { readAdminPassword } from './admin-password.ts'
 import { Audience } from './audience.ts'
 import { type CachedbConfig, cachedbSchema } from './config.ts'
@@ -18,11 +19,14 @@ import { makeDataDirectory } from './engine/data-directory.ts'
 import { finishDrops } from './engine/dropped.ts'
 import { ExecHooks } from './engine/hooks/exec-hooks.ts'
 import { dirtyIdsMax, type Hooks, noHooks } from './engine/hooks/hooks.ts'
+import { EngineMetrics } from './engine/metrics/engine-metrics.ts'
 import { defaultNamespace, Namespaces } from './engine/namespaces.ts'
+import { Points } from './engine/points/points.ts'
 import { OpenFiles, openFilesMax } from './engine/shelf/open-files.ts'
 import { Room } from './engine/shelf/room.ts'
 import { ValueCache } from './engine/value-cache.ts'
 import { SegmentUnavailable } from './errors.ts'
+import { hookOptions } from './hook-options.ts'
 import { FormatError } from './segment/format.ts'
 import { MeasuredStorage } from './segment/measured-storage.ts'
 import { type Storage, StorageError } from './segment/storage.ts'
@@ -32,9 +36,10 @@ import { type ServerState, Session } from './session.ts'
 await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
   const config = loadSection(cachedbSchema, { path: configPath(argv), section: 'cachedb' })
   const { dataDirectory } = config
-  const stats = new ServerStats(Math.floor(systemClock.nowMs() / 1000), randomInt(1, 2 ** 30))
+  const metrics = new Metrics()
+  const stats = new ServerStats(Math.floor(systemClock.nowMs() / 1000), randomInt(1, 2 ** 30), metrics)
   const pool = new BulkPool()
-  const storage = new MeasuredStorage(stats.disk, pool)
+  const storage = new MeasuredStorage(stats.disk, pool, systemClock)
   const adminPassword = readAdminPassword(storage, config.adminPasswordFile)
   await makeDataDirectory(storage, dataDirectory)
   stack.use(lockFile(join(dataDirectory, '.lockfile'), `the data directory ${dataDirectory}`))
@@ -42,7 +47,9 @@ await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
 
   // Before data is loaded: its helper is small then, and quick to start programs.
   const hooks: Hooks =
-    config.hookPath === undefined ? noHooks : stack.use(await ExecHooks.start(hookOptions(config), systemClock, log))
+    config.hookPath === undefined
+      ? noHooks
+      : stack.use(await ExecHooks.start(hookOptions(config), systemClock, log, metrics))
   const room = new Room(systemClock, {
     limitBytes: config.cacheBytesMax,
     segmentBytesMax: config.segmentBytesMax,
@@ -57,6 +64,7 @@ await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
     room,
     files: new OpenFiles(storage, openFilesMax),
     values: new ValueCache(config.valueCacheBytesMax),
+    metrics: new EngineMetrics(metrics),
     instance: randomBytes(8).toString('hex'),
     limits: { segmentBytesMax: config.segmentBytesMax, fsync: config.fsync },
   }
@@ -72,9 +80,11 @@ await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
   const options = { dataDirectory, mode, pinned, zdbIndexRoot, defaultOverride }
   const namespaces = stack.use(await Namespaces.open(options, context).catch(explainUnavailable))
   refuseSmallLimit(room, namespaces, pinned)
+  const points = stack.use(Points.open(namespaces, context))
 
   const state: ServerState = {
     namespaces,
+    points,
     hooks,
     clock: systemClock,
     random: randomBytes,
@@ -137,24 +147,6 @@ function lockIndexRoot(storage: Storage, directory: string): Disposable {
   if (!storage.list(directory).some(({ name, isDirectory }) => isDirectory && name === defaultNamespace))
     throw new ExpectedFailure(2, `zdb_index_dir ${directory} is no index root of 0-db: it has no namespace default`)
   return lockFile(join(directory, '.lockfile'), `the index directory ${directory}`)
-}
-
-function hookOptions(config: CachedbConfig) {
-  return {
-    path: config.hookPath!,
-    instanceId: instanceId(config),
-    timeoutMs: config.hookTimeoutMs,
-    retrieveTimeoutMs: config.retrieveTimeoutMs,
-    closeTimeoutMs: config.closeTimeoutMs,
-    storeMax: config.storeHooksMax,
-    retrieveMax: config.retrieveHooksMax,
-    storSocket: config.storSocket,
-  }
-}
-
-/** How hooks are told who calls them, as 0-db does. */
-function instanceId({ socketPath, listen }: CachedbConfig): string {
-  return socketPath === undefined ? `tcp://${listen!.host}:${listen!.port}` : `unix://${socketPath}`
 }
 
 function listenAddresses({ socketPath, listen }: CachedbConfig): ListenAddress[] {

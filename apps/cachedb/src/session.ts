@@ -7,16 +7,18 @@ import type { Log } from '@qsfs/telemetry/log'
 import type { Audience, Listener } from './audience.ts'
 import { takeOwnerId } from './commands/master.ts'
 import { hiddenSecret } from './commands/mirror.ts'
-import { type Command, findCommand } from './commands/table.ts'
+import { type Command, findCommand, type NumberedCommand } from './commands/table.ts'
 import type { Hooks } from './engine/hooks/hooks.ts'
 import type { HostedNamespace, Namespaces } from './engine/namespaces.ts'
 import type { Claim } from './engine/ownership.ts'
+import type { Points } from './engine/points/points.ts'
 import { NamespaceDetached, NamespaceReadOnly, OwnerLost, Refused, SegmentUnavailable } from './errors.ts'
 import type { ServerStats } from './server-stats.ts'
 
 /** What all sessions of a server share. */
 export interface ServerState {
   readonly namespaces: Namespaces
+  readonly points: Points
   readonly hooks: Hooks
   readonly audience: Audience
   readonly clock: Clock
@@ -101,8 +103,17 @@ export class Session implements RespSession, Listener {
       stats.commandsFailed++
       throw new Refused('Command not supported')
     }
-    stats.commandsExecuted++
-    return audience.isListening ? this.#runAloud(command, args, ownerId) : this.#run(command, args)
+    const isTimed = stats.count(command.row)
+    const isAloud = audience.isListening
+    if (!isTimed && !isAloud) return this.#run(command, args)
+    const startMs = this.server.clock.monotonicMs()
+    return thenTelling(
+      () => this.#run(command, args),
+      () => {
+        if (isTimed) stats.commandSeconds.observe((this.server.clock.monotonicMs() - startMs) / 1000, [command.name])
+        if (isAloud) this.#tell(command, args, ownerId)
+      },
+    )
   }
 
   close(): void {
@@ -147,7 +158,7 @@ export class Session implements RespSession, Listener {
     return hosted
   }
 
-  #run(command: Command, args: Buffer[]): MaybePromise<Reply> | typeof noReply {
+  #run(command: NumberedCommand, args: Buffer[]): MaybePromise<Reply> | typeof noReply {
     try {
       this.#check(command, args)
       const reply = command.run(this, args)
@@ -157,22 +168,11 @@ export class Session implements RespSession, Listener {
     }
   }
 
-  /** The same, and tells those who listen when it is over, well or not. The arguments are ours until it is answered. */
-  #runAloud(command: Command, args: Buffer[], ownerId: number): MaybePromise<Reply> | typeof noReply {
-    const { name, secretsFrom = args.length } = command
-    const tell = () => {
-      const shown = args.map((argument, index) => (index < secretsFrom ? argument : hiddenSecret))
-      this.server.audience.hear({ by: this, command: name, ownerId, args: shown })
-    }
-    let isOver = true
-    try {
-      const reply = this.#run(command, args)
-      if (!(reply instanceof Promise)) return reply
-      isOver = false
-      return reply.finally(tell)
-    } finally {
-      if (isOver) tell()
-    }
+  /** To those who listen, when it is over, well or not. The arguments are ours until it is answered. */
+  #tell({ name, secretsFrom }: Command, args: Buffer[], ownerId: number): void {
+    const hiddenFrom = secretsFrom ?? args.length
+    const shown = args.map((argument, index) => (index < hiddenFrom ? argument : hiddenSecret))
+    this.server.audience.hear({ by: this, command: name, ownerId, args: shown })
   }
 
   /** The checks of a row, in 0-db's order. */
@@ -196,7 +196,7 @@ export class Session implements RespSession, Listener {
     if (claim && !hosted.ownership.isCurrent(claim)) throw new OwnerLost()
   }
 
-  async #whenDone(command: Command, reply: Promise<Reply>): Promise<Reply> {
+  async #whenDone(command: NumberedCommand, reply: Promise<Reply>): Promise<Reply> {
     const expectedBytes = this.#expectedBytes
     this.#expectedBytes = 0
     this.#replyBytesDue += expectedBytes
@@ -212,7 +212,8 @@ export class Session implements RespSession, Listener {
   }
 
   /** The one place where an unknown error becomes a reply. A failed assertion is a bug: it ends the process. */
-  #asReply(command: Command, error: unknown): RespError | AssertionError {
+  #asReply(command: NumberedCommand, error: unknown): RespError | AssertionError {
+    this.server.stats.refused[command.row]!++
     if (error instanceof AssertionError) return error
     if (!(error instanceof RespError) || error instanceof SegmentUnavailable || error instanceof NamespaceReadOnly) {
       this.hosted.dataErrors++
@@ -221,5 +222,18 @@ export class Session implements RespSession, Listener {
     if (error instanceof RespError) return error
     this.server.log.error('command.failed', { command: command.name, namespace: this.hosted.namespace.name, error })
     return new RespError(ErrorText.internal)
+  }
+}
+
+/** Calls `tell` when it is over, well or not. */
+function thenTelling<R>(run: () => R, tell: () => void): R {
+  let isOver = true
+  try {
+    const reply = run()
+    if (!(reply instanceof Promise)) return reply
+    isOver = false
+    return reply.finally(tell) as R
+  } finally {
+    if (isOver) tell()
   }
 }

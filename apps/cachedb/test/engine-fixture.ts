@@ -5,6 +5,7 @@ import { ManualClock } from '@qsfs/testkit/manual-clock'
 import type { Prng } from '@qsfs/testkit/prng'
 import type { EngineContext } from '../src/engine/context.ts'
 import { type Hooks, noHooks } from '../src/engine/hooks/hooks.ts'
+import { EngineMetrics } from '../src/engine/metrics/engine-metrics.ts'
 import { type KeyMode, Namespace, type NamespaceSettings } from '../src/engine/namespace.ts'
 import type { ScanPage } from '../src/engine/scan/walks.ts'
 import { OpenFiles } from '../src/engine/shelf/open-files.ts'
@@ -40,6 +41,7 @@ export function engineContext(storage: Storage, prng: Prng, options: FixtureOpti
     room: new Room(clock, { limitBytes, segmentBytesMax, freeBytes: () => storage.freeBytes('/') }),
     files: new OpenFiles(storage, openFilesMax),
     values: new ValueCache(valueCacheBytes),
+    metrics: new EngineMetrics(),
     instance: prng.bytes(8).toString('hex'),
     limits: { segmentBytesMax, fsync: 'on-request' },
   }

@@ -18,6 +18,7 @@ import {
   select,
 } from './namespace.ts'
 import { fsync, owner, segments, warm } from './owner.ts'
+import { point } from './point.ts'
 import { data, index } from './replication.ts'
 import { scan, scanBackward, scanPrefix } from './scan.ts'
 import { anyCommand, wait } from './wait.ts'
@@ -35,6 +36,11 @@ export interface Command {
   readonly serial?: true
   /** The first argument, counted with the name, that may be a password no mirror shall see. */
   readonly secretsFrom?: number
+}
+
+export interface NumberedCommand extends Command {
+  /** Its place in the table. */
+  readonly row: number
 }
 
 const rows: readonly Command[] = [
@@ -79,16 +85,21 @@ const rows: readonly Command[] = [
   { name: 'FLUSH', arity: anyArguments, access: 'write', run: flush, serial: true },
 
   { name: 'OWNER', arity: atLeast(3), access: 'open', run: owner },
+  { name: 'POINT', arity: atLeast(2), access: 'open', run: point },
   { name: 'FSYNC', arity: anyArguments, access: 'open', run: fsync },
   { name: 'WARM', arity: exactly(2), access: 'read', run: warm },
   { name: 'SEGMENTS', arity: anyArguments, access: 'read', run: segments },
 ]
 
-const rowByName: ReadonlyMap<string, Command> = new Map(rows.map(row => [row.name, row]))
+const rowByName: ReadonlyMap<string, NumberedCommand> = new Map(
+  rows.map((row, index) => [row.name, { ...row, row: index }]),
+)
+/** In the order of the rows. */
+export const commandNames: readonly string[] = rows.map(({ name }) => name)
 const nameBytesMax = Math.max(...rows.map(({ name }) => name.length))
 
 /** The row of a command, whatever the case of its name. 0-db also takes prefixes (`G` = GET), by accident; we do not. */
-export function findCommand(name: Buffer): Command | undefined {
+export function findCommand(name: Buffer): NumberedCommand | undefined {
   if (name.length > nameBytesMax) return undefined
   // Without an argument toString takes a shorter way; what is no ASCII is no command anyway.
   const text = name.toString()

@@ -2,6 +2,7 @@ import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import type { Log } from '@qsfs/telemetry/log'
 import type { Storage } from '../segment/storage.ts'
 import type { Hooks } from './hooks/hooks.ts'
+import type { EngineMetrics } from './metrics/engine-metrics.ts'
 import type { OpenFiles } from './shelf/open-files.ts'
 import type { Room } from './shelf/room.ts'
 import type { ValueCache } from './value-cache.ts'
@@ -16,6 +17,7 @@ export interface EngineContext {
   readonly room: Room
   readonly files: OpenFiles
   readonly values: ValueCache
+  readonly metrics: EngineMetrics
   /** 16 hex digits, random per server process. */
   readonly instance: string
   readonly limits: EngineLimits

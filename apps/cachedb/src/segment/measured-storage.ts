@@ -1,3 +1,4 @@
+import type { Clock } from '@qsfs/concurrency/clock'
 import type { BulkPool } from '@qsfs/resp/bulk-pool'
 import type { DiskStats } from '../server-stats.ts'
 import { DiskStorage } from './disk-storage.ts'
@@ -6,14 +7,16 @@ import type { AppendFile, ReadFile } from './storage.ts'
 /** The real disk, counting what goes through its files for INFO. */
 export class MeasuredStorage extends DiskStorage {
   readonly #stats: DiskStats
+  readonly #clock: Clock
 
-  constructor(stats: DiskStats, pool: BulkPool) {
+  constructor(stats: DiskStats, pool: BulkPool, clock: Clock) {
     super(pool)
     this.#stats = stats
+    this.#clock = clock
   }
 
   override openAppend(path: string): AppendFile {
-    return new MeasuredAppendFile(super.openAppend(path), this.#stats)
+    return new MeasuredAppendFile(super.openAppend(path), this.#stats, this.#clock)
   }
 
   override openRead(path: string): ReadFile {
@@ -24,10 +27,12 @@ export class MeasuredStorage extends DiskStorage {
 class MeasuredAppendFile implements AppendFile {
   readonly #inner: AppendFile
   readonly #stats: DiskStats
+  readonly #clock: Clock
 
-  constructor(inner: AppendFile, stats: DiskStats) {
+  constructor(inner: AppendFile, stats: DiskStats, clock: Clock) {
     this.#inner = inner
     this.#stats = stats
+    this.#clock = clock
   }
 
   get path(): string {
@@ -53,8 +58,16 @@ class MeasuredAppendFile implements AppendFile {
     this.#inner.truncate(sizeBytes)
   }
 
-  sync(): Promise<void> {
-    return this.#inner.sync()
+  async sync(): Promise<void> {
+    const startMs = this.#clock.monotonicMs()
+    try {
+      await this.#inner.sync()
+    } catch (error) {
+      this.#stats.syncsFailed++
+      throw error
+    } finally {
+      this.#stats.syncs.observe((this.#clock.monotonicMs() - startMs) / 1000)
+    }
   }
 
   readSync(offsetBytes: number, lengthBytes: number): Buffer {

@@ -12,9 +12,9 @@ const fastClock: Clock = {
   ...systemClock,
   schedule: (delayMs, action) => systemClock.schedule(delayMs / 100, action),
 }
-const kill = (groupId: number) => process.kill(-groupId, 'SIGKILL')
+const kill = (groupId: number): void => void process.kill(-groupId, 'SIGKILL')
 
-async function script(t: { after(action: () => Promise<void>): void }, text: string): Promise<string> {
+async function script(t: { after(action: () => PromiseLike<void>): void }, text: string): Promise<string> {
   const directory = await temporaryDirectory()
   t.after(() => directory[Symbol.asyncDispose]())
   const path = join(directory.path, 'hook.sh')
