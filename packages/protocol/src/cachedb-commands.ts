@@ -20,6 +20,8 @@ export const ErrorText = {
   coldPrefix: 'COLD ',
   /** Prefix of `IOERR <reason>`: the bytes exist nowhere that answers now, or fail their check. */
   ioErrorPrefix: 'IOERR ',
+  /** Nobody stores segments, so nothing could be published. */
+  noStore: 'ERR a recovery point needs a hook that stores segments',
   /** Prefix: a failed sync made the namespace read-only. */
   readOnlyPrefix: 'READONLY ',
 } as const
@@ -40,6 +42,9 @@ export interface NamespacePosition {
   readonly synced: number
   readonly incarnation: string
 }
+
+/** `POINT <namespace>…` answers [number, position…]: the number of the recovery point that will hold all that was executed in these
+ *  namespaces before, and their positions as of the command, now on disk. */
 
 /** `SEGMENTS` (current namespace) answers one array per segment: [id, state, dataBytes, liveBytes, objectId or nil, local 0|1, note]. */
 export interface SegmentInfo {

@@ -74,6 +74,9 @@ export function namespaceInfoText(
     ['index_disk_freespace_mb', inMebibytes(now.freeBytes)],
     ['data_disk_freespace_bytes', now.freeBytes],
     ['data_disk_freespace_mb', inMebibytes(now.freeBytes)],
+    ...(session.isMaster && settings.password !== ''
+      ? [['password_raw', Buffer.from(settings.password, 'latin1').toString()] as const]
+      : []),
   ]
   if (session.isAdmin) {
     lines.push(

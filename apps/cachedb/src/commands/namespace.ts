@@ -2,6 +2,7 @@ import { ErrorText } from '@qsfs/protocol/cachedb-commands'
 import type { Reply } from '@qsfs/resp/reply'
 import { defaultNamespace, type HostedNamespace } from '../engine/namespaces.ts'
 import { Refused } from '../errors.ts'
+import { StorageError } from '../segment/storage.ts'
 import type { Session } from '../session.ts'
 import { isRightAnswer, isWord } from './admin.ts'
 import { namespaceInfoText } from './info.ts'
@@ -49,7 +50,14 @@ export function namespaceInfo(session: Session, args: Buffer[]): Reply {
 }
 
 export async function namespaceCreate(session: Session, args: Buffer[]): Promise<Reply> {
-  await session.server.namespaces.create(nameOf(args[1]!))
+  const name = nameOf(args[1]!)
+  try {
+    await session.server.namespaces.create(name)
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error
+    session.server.log.error('namespace.not_created', { namespace: name, error })
+    throw new Refused('Could not create namespace')
+  }
   return 'OK'
 }
 

@@ -45,6 +45,7 @@ export function segments(session: Session): Reply {
     ])
 }
 
-function toReply({ instance, nextId, appended, synced, incarnation }: NamespacePosition): Reply {
+/** A position on the wire. */
+export function toReply({ instance, nextId, appended, synced, incarnation }: NamespacePosition): Reply {
   return [Buffer.from(instance), nextId, appended, synced, Buffer.from(incarnation)]
 }

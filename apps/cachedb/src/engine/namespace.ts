@@ -5,9 +5,9 @@ import type { EngineContext } from './context.ts'
 import type { DirtySegments } from './dirty.ts'
 import { dropNamespace } from './dropped.ts'
 import { Catalog } from './keydir/catalog.ts'
-import { type RawEntry, readRawEntry } from './raw-entry.ts'
 import { NamespaceCut } from './points/namespace-cut.ts'
 import type { PointNamespace } from './points/point-format.ts'
+import { type RawEntry, readRawEntry } from './raw-entry.ts'
 import { type OpenedNamespace, type OpenOptions, recover } from './recovery/recovery.ts'
 import { type EntryPlace, encodePosition } from './scan/cursor.ts'
 import { History } from './scan/history.ts'
@@ -84,7 +84,7 @@ export class Namespace implements AsyncDisposable {
     this.#context = shelf.context
     this.#shelf = shelf
     this.#writer = writer
-    this.#changes = new Changes(writer)
+    this.#changes = new Changes(writer, () => this.#settings)
     this.#values = new ValueReader(writer, this.incarnation)
     this.#walks = new Walks(writer)
     this.#history = new History(this.#walks)

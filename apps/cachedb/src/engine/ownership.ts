@@ -17,6 +17,11 @@ export class Ownership {
   #current: Claim | null = null
   readonly #superseded = new Set<string>()
 
+  /** Whether anybody owns the namespace. */
+  get isTaken(): boolean {
+    return this.#current !== null
+  }
+
   /** Whether `claim` could take the namespace now. */
   admits(claim: Claim): boolean {
     if (this.#current?.ownerId === claim.ownerId) return claim.attempt >= this.#current.attempt

@@ -15,9 +15,11 @@ const nothing = Buffer.alloc(0)
 /** 0-db's rules of what SET and DEL may change. Buffers passed in are borrowed until the call returns. */
 export class Changes {
   readonly #writer: Writer
+  readonly #settingsNow: () => NamespaceSettings
 
-  constructor(writer: Writer) {
+  constructor(writer: Writer, settingsNow: () => NamespaceSettings) {
     this.#writer = writer
+    this.#settingsNow = settingsNow
   }
 
   /** @param timestampSeconds now, unless given
@@ -50,7 +52,7 @@ export class Changes {
   }
 
   get #settings(): NamespaceSettings {
-    return this.#writer.shelf.manifest.state.settings!
+    return this.#settingsNow()
   }
 
   /** 0-db's rules of keys. @throws KeyRefused */
