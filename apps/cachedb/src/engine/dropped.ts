@@ -101,7 +101,7 @@ async function deleteObjects(
         break
       } catch (error) {
         if (!(error instanceof HookFailed)) throw error
-        log.warn('segment.not_deleted', { directory, segmentId, objectId, reason: error.message })
+        log.debug('segment.not_deleted', { directory, segmentId, objectId, reason: error.message })
         await delay(clock, backoff.next())
       }
     }

@@ -48,7 +48,7 @@ export class ValueReader {
     cold: Cold,
     locate: (key: Buffer) => (EntryPlace & ValuePlace) | null,
   ): Promise<Buffer | null> {
-    const { clock, values } = this.#shelf.context
+    const { clock, metrics, values } = this.#shelf.context
     // The caller's bytes are borrowed for as long as the call took, not as long as the promise.
     const kept = Buffer.copyBytesFrom(key)
     for (let attempt = 0; attempt < readAttemptsMax; attempt++) {
@@ -66,8 +66,11 @@ export class ValueReader {
         }
         if (this.#shelf.signal.aborted) continue
         if (segment.isLocal) await this.#damaged(segment, place)
-        else if (cold === 'fail') throw new ColdSegment(segment.id)
-        else await this.#shelf.restore(segment)
+        else {
+          metrics.coldReads.add()
+          if (cold === 'fail') throw new ColdSegment(segment.id)
+          await this.#shelf.restore(segment)
+        }
       } finally {
         segment.pins--
         this.#shelf.settled(segment)
@@ -82,7 +85,9 @@ export class ValueReader {
     // Evicted or closed between look-up and read: look again.
     if (segment.activity === 'evicting' || segment.activity === 'burying') return
     const { directory, context } = this.#shelf
-    context.log.error('entry.damaged', { directory, segmentId, offsetBytes, state: segment.state })
+    context.metrics.damagedEntries.add()
+    if (segment.isNews('entry.damaged'))
+      context.log.error('entry.damaged', { directory, segmentId, offsetBytes, state: segment.state })
     if (segment.state !== 'stored') throw new SegmentUnavailable(`an entry of segment ${segmentId} fails its check`)
     if (segment.activity !== null) return
     try {

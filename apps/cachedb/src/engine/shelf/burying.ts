@@ -27,6 +27,7 @@ export async function bury(shelf: Shelf, segment: Segment): Promise<void> {
   if (shelf.find(segment.id) !== segment) return
   if (wasLocal) shelf.dropFile(segment)
   shelf.context.storage.remove(segment.hintPath)
+  shelf.context.metrics.deaths.add()
   shelf.context.log.event('segment.gone', { directory: shelf.directory, segmentId: segment.id })
   shelf.remove(segment)
   if (segment.objectId !== null) await deleteObject(shelf, segment, segment.objectId)
@@ -46,7 +47,8 @@ export async function deleteObject(
       break
     } catch (error) {
       if (!(error instanceof HookFailed)) throw error
-      log.warn('segment.not_deleted', {
+      // Each failure is the hook's, and said as such.
+      log.debug('segment.not_deleted', {
         directory: shelf.directory,
         segmentId: segment.id,
         objectId,

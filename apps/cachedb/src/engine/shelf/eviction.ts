@@ -67,7 +67,8 @@ export class Evictor {
         // Its namespace was closed meanwhile: nothing of it counts any more.
         if (shelf.signal.aborted) continue
         if (!(error instanceof StorageError)) throw error
-        shelf.context.log.error('segment.not_evicted', { directory: shelf.directory, segmentId: segment.id, error })
+        if (segment.isNews('segment.not_evicted'))
+          shelf.context.log.error('segment.not_evicted', { directory: shelf.directory, segmentId: segment.id, error })
         return
       }
       shelf.settled(segment)

@@ -10,7 +10,7 @@ import type { Shelf } from './shelf.ts'
  *  After a failure nobody waits again until the pause is over: further readers get the last error at once.
  *  @throws SegmentUnavailable */
 export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
-  const { hooks, clock, log, room } = shelf.context
+  const { hooks, clock, log, metrics, room } = shelf.context
   if (segment.activity !== null) throw new SegmentUnavailable(`segment ${segment.id} is ${segment.activity}`)
   if (clock.monotonicMs() < segment.retryAtMs) throw new SegmentUnavailable(`segment ${segment.id}: ${segment.note}`)
   if (!shelf.isStarting && !room.canHold(segment.dataBytes))
@@ -50,9 +50,12 @@ export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
   } catch (error) {
     if (!(error instanceof HookFailed || error instanceof StorageError || error instanceof FormatError)) throw error
     segment.failed(clock.monotonicMs(), 'restore', error.message)
-    log.warn('segment.not_restored', { directory: shelf.directory, segmentId: segment.id, reason: segment.note })
+    const fields = { directory: shelf.directory, segmentId: segment.id, reason: segment.note }
+    if (segment.failures === 1) log.warn('segment.not_restored', fields)
+    else log.debug('segment.not_restored', fields)
     throw new SegmentUnavailable(`segment ${segment.id}: ${segment.note}`, error)
   } finally {
+    metrics.restores.observe((clock.monotonicMs() - startMs) / 1000, [present ? 'restored' : 'failed'])
     if (!present) {
       // What lies in the directory of a closed namespace may be another's by now.
       if (!isBack && !shelf.signal.aborted) removeLeavings(shelf, segment)

@@ -47,6 +47,8 @@ export class Segment {
   failures = 0
   retryAtMs = 0
   readonly pauses: SegmentPauses
+  /** What is said of it once, however often it is met. */
+  readonly #said = new Set<string>()
 
   constructor(
     directory: string,
@@ -77,7 +79,15 @@ export class Segment {
     this.note = `${what} failed ${this.failures} times: ${reason}`
   }
 
+  /** Whether this is to be said: it was not, since the segment was last stored or restored. */
+  isNews(what: string): boolean {
+    if (this.#said.has(what)) return false
+    this.#said.add(what)
+    return true
+  }
+
   succeeded(): void {
+    this.#said.clear()
     this.failures = 0
     this.retryAtMs = 0
     this.note = ''

@@ -198,6 +198,10 @@ export class Shelf {
       })
       if (isGone(segment)) return
       this.dropFile(segment)
+      if (event === 'evicted') {
+        this.context.metrics.evictions.add()
+        this.context.metrics.evictedBytes.add(segment.dataBytes)
+      }
       this.context.log.event(event === 'evicted' ? 'segment.evicted' : 'segment.damaged', {
         segmentId,
         directory: this.directory,
@@ -328,7 +332,8 @@ export class Shelf {
 
   #notRead(segment: Segment, error: unknown): null {
     if (!(error instanceof StorageError)) throw error
-    this.context.log.error('segment.not_read', { directory: this.directory, segmentId: segment.id, error })
+    if (segment.isNews('segment.not_read'))
+      this.context.log.error('segment.not_read', { directory: this.directory, segmentId: segment.id, error })
     return null
   }
 }

@@ -30,7 +30,7 @@ export async function keepStoring(shelf: Shelf, segment: Segment): Promise<void>
 }
 
 async function attempt(shelf: Shelf, segment: Segment): Promise<void> {
-  const { hooks, clock, log, room } = shelf.context
+  const { hooks, clock, log, metrics, room } = shelf.context
   const startMs = clock.monotonicMs()
   segment.activity = 'storing'
   segment.pins++
@@ -59,12 +59,14 @@ async function attempt(shelf: Shelf, segment: Segment): Promise<void> {
     segment.objectId = objectId
     segment.succeeded()
     room.noteProgress()
+    const durationMs = clock.monotonicMs() - startMs
+    metrics.stores.observe(durationMs / 1000)
     log.event('segment.stored', {
       directory: shelf.directory,
       segmentId: segment.id,
       objectId,
       sizeBytes: segment.dataBytes,
-      durationMs: Math.round(clock.monotonicMs() - startMs),
+      durationMs: Math.round(durationMs),
     })
   } catch (error) {
     if (!(error instanceof HookFailed || error instanceof StorageError)) throw error

@@ -332,7 +332,8 @@ export class Writer {
       } catch (error) {
         if (!(error instanceof StorageError)) throw error
         segment.note = `closing failed: ${error.message}`
-        log.error('segment.not_closed', { directory: this.shelf.directory, segmentId: segment.id, error })
+        if (segment.isNews('segment.not_closed'))
+          log.error('segment.not_closed', { directory: this.shelf.directory, segmentId: segment.id, error })
       }
       this.#closingStuck.resolve()
       await delay(clock, closeAgainMs, { signal: this.shelf.signal })
@@ -363,7 +364,8 @@ export class Writer {
     } catch (error) {
       if (!(error instanceof StorageError)) throw error
       // Only a lower bound: the sync itself is done.
-      log.warn('manifest.sync_not_noted', { directory: this.shelf.directory, error })
+      if (this.shelf.find(segmentId)?.isNews('manifest.sync_not_noted'))
+        log.warn('manifest.sync_not_noted', { directory: this.shelf.directory, error })
     }
   }
 }
