@@ -12,9 +12,9 @@ export function appMain(app: AppName): string {
   return join(root, 'apps', app, 'src/main.ts')
 }
 
-/** The program that `qsfs <app> …` passes its arguments to: stor has commands, the others only serve. */
+/** The program that `qsfs <app> …` passes its arguments to: it has commands and help, and becomes the daemon without. */
 export function appCommand(app: AppName): string {
-  return app === 'stor' ? join(root, 'apps/stor/src/cli.ts') : appMain(app)
+  return join(root, 'apps', app, 'src/cli.ts')
 }
 
 /** The config with which a daemon runs alone when it is told no other. */
