@@ -7,12 +7,13 @@ import type { Log } from '@qsfs/telemetry/log'
 import type { Audience, Listener } from './audience.ts'
 import { takeOwnerId } from './commands/master.ts'
 import { hiddenSecret } from './commands/mirror.ts'
-import { type Command, findCommand, type NumberedCommand } from './commands/table.ts'
+import { type Command, findCommand, type NumberedCommand, usesNamespace } from './commands/table.ts'
 import type { Hooks } from './engine/hooks/hooks.ts'
 import type { HostedNamespace, Namespaces } from './engine/namespaces.ts'
 import type { Claim } from './engine/ownership.ts'
 import type { Points } from './engine/points/points.ts'
-import { NamespaceDetached, NamespaceReadOnly, OwnerLost, Refused, SegmentUnavailable } from './errors.ts'
+import { CacheFull, NamespaceDetached, NamespaceReadOnly, OwnerLost, Refused, SegmentUnavailable } from './errors.ts'
+import { StorageError } from './segment/storage.ts'
 import type { ServerStats } from './server-stats.ts'
 
 /** What all sessions of a server share. */
@@ -159,6 +160,8 @@ export class Session implements RespSession, Listener {
   }
 
   #run(command: NumberedCommand, args: Buffer[]): MaybePromise<Reply> | typeof noReply {
+    const { reloading } = this.hosted
+    if (reloading !== null && usesNamespace(command)) return this.#runLater(reloading, command, args)
     try {
       this.#check(command, args)
       const reply = command.run(this, args)
@@ -166,6 +169,18 @@ export class Session implements RespSession, Listener {
     } catch (error) {
       throw this.#asReply(command, error)
     }
+  }
+
+  /** Behind a RELOAD. Nothing of this connection overtakes it: a SELECT would lead it elsewhere. */
+  async #runLater(reloading: Promise<void>, command: NumberedCommand, args: Buffer[]): Promise<Reply> {
+    this.#serial = true
+    try {
+      await reloading
+    } finally {
+      this.#serial = false
+    }
+    // What uses a namespace is answered.
+    return this.#run(command, args) as MaybePromise<Reply>
   }
 
   /** To those who listen, when it is over, well or not. The arguments are ours until it is answered. */
@@ -220,6 +235,9 @@ export class Session implements RespSession, Listener {
       this.hosted.lastDataErrorSeconds = Math.floor(this.server.clock.nowMs() / 1000)
     }
     if (error instanceof RespError) return error
+    // The disk's refusal is nobody's bug; who asked for a change hears that it was not made.
+    if (error instanceof StorageError)
+      return error.full ? new CacheFull('space', error) : new SegmentUnavailable(error.message, error)
     this.server.log.error('command.failed', { command: command.name, namespace: this.hosted.namespace.name, error })
     return new RespError(ErrorText.internal)
   }

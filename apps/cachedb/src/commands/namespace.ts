@@ -130,6 +130,11 @@ export function namespaceJump(session: Session): Reply {
   return 'OK'
 }
 
+export async function namespaceReload(session: Session, args: Buffer[]): Promise<Reply> {
+  await session.server.namespaces.reload(find(session, args[1]!))
+  return 'OK'
+}
+
 /** FLUSH: every value of a private, password-protected namespace goes, ids begin at 0 again. 0-db checks no right beyond
  *  that; whoever may not write or delete may not do this here either. */
 export async function flush(session: Session): Promise<Reply> {

@@ -18,6 +18,7 @@ export function owner(session: Session, args: Buffer[]): Reply {
 export async function fsync(session: Session, args: Buffer[]): Promise<Reply> {
   const names = args.length > 1 ? args.slice(1).map(String) : [session.hosted.namespace.name]
   const wanted = names.map(name => session.reach(name))
+  await Promise.all(wanted.map(({ reloading }) => reloading))
   const positions = await Promise.all(wanted.map(({ namespace }) => namespace.sync()))
   return positions.map(toReply)
 }

@@ -14,6 +14,7 @@ import {
   namespaceInfo,
   namespaceJump,
   namespaceList,
+  namespaceReload,
   namespaceSet,
   select,
 } from './namespace.ts'
@@ -32,6 +33,8 @@ export interface Command {
   readonly run: (session: Session, args: Buffer[]) => MaybePromise<Reply> | typeof noReply
   /** 0-db's words when the first argument is longer than a key can be. */
   readonly keyTooLong?: string
+  /** It uses the session's namespace, without being a read or a write of it: it waits for a RELOAD. */
+  readonly waits?: true
   /** Nothing of the same connection runs beside it. */
   readonly serial?: true
   /** The first argument, counted with the name, that may be a password no mirror shall see. */
@@ -68,20 +71,21 @@ const rows: readonly Command[] = [
   { name: 'SCAN', arity: anyArguments, access: 'read', run: scan },
   { name: 'SCANX', arity: anyArguments, access: 'read', run: scan },
   { name: 'RSCAN', arity: anyArguments, access: 'read', run: scanBackward },
-  { name: 'KSCAN', arity: anyArguments, access: 'open', run: scanPrefix },
+  { name: 'KSCAN', arity: anyArguments, access: 'open', run: scanPrefix, waits: true },
   { name: 'KEYCUR', arity: exactly(2), access: 'read', run: keyCursor },
   { name: 'HISTORY', arity: anyArguments, access: 'read', run: history },
-  { name: 'DATA', arity: atLeast(2), access: 'admin', run: data },
-  { name: 'INDEX', arity: atLeast(2), access: 'admin', run: index },
+  { name: 'DATA', arity: atLeast(2), access: 'admin', run: data, waits: true },
+  { name: 'INDEX', arity: atLeast(2), access: 'admin', run: index, waits: true },
 
   { name: 'SELECT', arity: anyArguments, access: 'open', run: select, secretsFrom: 2 },
-  { name: 'DBSIZE', arity: anyArguments, access: 'open', run: databaseSize },
+  { name: 'DBSIZE', arity: anyArguments, access: 'open', run: databaseSize, waits: true },
   { name: 'NSLIST', arity: anyArguments, access: 'open', run: namespaceList },
   { name: 'NSINFO', arity: exactly(2), access: 'open', run: namespaceInfo },
   { name: 'NSNEW', arity: exactly(2), access: 'admin', run: namespaceCreate, serial: true },
   { name: 'NSDEL', arity: exactly(2), access: 'admin', run: namespaceDrop, serial: true },
   { name: 'NSSET', arity: exactly(4), access: 'admin', run: namespaceSet, serial: true },
-  { name: 'NSJUMP', arity: anyArguments, access: 'admin', run: namespaceJump },
+  { name: 'NSJUMP', arity: anyArguments, access: 'admin', run: namespaceJump, waits: true },
+  { name: 'RELOAD', arity: exactly(2), access: 'admin', run: namespaceReload, serial: true },
   { name: 'FLUSH', arity: anyArguments, access: 'write', run: flush, serial: true },
 
   { name: 'OWNER', arity: atLeast(3), access: 'open', run: owner },
@@ -97,6 +101,11 @@ const rowByName: ReadonlyMap<string, NumberedCommand> = new Map(
 /** In the order of the rows. */
 export const commandNames: readonly string[] = rows.map(({ name }) => name)
 const nameBytesMax = Math.max(...rows.map(({ name }) => name.length))
+
+/** Whether it needs the session's namespace to be loaded. */
+export function usesNamespace({ access, waits }: Command): boolean {
+  return access === 'read' || access === 'write' || waits === true
+}
 
 /** The row of a command, whatever the case of its name. 0-db also takes prefixes (`G` = GET), by accident; we do not. */
 export function findCommand(name: Buffer): NumberedCommand | undefined {

@@ -5,6 +5,7 @@ import type { EngineContext } from './context.ts'
 import type { DirtySegments } from './dirty.ts'
 import { dropNamespace } from './dropped.ts'
 import { Catalog } from './keydir/catalog.ts'
+import type { Survey } from './metrics/survey.ts'
 import { NamespaceCut } from './points/namespace-cut.ts'
 import type { PointNamespace } from './points/point-format.ts'
 import { type RawEntry, readRawEntry } from './raw-entry.ts'
@@ -47,6 +48,15 @@ export interface NamespaceInfo {
   /** Files beside the segments that hold what starts took off, and their bytes. */
   readonly cutFiles: number
   readonly cutBytes: number
+  /** Why it takes no writes; null while it does. */
+  readonly readOnlyReason: string | null
+}
+
+export interface NamespaceOptions {
+  /** Settings that are the config's, not the disk's. */
+  readonly override?: Partial<NamespaceSettings>
+  /** Entries that were appended, and synced, in this process before the namespace was loaded again. */
+  readonly appendedBefore?: number
 }
 
 /** A version of a key: HISTORY's answer. */
@@ -74,10 +84,15 @@ export class Namespace implements AsyncDisposable {
   readonly #walks: Walks
   readonly #history: History
   readonly #override: Partial<NamespaceSettings>
+  readonly #appendedBefore: number
   #settings: NamespaceSettings
   #ended = false
 
-  private constructor(name: string, { shelf, writer }: OpenedNamespace, override: Partial<NamespaceSettings>) {
+  private constructor(
+    name: string,
+    { shelf, writer }: OpenedNamespace,
+    { override, appendedBefore }: Required<NamespaceOptions>,
+  ) {
     this.name = name
     this.directory = shelf.directory
     this.pinned = shelf.pinned
@@ -89,6 +104,7 @@ export class Namespace implements AsyncDisposable {
     this.#walks = new Walks(writer)
     this.#history = new History(this.#walks)
     this.#override = override
+    this.#appendedBefore = appendedBefore
     this.#settings = { ...this.storedSettings, ...override }
     shelf.context.room.evictor.add(shelf)
     if (shelf.context.limits.fsync === 'interval') this.#syncLater()
@@ -100,10 +116,10 @@ export class Namespace implements AsyncDisposable {
     name: string,
     directory: string,
     initial: NamespaceSettings,
-    { override = {}, ...options }: OpenOptions & { readonly override?: Partial<NamespaceSettings> },
+    { override = {}, appendedBefore = 0, ...options }: OpenOptions & NamespaceOptions,
     context: EngineContext,
   ): Promise<Namespace> {
-    return new Namespace(name, await recover(directory, initial, options, context), override)
+    return new Namespace(name, await recover(directory, initial, options, context), { override, appendedBefore })
   }
 
   get settings(): NamespaceSettings {
@@ -118,6 +134,10 @@ export class Namespace implements AsyncDisposable {
   /** 16 hex digits, random per creation (and per FLUSH). */
   get incarnation(): string {
     return this.#shelf.manifest.state.incarnation.toString('hex')
+  }
+
+  get isClosed(): boolean {
+    return this.#ended
   }
 
   /** Durably: nothing of it comes back. */
@@ -271,8 +291,8 @@ export class Namespace implements AsyncDisposable {
     return {
       instance: this.#context.instance,
       nextId: this.settings.mode === 'sequential' ? this.#writer.nextId : 0,
-      appended: this.#writer.appendedCount,
-      synced: this.#writer.syncedCount,
+      appended: this.#appendedBefore + this.#writer.appendedCount,
+      synced: this.#appendedBefore + this.#writer.syncedCount,
       incarnation: this.incarnation,
     }
   }
@@ -283,6 +303,11 @@ export class Namespace implements AsyncDisposable {
     const segment = this.#shelf.find(segmentId)
     // One that died meanwhile holds nothing to wait for: the reader looks its key up again.
     if (segment !== undefined && !segment.isLocal) await this.#shelf.restore(segment)
+  }
+
+  /** Settles when no hook brings a file back any more. */
+  restoresEnded(): Promise<void> {
+    return this.#shelf.restoresEnded()
   }
 
   /** NSJUMP: closes the open segment, even an empty one. */
@@ -325,7 +350,12 @@ export class Namespace implements AsyncDisposable {
       freeBytes: this.#context.storage.freeBytes(this.directory),
       cutFiles: this.#shelf.cuts.count,
       cutBytes: this.#shelf.cuts.bytes,
+      readOnlyReason: this.#writer.readOnlyReason,
     }
+  }
+
+  surveyFor(survey: Survey): void {
+    survey.add(this.#shelf.all(), this.#catalog, this.#writer.readOnlyReason !== null)
   }
 
   /** Segments that lost a live value since the list was last cleared. */

@@ -16,7 +16,10 @@ export type LockState = 'unlocked' | 'locked' | 'frozen'
 
 /** A namespace and what this process keeps of it in memory. */
 export interface HostedNamespace {
-  readonly namespace: Namespace
+  /** Another one after a RELOAD: not to be kept. */
+  namespace: Namespace
+  /** While a RELOAD is under way: who uses the namespace waits for it. It stays, rejected, when that failed. */
+  reloading: Promise<void> | null
   readonly ownership: Ownership
   lock: LockState
   /** True from NSDEL on: connections that use it are detached. */
@@ -82,6 +85,10 @@ export class Namespaces implements AsyncDisposable {
     return namespaces
   }
 
+  get context(): EngineContext {
+    return this.#context
+  }
+
   get default(): HostedNamespace {
     return this.#byName.get(defaultNamespace)!
   }
@@ -113,6 +120,7 @@ export class Namespaces implements AsyncDisposable {
     await this.#changes.run(name, async () => {
       const hosted = this.#byName.get(name)
       if (!hosted) throw new Refused("This namespace doesn't exists")
+      await hosted.reloading
       hosted.dropped = true
       try {
         await hosted.namespace.drop()
@@ -133,12 +141,36 @@ export class Namespaces implements AsyncDisposable {
 
   /** Changes settings durably. `change` sees the settings as they are when its turn has come, and may refuse. */
   async update(hosted: HostedNamespace, change: (settings: NamespaceSettings) => NamespaceSettings): Promise<void> {
-    const { namespace } = hosted
-    await this.#changes.run(namespace.name, async () => {
+    await this.#changes.run(hosted.namespace.name, async () => {
       if (hosted.dropped) throw new Refused('Namespace not found')
+      await hosted.reloading
+      const { namespace } = hosted
       await namespace.update(change(namespace.storedSettings))
     })
     this.updated(hosted)
+  }
+
+  /** RELOAD: syncs the namespace, lets go of all that is in memory and recovers it from the disk. Its connections stay, ownership and
+   *  lock too. A store hook under way is run again.
+   *  @throws NamespaceReadOnly: then nothing has happened, as what a failed sync left is not to be trusted;
+   *  SegmentUnavailable when it cannot be opened: then it stays closed until it is reloaded again */
+  async reload(hosted: HostedNamespace): Promise<void> {
+    const { name } = hosted.namespace
+    await this.#changes.run(name, async () => {
+      if (hosted.dropped) throw new Refused('Namespace not found')
+      const reloading = this.#loadAgain(hosted)
+      // Who waits for it hears of its failure; perhaps nobody does.
+      reloading.catch(() => {})
+      hosted.reloading = reloading
+      try {
+        await reloading
+      } catch (error) {
+        if (!hosted.namespace.isClosed) hosted.reloading = null
+        throw error
+      }
+      hosted.reloading = null
+    })
+    void this.#context.hooks.event(HookEvent.namespaceReloaded, [name])
   }
 
   /** Tells the hook, also of changes that are in memory only. */
@@ -225,27 +257,43 @@ export class Namespaces implements AsyncDisposable {
     }
   }
 
-  #open(name: string): Promise<Namespace> {
-    const { dataDirectory, mode, pinned, zdbIndexRoot = null, defaultOverride = {} } = this.options
-    const initial: NamespaceSettings = {
-      mode: mode === 'sequential' ? 'sequential' : 'user',
-      maxBytes: 0,
-      public: true,
-      worm: false,
-      password: '',
+  async #loadAgain(hosted: HostedNamespace): Promise<void> {
+    const { namespace } = hosted
+    const { name } = namespace
+    const { appended } = namespace.position
+    if (!namespace.isClosed) {
+      await namespace.sync()
+      await namespace.restoresEnded()
+      await namespace[Symbol.asyncDispose]()
     }
+    try {
+      hosted.namespace = await this.#open(name, { appendedBefore: appended })
+    } catch (error) {
+      if (!(error instanceof FormatError || error instanceof StorageError)) throw error
+      throw new SegmentUnavailable(`the namespace cannot be opened: ${error.message}`, error)
+    }
+    if (this.#stopping.signal.aborted) await hosted.namespace[Symbol.asyncDispose]()
+    hosted.dataErrors = 0
+    hosted.lastDataErrorSeconds = 0
+    this.#context.log.event('namespace.reloaded', { namespace: name })
+  }
+
+  #open(name: string, { appendedBefore = 0 } = {}): Promise<Namespace> {
+    const { dataDirectory, mode, pinned, zdbIndexRoot = null, defaultOverride = {} } = this.options
     const options = {
+      appendedBefore,
       pinned: pinned.has(name),
       override: name === defaultNamespace ? defaultOverride : {},
       zdb: { indexRoot: zdbIndexRoot, mode: mode === 'mixed' ? null : mode },
       onFetching: (isFetching: boolean) => void (isFetching ? this.#fetching.add(name) : this.#fetching.delete(name)),
     }
-    return Namespace.open(name, join(dataDirectory, name), initial, options, this.#context)
+    return Namespace.open(name, join(dataDirectory, name), freshSettings(mode), options, this.#context)
   }
 
   #add(namespace: Namespace): void {
     const hosted: HostedNamespace = {
       namespace,
+      reloading: null,
       ownership: new Ownership(),
       lock: 'unlocked',
       dropped: false,
@@ -257,6 +305,11 @@ export class Namespaces implements AsyncDisposable {
     else this.#slots[free] = hosted
     this.#byName.set(namespace.name, hosted)
   }
+}
+
+/** Of a namespace that nobody has changed. */
+export function freshSettings(mode: KeyMode | 'mixed'): NamespaceSettings {
+  return { mode: mode === 'sequential' ? 'sequential' : 'user', maxBytes: 0, public: true, worm: false, password: '' }
 }
 
 /** 0-db's rule (1 to 128 bytes, no slash), less what cannot be a directory of ours: dots in front, NUL. */

@@ -184,6 +184,8 @@ export class Writer {
     const { segmentId, syncedBytes } = this.#active
     this.shelf.manifest.append({ type: 'synced', segmentId, syncedBytes })
     await this.shelf.manifest.sync()
+    // The directory may be another writer's from now on.
+    this.#readOnlyReason = 'the namespace is closed'
   }
 
   /** Everything is dropped: appending goes on at id 0 in a segment of its own, that the caller recorded. */
