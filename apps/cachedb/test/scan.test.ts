@@ -89,7 +89,7 @@ test('a hint of many pages is walked as one of few', async t => {
     assert.deepEqual(await walk(namespace), expected)
     assert.deepEqual(await walk(namespace, { backward: true }), expected.toReversed())
     for (const at of [0, 1, 2_999, 4_500, 8_998]) {
-      const cursor = await namespace.cursorOf(keys[at]!)
+      const cursor = await namespace.walks.cursorOf(keys[at]!)
       assert.equal((await namespace.scan(cursor, 0))!.entries[0]!.key.toString('hex'), expected[at + 1])
       const before = await namespace.scan(cursor, 0, { backward: true })
       assert.equal(before?.entries[0]?.key.toString('hex'), expected[at - 1])
@@ -124,7 +124,7 @@ test('over a long dead stretch the loop goes on turning, and what comes behind i
       for (; isWalking; turnCount++) await turns(1)
     }
     const counting = count()
-    const page = await namespace.scan(await namespace.cursorOf(Buffer.from(from)), 1, { backward })
+    const page = await namespace.scan(await namespace.walks.cursorOf(Buffer.from(from)), 1, { backward })
     isWalking = false
     await counting
     assert.deepEqual(
@@ -137,7 +137,7 @@ test('over a long dead stretch the loop goes on turning, and what comes behind i
 
 test('a scan whose namespace is closed meanwhile fails: it has not seen everything', async () => {
   const namespace = await deadStretch()
-  const scan = namespace.scan(await namespace.cursorOf(Buffer.from('first')), 0)
+  const scan = namespace.scan(await namespace.walks.cursorOf(Buffer.from('first')), 0)
   await Promise.all([namespace[Symbol.asyncDispose](), assert.rejects(scan, /the namespace was closed/)])
 })
 
@@ -145,12 +145,12 @@ test('RSCAN holds compaction until the client has not asked for a while, or is a
   const context = engineContext(newDisk(), prngFromSeed(1))
   await using namespace = await openNamespace(context, 'user')
   for (const name of ['a', 'b']) namespace.put(Buffer.from(name), nothing)
-  assert(!namespace.isCompactionHeld)
+  assert(!namespace.walks.isCompactionHeld)
   const page = await namespace.scan(null, 0, { backward: true })
-  assert(namespace.isCompactionHeld)
+  assert(namespace.walks.isCompactionHeld)
   const end = await namespace.scan(page!.cursor, 0, { backward: true })
   assert.equal(await namespace.scan(end!.cursor, 0, { backward: true }), null)
-  assert(!namespace.isCompactionHeld)
+  assert(!namespace.walks.isCompactionHeld)
 })
 
 describe('cursors', () => {
@@ -160,7 +160,7 @@ describe('cursors', () => {
       const namespace = await openNamespace(engineContext(storage, prngFromSeed(1)), mode)
       const keyOf = (name: string) => (mode === 'user' ? Buffer.from(name) : nothing)
       const keys = ['a', 'b', 'c'].map(name => namespace.put(keyOf(name), Buffer.from(`value of ${name}`))!)
-      const cursor = await namespace.cursorOf(keys[1]!)
+      const cursor = await namespace.walks.cursorOf(keys[1]!)
       const next = async (by: Namespace) => (await by.scan(cursor, 1_000))!.entries.map(({ key }) => String(key))
       assert.deepEqual(await next(namespace), [String(keys[2])])
       namespace.delete(keys[1]!)
@@ -186,7 +186,7 @@ describe('cursors', () => {
     for (const mode of modes) {
       await using namespace = await openNamespace(engineContext(newDisk(), prngFromSeed(1)), mode)
       const key = namespace.put(mode === 'user' ? Buffer.from('key') : nothing, Buffer.from('one'))!
-      const cursor = await namespace.cursorOf(key)
+      const cursor = await namespace.walks.cursorOf(key)
       namespace.put(key, Buffer.from('two'))
       if (mode === 'user') assert.equal((await namespace.scan(cursor, 1))!.entries.length, 1)
       else await assert.rejects(namespace.scan(cursor, 1), { message: 'Invalid key format' })
@@ -196,7 +196,7 @@ describe('cursors', () => {
   test('into a segment that is gone go on behind it', async () => {
     await using namespace = await openNamespace(engineContext(newDisk(), prngFromSeed(1)), 'user')
     for (const name of ['a', 'b']) namespace.put(Buffer.from(name), nothing)
-    const cursor = await namespace.cursorOf(Buffer.from('b'))
+    const cursor = await namespace.walks.cursorOf(Buffer.from('b'))
     namespace.jump()
     for (const name of ['b', 'a']) namespace.put(Buffer.from(name), Buffer.from('new'))
     await namespace.sync()
@@ -220,13 +220,15 @@ test('KSCAN gives the live keys with a prefix, up to a size', async () => {
   )
   for (let i = 0; i < 40; i++) namespace.put(Buffer.from(`${i % 2 ? 'odd' : 'even'} ${i}`), Buffer.from('value'))
   namespace.delete(Buffer.from('odd 3'))
-  const keys = (await namespace.keysWith(Buffer.from('odd'), 1e6)).map(String)
+  const keys = (await namespace.walks.keysWith(Buffer.from('odd'), 1e6)).map(String)
   assert.deepEqual(
     keys,
     Array.from({ length: 20 }, (_, i) => `odd ${2 * i + 1}`).filter(key => key !== 'odd 3'),
   )
-  assert.deepEqual(await namespace.keysWith(Buffer.from('none'), 1e6), [])
-  await assert.rejects(namespace.keysWith(Buffer.from('odd'), 1_000), { message: 'ERR reply would be over 1000 bytes' })
+  assert.deepEqual(await namespace.walks.keysWith(Buffer.from('none'), 1e6), [])
+  await assert.rejects(namespace.walks.keysWith(Buffer.from('odd'), 1_000), {
+    message: 'ERR reply would be over 1000 bytes',
+  })
 })
 
 /** A store that keeps everything in memory. */
@@ -248,7 +250,7 @@ describe('HISTORY', () => {
   async function versions(namespace: Namespace, key: Buffer): Promise<string[]> {
     const found: string[] = []
     for (let position: Buffer | null = null; ; ) {
-      const { older, value, timestampSeconds } = await namespace.history(key, position)
+      const { older, value, timestampSeconds } = await namespace.history.read(key, position)
       found.push(`${value} ${timestampSeconds}`)
       if (older === null) return found
       position = older
@@ -270,10 +272,10 @@ describe('HISTORY', () => {
       assert.deepEqual(await versions(namespace, key), expected)
       await turns(60)
       assert.equal(namespace.segments()[0]!.state, 'stored')
-      const { older } = await namespace.history(key, null)
+      const { older } = await namespace.history.read(key, null)
       namespace.delete(key)
-      await assert.rejects(namespace.history(key, null), { message: 'Key not found' })
-      assert.equal(String((await namespace.history(key, older)).value), 'v10', 'of a key that was deleted')
+      await assert.rejects(namespace.history.read(key, null), { message: 'Key not found' })
+      assert.equal(String((await namespace.history.read(key, older)).value), 'v10', 'of a key that was deleted')
       await namespace[Symbol.asyncDispose]()
     })
   }
@@ -294,9 +296,9 @@ describe('HISTORY', () => {
     storage.remove('/data/ns/d0')
     await using namespace = await open()
     assert.equal(namespace.segments()[0]!.state, 'absent')
-    const { older, value } = await namespace.history(key, null)
+    const { older, value } = await namespace.history.read(key, null)
     assert.equal(String(value), 'new')
-    assert.equal(String((await namespace.history(key, older)).value), 'old')
+    assert.equal(String((await namespace.history.read(key, older)).value), 'old')
     assert.equal(namespace.segments()[0]!.state, 'stored')
   })
 
@@ -308,8 +310,8 @@ describe('HISTORY', () => {
     namespace.delete(key)
     namespace.put(key, Buffer.from('two'))
     namespace.put(key, Buffer.from('three'))
-    const { older } = await namespace.history(key, null)
-    assert.deepEqual(await namespace.history(key, older).then(({ older: next, value }) => [next, String(value)]), [
+    const { older } = await namespace.history.read(key, null)
+    assert.deepEqual(await namespace.history.read(key, older).then(({ older: next, value }) => [next, String(value)]), [
       null,
       'two',
     ])
@@ -330,6 +332,6 @@ describe('HISTORY', () => {
       [Buffer.alloc(8, 0xff), 'Invalid arguments (index query)'],
       [place(0, 28 + 24), 'Invalid arguments (invalid key)'],
     ] as const)
-      await assert.rejects(namespace.history(key, position), { message }, position.toString('hex'))
+      await assert.rejects(namespace.history.read(key, position), { message }, position.toString('hex'))
   })
 })

@@ -4,12 +4,12 @@ import type { Session } from '../session.ts'
 
 /** KEYCUR key → the cursor that SCAN gives behind this key. */
 export function keyCursor(session: Session, args: Buffer[]): Promise<Reply> {
-  return session.hosted.namespace.cursorOf(args[1]!)
+  return session.hosted.namespace.walks.cursorOf(args[1]!)
 }
 
 /** HISTORY key [position] → [position of the next older version or nil, timestamp as a bulk, value]. */
 export async function history(session: Session, args: Buffer[]): Promise<Reply> {
   if (args.length !== 2 && args.length !== 3) throw new Refused('Invalid arguments')
-  const { older, timestampSeconds, value } = await session.hosted.namespace.history(args[1]!, args[2] ?? null)
+  const { older, timestampSeconds, value } = await session.hosted.namespace.history.read(args[1]!, args[2] ?? null)
   return [older, Buffer.from(String(timestampSeconds)), value]
 }

@@ -32,7 +32,7 @@ export async function scanPrefix(session: Session, args: Buffer[]): Promise<Repl
   const { namespace } = session.hosted
   if (namespace.settings.mode === 'sequential') throw new Refused("Index running mode doesn't support this feature")
   exactTwo(args, session)
-  const keys = await namespace.keysWith(args[1]!, prefixReplyBytesMax)
+  const keys = await namespace.walks.keysWith(args[1]!, prefixReplyBytesMax)
   if (keys.length === 0) throw new Refused('No keys match')
   return [Buffer.from('0'), keys]
 }

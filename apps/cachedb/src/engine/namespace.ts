@@ -1,5 +1,5 @@
 import type { NamespacePosition, SegmentInfo } from '@qsfs/protocol/cachedb-commands'
-import { KeyNotFound, SegmentUnavailable } from '../errors.ts'
+import { SegmentUnavailable } from '../errors.ts'
 import { StorageError } from '../segment/storage.ts'
 import type { EngineContext } from './context.ts'
 import type { DirtySegments } from './dirty.ts'
@@ -10,7 +10,7 @@ import { NamespaceCut } from './points/namespace-cut.ts'
 import type { PointNamespace } from './points/point-format.ts'
 import { type RawEntry, readRawEntry } from './raw-entry.ts'
 import { type OpenedNamespace, type OpenOptions, recover } from './recovery/recovery.ts'
-import { type EntryPlace, encodePosition } from './scan/cursor.ts'
+import type { EntryPlace } from './scan/cursor.ts'
 import { History } from './scan/history.ts'
 import { type ScanPage, Walks } from './scan/walks.ts'
 import { dataPath, hintPath } from './shelf/segment.ts'
@@ -59,14 +59,6 @@ export interface NamespaceOptions {
   readonly appendedBefore?: number
 }
 
-/** A version of a key: HISTORY's answer. */
-export interface HistoryEntry {
-  /** 0-db's 8 bytes of where the next older version lies; null when there is none. */
-  readonly older: Buffer | null
-  readonly timestampSeconds: number
-  readonly value: Buffer
-}
-
 const syncIntervalMs = 1_000
 /** One namespace: the single writer of its directory, owner of its segments and its keydir.
  *  Errors that a client may see are CommandErrors (errors.ts); anything else is a bug or `Internal Error`.
@@ -76,13 +68,13 @@ export class Namespace implements AsyncDisposable {
   readonly directory: string
   /** Pinned namespaces are never evicted and may use the room reserved for transactions. */
   readonly pinned: boolean
+  readonly walks: Walks
+  readonly history: History
   readonly #context: EngineContext
   readonly #shelf: Shelf
   readonly #writer: Writer
   readonly #changes: Changes
   readonly #values: ValueReader
-  readonly #walks: Walks
-  readonly #history: History
   readonly #override: Partial<NamespaceSettings>
   readonly #appendedBefore: number
   #settings: NamespaceSettings
@@ -101,8 +93,8 @@ export class Namespace implements AsyncDisposable {
     this.#writer = writer
     this.#changes = new Changes(writer, () => this.#settings)
     this.#values = new ValueReader(writer, this.incarnation)
-    this.#walks = new Walks(writer)
-    this.#history = new History(this.#walks)
+    this.walks = new Walks(writer)
+    this.history = new History(this.walks, this.#values)
     this.#override = override
     this.#appendedBefore = appendedBefore
     this.#settings = { ...this.storedSettings, ...override }
@@ -166,7 +158,7 @@ export class Namespace implements AsyncDisposable {
     return this.#changes.put(key, value, timestampSeconds, { atOnce: true }).stored
   }
 
-  /** DEL. @throws KeyNotFound, KeyRefused, CacheFull, NamespaceReadOnly */
+  /** DEL. @throws KeyRefused, CacheFull, NamespaceReadOnly */
   delete(key: Buffer, timestampSeconds?: number): void {
     this.#changes.delete(key, timestampSeconds, { atOnce: true })
   }
@@ -236,41 +228,7 @@ export class Namespace implements AsyncDisposable {
    *  order, strictly before the cursor. null: no more data. Others are served meanwhile.
    *  @throws KeyRefused 'Invalid key format' */
   scan(cursor: Buffer | null, budgetMs: number, { backward = false } = {}): Promise<ScanPage | null> {
-    this.#writer.writePending()
-    return backward ? this.#walks.backward(cursor, budgetMs) : this.#walks.forward(cursor, budgetMs)
-  }
-
-  /** A client walks backward: what compaction moved forward now, it would miss. */
-  get isCompactionHeld(): boolean {
-    return this.#context.clock.monotonicMs() < this.#shelf.compactionHeldUntilMs
-  }
-
-  /** The live keys with this prefix, in append order. @throws KeyRefused when they are over `replyBytesMax` together */
-  keysWith(prefix: Buffer, replyBytesMax: number): Promise<readonly Buffer[]> {
-    this.#writer.writePending()
-    return this.#walks.keysWith(prefix, replyBytesMax)
-  }
-
-  /** The scan cursor of a live key. @throws KeyNotFound */
-  async cursorOf(key: Buffer): Promise<Buffer> {
-    this.#writer.writePending()
-    const cursor = await this.#walks.cursorOf(key)
-    if (cursor === null) throw new KeyNotFound()
-    return cursor
-  }
-
-  /** The value a key has, or the older one at a position. Waits for absent segments.
-   *  @throws KeyNotFound, Refused, SegmentUnavailable */
-  async history(key: Buffer, position: Buffer | null): Promise<HistoryEntry> {
-    this.#writer.writePending()
-    const version = await (position === null ? this.#history.current(key) : this.#history.at(key, position))
-    const older = await this.#history.olderThan(key, version)
-    const value = await this.#values.readAt(key, version)
-    return {
-      older: older === null ? null : encodePosition(older),
-      timestampSeconds: version.timestampSeconds,
-      value,
-    }
+    return backward ? this.walks.backward(cursor, budgetMs) : this.walks.forward(cursor, budgetMs)
   }
 
   /** DATA RAW. @throws Refused with 0-db's texts */

@@ -1,11 +1,20 @@
-import { KeyNotFound, Refused } from '../../errors.ts'
+import { Refused } from '../../errors.ts'
 import { HintEntry, type HintRecord, hintRecords } from '../../segment/hint-format.ts'
-import { decodePosition, type EntryPlace } from './cursor.ts'
+import type { ValueReader } from '../value-reader.ts'
+import { decodePosition, type EntryPlace, encodePosition } from './cursor.ts'
 import type { Slices } from './slices.ts'
 import type { Walks } from './walks.ts'
 
+/** HISTORY's answer. */
+export interface HistoryEntry {
+  /** 0-db's 8 bytes of where the next older version lies; null when there is none. */
+  readonly older: Buffer | null
+  readonly timestampSeconds: number
+  readonly value: Buffer
+}
+
 /** One value that a key has or had. */
-export interface Version extends EntryPlace {
+interface Version extends EntryPlace {
   readonly valueBytes: number
   readonly valueCrc: number
   readonly timestampSeconds: number
@@ -16,21 +25,30 @@ export interface Version extends EntryPlace {
 /** The versions of a key, as far as segments still hold them. No entry knows the one before it: the hints are walked backward. */
 export class History {
   readonly #walks: Walks
+  readonly #values: ValueReader
 
-  constructor(walks: Walks) {
+  constructor(walks: Walks, values: ValueReader) {
     this.#walks = walks
+    this.#values = values
   }
 
-  /** The value a key has now. @throws KeyNotFound */
-  async current(key: Buffer): Promise<Version> {
+  /** The value a key has, or the older one at a position that this gave. Waits for absent segments, others are served meanwhile.
+   *  @throws KeyNotFound, Refused, SegmentUnavailable */
+  async read(key: Buffer, position: Buffer | null): Promise<HistoryEntry> {
+    const version = await (position === null ? this.#current(key) : this.#at(key, position))
+    const older = await this.#olderThan(key, version)
+    const value = await this.#values.readAt(key, version)
+    const { timestampSeconds } = version
+    return { older: older === null ? null : encodePosition(older), timestampSeconds, value }
+  }
+
+  async #current(key: Buffer): Promise<Version> {
     const location = await this.#walks.locate(key)
-    if (location === null) throw new KeyNotFound()
     return { ...location, isFirst: !location.updated }
   }
 
-  /** The value at a position that HISTORY gave, also of a key that was deleted since.
-   *  @throws Refused */
-  async at(key: Buffer, position: Buffer): Promise<Version> {
+  /** Also of a key that was deleted since. @throws Refused */
+  async #at(key: Buffer, position: Buffer): Promise<Version> {
     const place = decodePosition(position)
     if (place === null) throw new Refused('Invalid arguments')
     if (place.segmentId === 0 && place.offsetBytes === 0) throw new Refused('No more history')
@@ -42,7 +60,7 @@ export class History {
 
   /** Where the version before this one lies; null when there is none: the key was made by this one, or what is older was dropped by
    *  compaction. */
-  async olderThan(key: Buffer, version: Version): Promise<EntryPlace | null> {
+  async #olderThan(key: Buffer, version: Version): Promise<EntryPlace | null> {
     if (version.isFirst) return null
     const slices = this.#walks.slices()
     for await (const { segment, bytes, endOffset } of this.#walks.pagesBefore(version, slices)) {

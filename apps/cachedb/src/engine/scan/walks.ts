@@ -1,4 +1,4 @@
-import { KeyRefused, SegmentUnavailable } from '../../errors.ts'
+import { KeyNotFound, KeyRefused, SegmentUnavailable } from '../../errors.ts'
 import { type HintRecord, hintRecords } from '../../segment/hint-format.ts'
 import type { EntryLocation } from '../keydir/keydir.ts'
 import type { Segment } from '../shelf/segment.ts'
@@ -37,9 +37,15 @@ export class Walks {
     return new Slices(this.#shelf.context.clock, sliceMs)
   }
 
+  /** RSCAN was asked lately: what compaction moved forward now, its client would miss. */
+  get isCompactionHeld(): boolean {
+    return this.#shelf.context.clock.monotonicMs() < this.#shelf.compactionHeldUntilMs
+  }
+
   /** SCAN: live entries strictly behind the cursor, from the first one without; null: no more.
    *  @throws KeyRefused 'Invalid key format', FormatError or StorageError of a hint */
   async forward(after: Buffer | null, sliceMs = pageMs): Promise<ScanPage | null> {
+    this.#writer.writePending()
     const slices = this.slices(sliceMs)
     const place = after === null ? beforeAll : await this.#placeOf(after, slices)
     const found = new Found()
@@ -63,6 +69,7 @@ export class Walks {
 
   /** RSCAN: the same against the append order, strictly before the cursor, from the last one without. */
   async backward(before: Buffer | null, sliceMs = pageMs): Promise<ScanPage | null> {
+    this.#writer.writePending()
     const slices = this.slices(sliceMs)
     const place = before === null ? behindAll : await this.#placeOf(before, slices)
     const found = new Found()
@@ -80,6 +87,7 @@ export class Walks {
   /** KSCAN: every live key that begins with the prefix.
    *  @throws KeyRefused when they are over `replyBytesMax` together */
   async keysWith(prefix: Buffer, replyBytesMax: number): Promise<readonly Buffer[]> {
+    this.#writer.writePending()
     const slices = this.slices()
     const keys: Buffer[] = []
     let replyBytes = 0
@@ -98,18 +106,20 @@ export class Walks {
     return keys
   }
 
-  /** KEYCUR: the cursor of a live key; null when it does not live. */
-  async cursorOf(key: Buffer): Promise<Buffer | null> {
-    const location = await this.locate(key)
-    return location === null ? null : encodeCursor({ ...location, keyBytes: key.length })
+  /** KEYCUR: the cursor of a live key. @throws KeyNotFound */
+  async cursorOf(key: Buffer): Promise<Buffer> {
+    return encodeCursor({ ...(await this.locate(key)), keyBytes: key.length })
   }
 
-  /** Where a live key is, with its checksum: the keydir of sequential ids does not keep that, the hint does. */
-  async locate(key: Buffer): Promise<EntryLocation | null> {
+  /** Where a live key is, with its checksum: the keydir of sequential ids does not keep that, the hint does.
+   *  @throws KeyNotFound */
+  async locate(key: Buffer): Promise<EntryLocation> {
+    this.#writer.writePending()
     const slices = this.slices()
     for (let attempt = 0; attempt < locateAttemptsMax; attempt++) {
       const location = this.#writer.catalog.find(key)
-      if (location === null || location.valueCrc >= 0) return location
+      if (location === null) throw new KeyNotFound()
+      if (location.valueCrc >= 0) return location
       const record = await this.pages.entryAt(location, slices)
       if (record !== null) return { ...location, valueCrc: record.valueCrc }
       // It moved meanwhile.
