@@ -46,8 +46,9 @@ const touches = {
     ],
   },
   network: {
-    modules: /^node:(net|tls)$/,
+    modules: /^node:(net|tls|http)$/,
     allowed: [
+      'packages/daemon/src/metrics-server.ts', // Prometheus text
       'packages/daemon/src/control.ts',
       'packages/daemon/src/unix-socket.ts',
       'packages/fuse/src/pipe-handle.ts', // a libuv pipe handle for epoll

@@ -2,16 +2,17 @@ import { GiB, KiB, MiB } from '@qsfs/bytes/units'
 import { duration, path, size } from '@qsfs/config/values'
 import { z } from 'zod'
 
-/** `host:port` or `[v6]:port`, as what to listen on. */
-const listenAddress = z.string().transform((text, context) => {
-  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text)
-  const port = Number(match?.[3])
-  if (!match || port > 65_535) {
-    context.addIssue({ code: 'custom', message: 'is not host:port' })
-    return z.NEVER
-  }
-  return { host: match[1] || match[2] || '::', port }
-})
+/** `host:port` or `[v6]:port`, as what to listen on; `:port` is the default host's. */
+const listenAddress = (defaultHost: string) =>
+  z.string().transform((text, context) => {
+    const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text)
+    const port = Number(match?.[3])
+    if (!match || port > 65_535) {
+      context.addIssue({ code: 'custom', message: 'is not host:port' })
+      return z.NEVER
+    }
+    return { host: match[1] || match[2] || defaultHost, port }
+  })
 
 /** The section [cachedb] of qsfs.toml. Each option says what it means for what is on disk when the power fails. */
 const schema = z
@@ -26,7 +27,7 @@ const schema = z
     /** Unix socket, open to this user only. */
     socket: path().optional(),
     /** TCP address as "host:port". Passwords and data go over it in clear. */
-    listen: listenAddress.optional(),
+    listen: listenAddress('::').optional(),
     /** File with the admin password (its first line). Without it every client may do everything. */
     admin_password_file: path().optional(),
     /** Whether the namespace `default` can be written only after `SELECT default <admin password>`; AUTH alone does not do.
@@ -66,6 +67,9 @@ const schema = z
     stor_socket: path().optional(),
     /** Connections at once; more are refused with an error. */
     max_clients: z.int().min(1).max(60_000).default(1000),
+    /** Where `GET /metrics` is answered, in Prometheus text over plain HTTP, as "host:port"; ":port" is of this machine only. Whoever
+     *  reaches it sees numbers: no names of namespaces, no keys, no values. */
+    metrics_listen: listenAddress('127.0.0.1').optional(),
     /** Whether an admin's STOP ends the server. */
     allow_stop: z.boolean().default(false),
   })
@@ -98,6 +102,7 @@ const schema = z
     valueCacheBytesMax: section.value_cache_bytes,
     storSocket: section.stor_socket,
     clientsMax: section.max_clients,
+    metricsListen: section.metrics_listen,
     isStopAllowed: section.allow_stop,
   }))
 

@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { loadSection } from '@qsfs/config/load'
 import { lockFile } from '@qsfs/daemon/lock-file'
+import { serveMetrics } from '@qsfs/daemon/metrics-server'
 import { ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
 import { HookEvent } from '@qsfs/protocol/hook-events'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
@@ -30,6 +31,7 @@ import { hookOptions } from './hook-options.ts'
 import { FormatError } from './segment/format.ts'
 import { MeasuredStorage } from './segment/measured-storage.ts'
 import { type Storage, StorageError } from './segment/storage.ts'
+import { declareServerMetrics } from './server-metrics.ts'
 import { ServerStats } from './server-stats.ts'
 import { type ServerState, Session } from './session.ts'
 
@@ -105,12 +107,24 @@ await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
     pool,
     clock: systemClock,
     onConnectionError: error => {
-      if (error instanceof ClientDropped) log.warn('client.dropped', { reason: error.message })
-      else log.debug('connection.failed', { error })
+      if (!(error instanceof ClientDropped)) {
+        log.debug('connection.failed', { error })
+        return
+      }
+      stats.clientsDropped++
+      log.warn('client.dropped', { reason: error.message })
     },
   })
   stats.clientsLifetime = () => server.acceptedCount
+  stats.clients = () => server.clientCount
   stats.traffic = () => server.traffic
+  stats.residentBytes = () => process.memoryUsage.rss()
+  const { metricsListen } = config
+  if (metricsListen !== undefined) {
+    stack.use(declareServerMetrics(state))
+    const { port } = stack.use(await serveMetrics(metricsListen, () => metrics.render(), log))
+    log.event('metrics.served', { host: metricsListen.host, port })
+  }
   let isOpen = false
   stack.defer(() => announceEnd(hooks, namespaces, isOpen))
   stack.use(server)

@@ -35,8 +35,13 @@ export class ServerStats {
   readonly metrics: Metrics
   readonly bootSeconds: number
   readonly instanceId: number
+  /** Connections closed by us because their client stood still. */
+  clientsDropped = 0
   /** Asked when INFO is: the server that counts them is made after its sessions' state. */
   clientsLifetime: () => number = () => 0
+  clients: () => number = () => 0
+  /** Memory of the process. */
+  residentBytes: () => number = () => 0
   traffic: () => { readonly bytesRead: number; readonly bytesWritten: number } = () => ({
     bytesRead: 0,
     bytesWritten: 0,

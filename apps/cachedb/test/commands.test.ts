@@ -136,7 +136,21 @@ test('one cachedb, user keys', async t => {
   await t.test('INFO and NSINFO have 0-db’s lines, then ours', async () => {
     const info = await ask('INFO')
     match(info, /^\$# server\nserver_name: 0-db \(zdb\)\nserver_revision: 2\.0\.7\n/)
+    const zdb = info.slice(1, info.indexOf('\n\n# hooks\n'))
+    equal(
+      [...zdb.matchAll(/^(?:# )?(\w+)/gm)].map(([, word]) => word).join(' '),
+      'server server_name server_revision engine_revision instance_id boot_time uptime clients clients_lifetime internals ' +
+        'sequential_key_size data_version index_version stats commands_executed commands_failed commands_unauthorized ' +
+        'index_disk_read_failed index_disk_write_failed data_disk_read_failed data_disk_write_failed index_disk_read_bytes ' +
+        'index_disk_read_mb index_disk_write_bytes index_disk_write_mb data_disk_read_bytes data_disk_read_mb ' +
+        'data_disk_write_bytes data_disk_write_mb network_rx_bytes network_rx_mb network_tx_bytes network_tx_mb',
+    )
     match(info, /\n\n# internals\nsequential_key_size: 8\n/)
+    match(info, /\nhooks_configured: no\n/)
+    match(info, /\nsegments_open: 1\n/)
+    match(info, /\nkeydir_entries: [1-9]\d*\n/)
+    match(info, /\nresident_bytes: [1-9]\d*\n/)
+    for (const line of info.slice(1).split('\n')) match(line, /^(# \w+|\w+: .*|)$/)
     match(info, /\nnetwork_rx_bytes: [1-9]\d*\n/)
     match(info, /\ndata_disk_write_bytes: [1-9]\d*\n/)
     const lines = (await ask('NSINFO', 'default')).split('\n').map(line => line.split(':')[0])
@@ -146,7 +160,8 @@ test('one cachedb, user keys', async t => {
         'next_internal_id mode stats_index_io_errors stats_index_io_error_last stats_index_faults stats_data_io_errors ' +
         'stats_data_io_error_last stats_data_faults index_disk_freespace_bytes index_disk_freespace_mb ' +
         'data_disk_freespace_bytes data_disk_freespace_mb data_path data_active index_path index_active data_current_id ' +
-        'data_current_offset cut_files cut_bytes',
+        'data_current_offset cut_files cut_bytes read_only_reason segments_open segments_closed segments_stored ' +
+        'segments_absent segments_live_bytes segments_local_bytes segments_waiting segments_lost',
     )
   })
 

@@ -18,7 +18,7 @@ export function time({ server }: Session): Reply {
 }
 
 export function info(session: Session): Reply {
-  return Buffer.from(serverInfo(session.server))
+  return Buffer.from(serverInfo(session))
 }
 
 /** AUTH password | AUTH SECURE CHALLENGE | AUTH SECURE answer */

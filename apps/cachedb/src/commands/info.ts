@@ -1,8 +1,10 @@
 import type { HostedNamespace } from '../engine/namespaces.ts'
-import type { ServerState, Session } from '../session.ts'
+import type { Session } from '../session.ts'
+import { ownNamespaceLines, ownSections } from './own-info.ts'
 
-/** The text of INFO, line for line as 0-db's. There are no index files, so their counters stay 0. */
-export function serverInfo({ stats, clock }: ServerState): string {
+/** The text of INFO, line for line as 0-db's, then our own. There are no index files, so their counters stay 0. */
+export function serverInfo(session: Session): string {
+  const { stats, clock } = session.server
   const { bytesRead, bytesWritten } = stats.traffic()
   const nowSeconds = Math.floor(clock.nowMs() / 1000)
   const sections = {
@@ -35,6 +37,7 @@ export function serverInfo({ stats, clock }: ServerState): string {
       ...bytesLines('network_rx', bytesRead),
       ...bytesLines('network_tx', bytesWritten),
     ],
+    ...ownSections(session),
   }
   return Object.entries(sections)
     .map(([name, lines]) => `# ${name}\n${lines.map(([key, value]) => `${key}: ${value}\n`).join('')}`)
@@ -86,8 +89,7 @@ export function namespaceInfoText(
       ['index_active', now.activeHintPath],
       ['data_current_id', now.activeSegmentId],
       ['data_current_offset', now.activeBytes],
-      ['cut_files', now.cutFiles],
-      ['cut_bytes', now.cutBytes],
+      ...ownNamespaceLines(namespace, session),
     )
   }
   return `# namespace\n${lines.map(([key, value]) => `${key}: ${value}\n`).join('')}`

@@ -322,6 +322,7 @@ export class Namespace implements AsyncDisposable {
   }
 
   segments(): readonly SegmentInfo[] {
+    this.#writer.writePending()
     return this.#shelf.all().map(segment => segment.info())
   }
 

@@ -100,6 +100,11 @@ export class Namespaces implements AsyncDisposable {
     return hosted?.dropped ? undefined : hosted
   }
 
+  /** Those that are loaded, whatever becomes of them. */
+  opened(): readonly Namespace[] {
+    return this.list().map(({ namespace }) => namespace)
+  }
+
   list(): readonly HostedNamespace[] {
     return this.#slots.filter(hosted => hosted !== null && !hosted.dropped) as readonly HostedNamespace[]
   }

@@ -45,6 +45,11 @@ export class Room {
     return this.#usedBytes
   }
 
+  /** Restores that wait for room. */
+  get restoresWaiting(): number {
+    return this.#restores.length
+  }
+
   get limitBytes(): number {
     return this.#limits.limitBytes
   }
@@ -75,7 +80,12 @@ export class Room {
   take(bytes: number, roomClass: RoomClass): void {
     const { limitBytes, segmentBytesMax } = this.#limits
     const keptBytes = roomClass === 'data' ? 2 * segmentBytesMax : segmentBytesMax
-    const shortBytes = bytes + keptBytes - this.#diskFreeBytes()
+    let shortBytes = bytes + keptBytes - this.#diskFreeBytes()
+    if (shortBytes > 0) {
+      // What was seen a while ago is no reason to refuse.
+      this.#takenSinceLook = lookEveryBytes
+      shortBytes = bytes + keptBytes - this.#diskFreeBytes()
+    }
     if (shortBytes > 0) throw this.#shrink(shortBytes)
     if (limitBytes > 0 && this.#usedBytes + bytes > limitBytes - keptBytes) {
       this.evictor.press()
