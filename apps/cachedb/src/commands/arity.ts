@@ -1,3 +1,4 @@
+import { WireLimit } from '@qsfs/protocol/cachedb-commands'
 import { Refused } from '../errors.ts'
 import type { Session } from '../session.ts'
 
@@ -22,6 +23,17 @@ export function atLeast(count: number): Arity {
     if (args.length < count) throw new Refused('Missing arguments')
     refuseEmpty(args)
   }
+}
+
+/** MGET key…: keys may be empty. */
+export const multiGetArity: Arity = args => {
+  if (args.length < 2) throw new Refused('Invalid arguments')
+  for (const key of args.slice(1)) if (key.length > WireLimit.keyBytesMax) throw new Refused('Invalid key')
+}
+
+/** HISTORY key [position]: arguments may be empty. */
+export const historyArity: Arity = args => {
+  if (args.length !== 2 && args.length !== 3) throw new Refused('Invalid arguments')
 }
 
 /** SET key value [timestamp]: arguments may be empty, the timestamp is for admins. */

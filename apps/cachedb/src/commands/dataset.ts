@@ -49,8 +49,6 @@ export function getRange(session: Session, args: Buffer[]): MaybePromise<Reply> 
 /** MGET key… → per key what GET would answer, errors included. */
 export function multiGet(session: Session, args: Buffer[]): MaybePromise<Reply> {
   const keys = args.slice(1)
-  if (keys.length === 0) throw new Refused('Invalid arguments')
-  for (const key of keys) if (key.length > WireLimit.keyBytesMax) throw new Refused('Invalid key')
   const { namespace } = session.hosted
   const replyBytes = keys.reduce((sum, key) => sum + (namespace.stat(key)?.valueBytes ?? 0), 0)
   if (replyBytes > multiGetBytesMax) throw new Refused(`ERR reply would be over ${multiGetBytesMax} bytes`)

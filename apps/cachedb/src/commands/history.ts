@@ -1,5 +1,4 @@
 import type { Reply } from '@qsfs/resp/reply'
-import { Refused } from '../errors.ts'
 import type { Session } from '../session.ts'
 
 /** KEYCUR key → the cursor that SCAN gives behind this key. */
@@ -9,7 +8,6 @@ export function keyCursor(session: Session, args: Buffer[]): Promise<Reply> {
 
 /** HISTORY key [position] → [position of the next older version or nil, timestamp as a bulk, value]. */
 export async function history(session: Session, args: Buffer[]): Promise<Reply> {
-  if (args.length !== 2 && args.length !== 3) throw new Refused('Invalid arguments')
   const { older, timestampSeconds, value } = await session.hosted.namespace.history.read(args[1]!, args[2] ?? null)
   return [older, Buffer.from(String(timestampSeconds)), value]
 }

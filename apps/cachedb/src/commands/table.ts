@@ -1,7 +1,16 @@
 import type { MaybePromise, noReply, Reply } from '@qsfs/resp/reply'
 import type { Session } from '../session.ts'
 import { auth, hooks, info, ping, stop, time } from './admin.ts'
-import { type Arity, anyArguments, atLeast, deleteArity, exactly, setArity } from './arity.ts'
+import {
+  type Arity,
+  anyArguments,
+  atLeast,
+  deleteArity,
+  exactly,
+  historyArity,
+  multiGetArity,
+  setArity,
+} from './arity.ts'
 import { check, del, exists, get, getRange, keyTime, length, multiGet, set } from './dataset.ts'
 import { history, keyCursor } from './history.ts'
 import { master } from './master.ts'
@@ -62,7 +71,7 @@ const rows: readonly Command[] = [
   { name: 'SETX', arity: setArity, access: 'write', run: set, keyTooLong: 'Key too large' },
   { name: 'GET', arity: exactly(2), access: 'read', run: get, keyTooLong: 'Invalid key' },
   { name: 'GETRANGE', arity: exactly(4), access: 'read', run: getRange, keyTooLong: 'Invalid key' },
-  { name: 'MGET', arity: anyArguments, access: 'read', run: multiGet },
+  { name: 'MGET', arity: multiGetArity, access: 'read', run: multiGet },
   { name: 'DEL', arity: deleteArity, access: 'write', run: del, keyTooLong: 'Invalid key' },
   { name: 'EXISTS', arity: exactly(2), access: 'read', run: exists, keyTooLong: 'Invalid key' },
   { name: 'CHECK', arity: exactly(2), access: 'read', run: check, keyTooLong: 'Invalid key' },
@@ -73,7 +82,7 @@ const rows: readonly Command[] = [
   { name: 'RSCAN', arity: anyArguments, access: 'read', run: scanBackward },
   { name: 'KSCAN', arity: anyArguments, access: 'open', run: scanPrefix, waits: true },
   { name: 'KEYCUR', arity: exactly(2), access: 'read', run: keyCursor },
-  { name: 'HISTORY', arity: anyArguments, access: 'read', run: history },
+  { name: 'HISTORY', arity: historyArity, access: 'read', run: history },
   { name: 'DATA', arity: atLeast(2), access: 'admin', run: data, waits: true },
   { name: 'INDEX', arity: atLeast(2), access: 'admin', run: index, waits: true },
 

@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { SocketlessServer } from './session-fixture.ts'
+
+const long = 'x'.repeat(511)
+
+describe('what one turn of the loop wrote is there for what reads in it', () => {
+  for (const [args, expected] of [
+    [['GET', 'key'], /^\$value$/],
+    [['MGET', 'key', 'none'], /^\[\$value \$-1\]$/],
+    [['GETRANGE', 'key', '1', '2'], /^\$al$/],
+    [['EXISTS', 'key'], /^:1$/],
+    [['CHECK', 'key'], /^:1$/],
+    [['LENGTH', 'key'], /^:5$/],
+    [['KEYTIME', 'key'], /^:\d+$/],
+    [['DBSIZE'], /^:1$/],
+    [['NSINFO', 'default'], /\nentries: 1\n/],
+    [['SCAN'], /\[\$key :5 :\d+\]/],
+    [['SCANX'], /\[\$key :5 :\d+\]/],
+    [['RSCAN'], /\[\$key :5 :\d+\]/],
+    [['KSCAN', 'k'], /^\[\$0 \[\$key\]\]$/],
+    [['KEYCUR', 'key'], /^\$.{17}$/s],
+    [['HISTORY', 'key'], /^\[\$-1 \$\d+ \$value\]$/],
+    [['DATA', 'RAW', '0', '28'], /^\[\$key .* \$value\]$/],
+    [['SEGMENTS'], /^\[\[:0 \$open :54 :26 /],
+  ] as const) {
+    test(args.join(' '), async () => {
+      await using server = await SocketlessServer.start()
+      const client = server.client()
+      const set = client.ask('SET', 'key', 'value')
+      assert.match(await client.ask(...args), expected)
+      assert.equal(await set, '$key')
+    })
+  }
+})
+
+test('wrong arguments, in 0-db’s words', async () => {
+  await using server = await SocketlessServer.start()
+  const client = server.client()
+  await client.ask('SET', 'key', 'value')
+  for (const [reply, ...args] of [
+    ['-Invalid arguments', 'MGET'],
+    ['-Invalid key', 'MGET', 'key', long],
+    ['-Invalid key format', 'SCAN', ''],
+    ['-Invalid key format', 'SCAN', 'key'],
+    ['-Invalid key format', 'RSCAN', long, 'ignored'],
+    ['-Unexpected arguments', 'KEYCUR'],
+    ['-Unexpected arguments', 'KEYCUR', 'key', 'more'],
+    ['-Invalid argument', 'KEYCUR', ''],
+    ['-Key not found', 'KEYCUR', 'none'],
+    ['-Key not found', 'KEYCUR', long],
+    ['-Unexpected arguments', 'KSCAN'],
+    ['-Unexpected arguments', 'KSCAN', 'k', 'more'],
+    ['-Invalid argument', 'KSCAN', ''],
+    ['-No keys match', 'KSCAN', 'none'],
+    ['-No keys match', 'KSCAN', long],
+    ['-Invalid arguments', 'HISTORY'],
+    ['-Invalid arguments', 'HISTORY', 'key', 'x', 'y'],
+    ['-Invalid arguments', 'HISTORY', 'key', ''],
+    ['-Invalid arguments', 'HISTORY', 'key', 'x'],
+    ['-No more history', 'HISTORY', 'key', '\0'.repeat(8)],
+    ['-Invalid arguments (index query)', 'HISTORY', 'key', '\0'.repeat(7).padStart(8, '\x09')],
+    ['-Key not found', 'HISTORY', ''],
+    ['-Key not found', 'HISTORY', 'none'],
+    ['-Key not found', 'HISTORY', long],
+  ] as const) {
+    assert.equal(await client.ask(...args), reply, args.join(' '))
+  }
+  await client.ask('NSSET', 'default', 'freeze', '1')
+  const frozen = '-Namespace is temporarily frozen (read-write disabled)'
+  for (const [reply, ...args] of [
+    [frozen, 'MGET', 'key'],
+    ['-Invalid arguments', 'MGET'],
+    ['-Invalid key', 'MGET', long],
+    [frozen, 'SCAN'],
+    [frozen, 'RSCAN', 'x'],
+    [frozen, 'KEYCUR', 'key'],
+    [frozen, 'HISTORY', 'key', 'x'],
+    ['-Invalid arguments', 'HISTORY'],
+    ['[$0 [$key]]', 'KSCAN', 'k'],
+    [':1', 'DBSIZE', 'ignored'],
+  ] as const)
+    assert.equal(await client.ask(...args), reply, args.join(' '))
+})
+
+test('a sequential namespace has no KSCAN, whatever its arguments', async () => {
+  await using server = await SocketlessServer.start({ mode: 'sequential' })
+  for (const args of [['KSCAN'], ['KSCAN', 'x'], ['KSCAN', '']])
+    assert.equal(await server.client().ask(...args), "-Index running mode doesn't support this feature")
+})
+
+test('0-db’s worked example: SCAN and HISTORY', async () => {
+  await using server = await SocketlessServer.start()
+  const client = server.client()
+  const at = (seconds: number) => String(1_700_000_000 + seconds)
+  await client.ask('SET', 'hello', 'world', at(0))
+  await client.ask('SET', 'hello', 'WORLD2', at(1))
+  await client.ask('SET', 'k', '', at(2))
+  await client.ask('DEL', 'hello', at(3))
+  await client.ask('NSJUMP')
+  await client.ask('SET', 'k', 'x', at(4))
+  await client.ask('SET', 'n', 'yz', at(5))
+  const scanned = await client.ask('SCAN')
+  assert.match(scanned, /^\[\$.{17} \[\[\$k :1 :1700000004\] \[\$n :2 :1700000005\]\]\]$/s)
+  assert.match(await client.ask('HISTORY', 'k'), /^\[\$.{8} \$1700000004 \$x\]$/s)
+  const position = Buffer.from((await client.ask('HISTORY', 'k')).slice(2, 10), 'latin1')
+  assert.equal(await client.ask('HISTORY', 'k', position), '[$-1 $1700000002 $]')
+})
