@@ -61,6 +61,14 @@ const schema = z
     store_hooks_max: z.int().min(1).max(64).default(4),
     /** Retrieve hooks at once; readers of other absent segments wait. */
     retrieve_hooks_max: z.int().min(1).max(64).default(2),
+    /** A closed segment on the local disk is rewritten when less than this share of it is needed: what lives is appended again,
+     *  the old one leaves the disk, and the store is told to delete its object. 0: never; then space comes back only when
+     *  everything in a segment was deleted. */
+    compact_below: z.number().min(0).max(0.9).default(0.5),
+    /** Disk traffic of that, reads and writes together, each second; 0 = no limit. */
+    compact_bytes_per_second: size().default(32 * MiB),
+    /** Namespaces that are never rewritten: their HISTORY stays whole, and 0-db's tools can make its index from their files. */
+    never_compacted_namespaces: z.array(z.string()).default([]),
     /** Memory for values that were read or written lately. */
     value_cache_bytes: size().default(64 * MiB),
     /** stor's control socket, passed to hooks as QSFS_STOR_SOCKET. */
@@ -99,6 +107,11 @@ const schema = z
     closeTimeoutMs: section.close_timeout,
     storeHooksMax: section.store_hooks_max,
     retrieveHooksMax: section.retrieve_hooks_max,
+    compaction: {
+      below: section.compact_below,
+      bytesPerSecond: section.compact_bytes_per_second,
+      excluded: new Set(section.never_compacted_namespaces),
+    },
     valueCacheBytesMax: section.value_cache_bytes,
     storSocket: section.stor_socket,
     clientsMax: section.max_clients,

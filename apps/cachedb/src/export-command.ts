@@ -8,6 +8,7 @@ import { lockFile } from '@qsfs/daemon/lock-file'
 import { createLog } from '@qsfs/telemetry/log'
 import { Metrics } from '@qsfs/telemetry/metrics'
 import { type CachedbConfig, cachedbSchema } from './config.ts'
+import { Compactor } from './engine/compaction/compactor.ts'
 import type { EngineContext } from './engine/context.ts'
 import { ExecHooks } from './engine/hooks/exec-hooks.ts'
 import { HookFailed, type Hooks, noHooks } from './engine/hooks/hooks.ts'
@@ -62,6 +63,7 @@ export async function exportAll(
       segmentBytesMax: config.segmentBytesMax,
       freeBytes: () => storage.freeBytes(dataDirectory),
     }),
+    compactor: new Compactor(systemClock, { ...config.compaction, below: 0 }),
     files: new OpenFiles(storage, openFilesMax),
     values: new ValueCache(0),
     metrics: new EngineMetrics(new Metrics()),

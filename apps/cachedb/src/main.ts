@@ -15,6 +15,7 @@ import { Metrics } from '@qsfs/telemetry/metrics'
 import { readAdminPassword } from './admin-password.ts'
 import { Audience } from './audience.ts'
 import { type CachedbConfig, cachedbSchema } from './config.ts'
+import { Compactor } from './engine/compaction/compactor.ts'
 import type { EngineContext } from './engine/context.ts'
 import { makeDataDirectory } from './engine/data-directory.ts'
 import { finishDrops } from './engine/dropped.ts'
@@ -64,6 +65,7 @@ await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
     random: randomBytes,
     hooks,
     room,
+    compactor: new Compactor(systemClock, config.compaction),
     files: new OpenFiles(storage, openFilesMax),
     values: new ValueCache(config.valueCacheBytesMax),
     metrics: new EngineMetrics(metrics),

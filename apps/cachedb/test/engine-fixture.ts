@@ -3,6 +3,7 @@ import type { Clock } from '@qsfs/concurrency/clock'
 import { silentLog } from '@qsfs/telemetry/log'
 import { ManualClock } from '@qsfs/testkit/manual-clock'
 import type { Prng } from '@qsfs/testkit/prng'
+import { Compactor } from '../src/engine/compaction/compactor.ts'
 import type { EngineContext } from '../src/engine/context.ts'
 import { type Hooks, noHooks } from '../src/engine/hooks/hooks.ts'
 import { EngineMetrics } from '../src/engine/metrics/engine-metrics.ts'
@@ -20,6 +21,9 @@ export interface FixtureOptions {
   readonly limitBytes?: number
   readonly valueCacheBytes?: number
   readonly openFilesMax?: number
+  /** 0: no compaction. */
+  readonly compactBelow?: number
+  readonly compactBytesPerSecond?: number
 }
 
 /** What an engine under test runs in: a disk, seeded randomness, a clock that stands still, small segments. */
@@ -31,6 +35,8 @@ export function engineContext(storage: Storage, prng: Prng, options: FixtureOpti
     limitBytes = 0,
     valueCacheBytes = 0,
     openFilesMax = 256,
+    compactBelow = 0,
+    compactBytesPerSecond = 0,
   } = options
   return {
     storage,
@@ -39,6 +45,11 @@ export function engineContext(storage: Storage, prng: Prng, options: FixtureOpti
     log: silentLog,
     random: lengthBytes => prng.bytes(lengthBytes),
     room: new Room(clock, { limitBytes, segmentBytesMax, freeBytes: () => storage.freeBytes('/') }),
+    compactor: new Compactor(clock, {
+      below: compactBelow,
+      bytesPerSecond: compactBytesPerSecond,
+      excluded: new Set(),
+    }),
     files: new OpenFiles(storage, openFilesMax),
     values: new ValueCache(valueCacheBytes),
     metrics: new EngineMetrics(),

@@ -1,6 +1,7 @@
 import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import type { Log } from '@qsfs/telemetry/log'
 import type { Storage } from '../segment/storage.ts'
+import type { Compactor } from './compaction/compactor.ts'
 import type { Hooks } from './hooks/hooks.ts'
 import type { EngineMetrics } from './metrics/engine-metrics.ts'
 import type { OpenFiles } from './shelf/open-files.ts'
@@ -15,6 +16,7 @@ export interface EngineContext {
   readonly random: RandomSource
   readonly hooks: Hooks
   readonly room: Room
+  readonly compactor: Compactor
   readonly files: OpenFiles
   readonly values: ValueCache
   readonly metrics: EngineMetrics

@@ -1,6 +1,7 @@
 import type { NamespacePosition, SegmentInfo } from '@qsfs/protocol/cachedb-commands'
 import { SegmentUnavailable } from '../errors.ts'
 import { StorageError } from '../segment/storage.ts'
+import type { CompactionCounts } from './compaction/counts.ts'
 import type { EngineContext } from './context.ts'
 import type { DirtySegments } from './dirty.ts'
 import { dropNamespace } from './dropped.ts'
@@ -48,6 +49,7 @@ export interface NamespaceInfo {
   /** Files beside the segments that hold what starts took off, and their bytes. */
   readonly cutFiles: number
   readonly cutBytes: number
+  readonly compaction: CompactionCounts
   /** Why it takes no writes; null while it does. */
   readonly readOnlyReason: string | null
 }
@@ -99,6 +101,7 @@ export class Namespace implements AsyncDisposable {
     this.#appendedBefore = appendedBefore
     this.#settings = { ...this.storedSettings, ...override }
     shelf.context.room.evictor.add(shelf)
+    shelf.context.compactor.add(name, writer)
     if (shelf.context.limits.fsync === 'interval') this.#syncLater()
   }
 
@@ -308,6 +311,7 @@ export class Namespace implements AsyncDisposable {
       freeBytes: this.#context.storage.freeBytes(this.directory),
       cutFiles: this.#shelf.cuts.count,
       cutBytes: this.#shelf.cuts.bytes,
+      compaction: this.#shelf.compaction,
       readOnlyReason: this.#writer.readOnlyReason,
     }
   }
@@ -365,6 +369,7 @@ export class Namespace implements AsyncDisposable {
     this.#writer.writePending()
     this.#ended = true
     this.#context.room.evictor.remove(this.#shelf)
+    this.#context.compactor.remove(this.#writer)
   }
 
   #emptyCatalog(mode: KeyMode): Catalog {

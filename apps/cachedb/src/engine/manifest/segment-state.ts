@@ -2,7 +2,7 @@ import assert from 'node:assert'
 import type { SegmentState } from '@qsfs/protocol/cachedb-commands'
 
 /** What happens to a segment, and what must be on disk before anything is done about it. States are what must be true after a
- *  crash; storing, restoring, evicting and deleting are activities: at most one at a time, in memory, begun again after a crash. */
+ *  crash; storing, restoring, compacting, evicting and deleting are activities: at most one at a time, in memory, begun again after a crash. */
 export const transitions = [
   { from: 'open', event: 'closed', to: 'closed', recorded: 'closed' },
   { from: 'open', event: 'voided', to: 'gone', recorded: 'gone' },
@@ -39,7 +39,7 @@ export interface Transition {
 }
 
 /** What is being done with a segment now. */
-export type SegmentActivity = 'closing' | 'storing' | 'restoring' | 'evicting' | 'burying'
+export type SegmentActivity = 'closing' | 'storing' | 'restoring' | 'compacting' | 'evicting' | 'burying'
 
 /** The row for this event. An event that the state does not know is a bug. */
 export function transitionOf(from: SegmentState, event: SegmentEvent): Transition {

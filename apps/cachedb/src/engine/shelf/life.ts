@@ -80,9 +80,20 @@ export class SegmentLife {
     for (const [originSegmentId, bytes] of this.#killedIn)
       if (this.needs({ killsOne: true, originSegmentId }, others)) sum += bytes
       else this.#killedIn.delete(originSegmentId)
+    return sum + this.orderedTombstoneBytes(others)
+  }
+
+  /** Of these, the bytes of those that all older segments keep alive. */
+  orderedTombstoneBytes(others: Neighbours): number {
+    let sum = 0
     for (const [originSegmentId, bytes] of this.#origins)
       if (this.needs({ killsOne: false, originSegmentId }, others)) sum += bytes
     return sum
+  }
+
+  wasCopiedTo(segmentId: number): boolean {
+    for (const copy of this.#copiedTo) if (copy.segmentId === segmentId) return true
+    return false
   }
 
   /** A segment whose values were copied here is still there: this one must not go before it. */

@@ -9,6 +9,9 @@ const lookEveryBytes = 8 * 1024 * 1024
 /** Beside `meta`: one segment for transactions and deletes, one for restores, and four to work in. */
 const segmentsMin = 6
 
+/** This part of a segment stays free of copies: hints and records need some. */
+const keptOfCopies = 8
+
 /** Who takes room: values of ordinary namespaces, or what must always find some: pinned namespaces and deletes. */
 export type RoomClass = 'data' | 'reserved'
 
@@ -31,6 +34,8 @@ export class Room {
   #usedBytes = 0
   #freeBytes = 0
   #takenSinceLook: number = lookEveryBytes
+  /** Of the room kept for transactions and deletes, what compaction has for the time of one segment. */
+  #lentBytes = 0
   /** Down to where the cache must shrink because the disk is full; infinite while it is not. */
   #diskGoalBytes = Number.POSITIVE_INFINITY
   #progressMs = Number.NEGATIVE_INFINITY
@@ -80,25 +85,27 @@ export class Room {
   take(bytes: number, roomClass: RoomClass): void {
     const { limitBytes, segmentBytesMax } = this.#limits
     const keptBytes = roomClass === 'data' ? 2 * segmentBytesMax : segmentBytesMax
-    let shortBytes = bytes + keptBytes - this.#diskFreeBytes()
+    const lentBytes = roomClass === 'data' ? 0 : this.#lentBytes
+    const shortNow = () => bytes + keptBytes - lentBytes - this.#diskFreeBytes()
+    let shortBytes = shortNow()
     if (shortBytes > 0) {
       // What was seen a while ago is no reason to refuse.
       this.#takenSinceLook = lookEveryBytes
-      shortBytes = bytes + keptBytes - this.#diskFreeBytes()
+      shortBytes = shortNow()
     }
     if (shortBytes > 0) throw this.#shrink(shortBytes)
-    if (limitBytes > 0 && this.#usedBytes + bytes > limitBytes - keptBytes) {
+    if (limitBytes > 0 && this.#usedBytes + bytes > limitBytes - keptBytes + lentBytes) {
       this.evictor.press()
       throw this.#full()
     }
     this.#diskGoalBytes = Number.POSITIVE_INFINITY
-    this.#takenSinceLook += bytes
     this.add(bytes)
   }
 
   /** Counts bytes that are there. */
   add(bytes: number): void {
     this.#usedBytes += bytes
+    this.#takenSinceLook += bytes
     if (this.excessBytes > 0) this.evictor.press()
   }
 
@@ -107,6 +114,29 @@ export class Room {
     this.#takenSinceLook = lookEveryBytes
     if (this.#usedBytes <= this.#diskGoalBytes) this.#diskGoalBytes = Number.POSITIVE_INFINITY
     this.#admitRestores()
+  }
+
+  /** Whether compaction may append so many bytes. Where data may not, it may use the room kept for others, for one segment at a
+   *  time whose file leaves as soon as its copies are on disk: a full cache must be able to shrink.
+   *  @param lentBytes what was `lend`ed for that segment already */
+  canCopy(
+    bytes: number,
+    { leavesSoon, lentBytes }: { readonly leavesSoon: boolean; readonly lentBytes: number },
+  ): boolean {
+    const { limitBytes, segmentBytesMax } = this.#limits
+    const limitFreeBytes = limitBytes === 0 ? Number.POSITIVE_INFINITY : limitBytes - this.#usedBytes
+    const freeBytes = Math.min(limitFreeBytes, this.#diskFreeBytes())
+    if (bytes + 2 * segmentBytesMax <= freeBytes) return true
+    return leavesSoon && this.#lentBytes === lentBytes && bytes + segmentBytesMax / keptOfCopies <= freeBytes
+  }
+
+  /** Bytes copied out of a segment that leaves soon do not count against transactions and deletes, until it has left. */
+  lend(bytes: number): void {
+    this.#lentBytes += bytes
+  }
+
+  repay(bytes: number): void {
+    this.#lentBytes -= bytes
   }
 
   /** Whether so many bytes fit when all else has left. A segment made under another limit may not. */

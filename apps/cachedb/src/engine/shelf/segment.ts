@@ -39,6 +39,10 @@ export class Segment {
   pins = 0
   /** Who needs the segment although nothing in it lives: it does not go, but its file may. */
   keepers = 0
+  /** Not compacted before then. */
+  compactAfterMs = 0
+  /** Bytes copied out of it into room that is kept for others: they get it back when its file leaves. */
+  lentBytes = 0
   /** Since it is closed and owed to the store, in this process; null while it is not. */
   owedSinceMs: number | null = null
   /** The hook has heard of its index half. */
@@ -103,7 +107,8 @@ export class Segment {
       liveBytes: this.life.liveBytes,
       objectId: this.objectId,
       local: this.isLocal,
-      note: this.note === '' ? (this.activity ?? '') : this.note,
+      note:
+        this.note !== '' ? this.note : (this.activity ?? (this.life.isCopied ? 'compacted, waits for its copies' : '')),
     }
   }
 }

@@ -6,6 +6,7 @@ import { SegmentUnavailable } from '../../errors.ts'
 import type { ManifestRecord } from '../../segment/manifest-format.ts'
 import type { SegmentReader, ValuePlace } from '../../segment/reader.ts'
 import { FileMissing, StorageError } from '../../segment/storage.ts'
+import { type CompactionCounts, noCompaction } from '../compaction/counts.ts'
 import type { EngineContext } from '../context.ts'
 import { DirtySegments } from '../dirty.ts'
 import type { Manifest } from '../manifest/manifest.ts'
@@ -32,6 +33,7 @@ export class Shelf {
   readonly dirty = new DirtySegments()
   /** A client walks backward (RSCAN): until then compaction moves nothing forward past it. */
   compactionHeldUntilMs = 0
+  readonly compaction: CompactionCounts = noCompaction()
   readonly #segments = new Map<number, Segment>()
   readonly #restores = new SingleFlight<number, void>()
   readonly #restoring = new Set<Promise<void>>()
@@ -100,6 +102,7 @@ export class Shelf {
           segment.keepers--
           if (this.find(segment.id) === segment) this.settled(segment)
         }
+        this.context.compactor.press()
       },
     }
   }
@@ -135,6 +138,7 @@ export class Shelf {
 
   /** Stores a closed segment, for ever trying again. */
   owe(segment: Segment): void {
+    this.context.compactor.press()
     if (!this.isStarting && this.context.hooks.configured) this.inBackground(keepStoring(this, segment))
   }
 
@@ -215,13 +219,14 @@ export class Shelf {
   dropFile(segment: Segment): void {
     this.#closeReader(segment)
     this.context.storage.remove(segment.dataPath)
-    this.context.room.give(segment.dataBytes)
+    this.#giveRoom(segment)
+    if (segment.life.isCopied) this.compaction.freedBytes += segment.dataBytes
   }
 
   /** Lets go of a segment that the manifest already calls gone. Whatever is under way with it finds it so. */
   forget(segment: Segment): void {
     this.#closeReader(segment)
-    if (segment.isLocal) this.context.room.give(segment.dataBytes)
+    if (segment.isLocal) this.#giveRoom(segment)
     segment.state = 'gone'
     this.#segments.delete(segment.id)
     this.dirty.remove(segment.id)
@@ -237,11 +242,16 @@ export class Shelf {
   /** A segment lost a live value. */
   readonly onLoss = (segmentId: number): void => {
     const segment = this.#segments.get(segmentId)
-    if (!this.isStarting) this.dirty.add(segmentId)
+    if (!this.isStarting) {
+      this.dirty.add(segmentId)
+      this.context.compactor.press()
+    }
     if (segment !== undefined && segment.life.liveBytes === 0) this.settled(segment)
   }
 
+  /** A segment went, was stored, or is free again: others may be dead, or worth compacting. */
   buryDead(): void {
+    this.context.compactor.press()
     for (const segment of this.#segments.values()) this.settled(segment)
   }
 
@@ -293,9 +303,16 @@ export class Shelf {
     this.#stopping.abort(new Error('the namespace is closed'))
     for (const segment of this.#segments.values()) {
       this.#closeReader(segment)
-      if (segment.isLocal) this.context.room.give(segment.dataBytes)
+      if (segment.isLocal) this.#giveRoom(segment)
     }
     this.#segments.clear()
+  }
+
+  #giveRoom(segment: Segment): void {
+    const { room } = this.context
+    room.give(segment.dataBytes)
+    room.repay(segment.lentBytes)
+    segment.lentBytes = 0
   }
 
   /** @throws StorageError */
