@@ -65,6 +65,15 @@ export class SocketlessServer implements AsyncDisposable {
     return new SocketlessClient(this.state)
   }
 
+  /** Lets time pass, and the disk in memory do what takes it many turns of the event loop. */
+  async pass(milliseconds: number): Promise<void> {
+    const steps = 100
+    for (let step = 0; step < steps; step++) {
+      await this.clock.advance(milliseconds / steps)
+      for (let turn = 0; turn < 3; turn++) await new Promise(resolve => setImmediate(resolve))
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.state.points[Symbol.dispose]()
     await this.state.namespaces[Symbol.asyncDispose]()

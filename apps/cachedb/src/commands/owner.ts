@@ -1,5 +1,6 @@
 import type { NamespacePosition } from '@qsfs/protocol/cachedb-commands'
 import type { Reply } from '@qsfs/resp/reply'
+import type { HostedNamespace } from '../engine/namespaces.ts'
 import { parseToken } from '../engine/ownership.ts'
 import { Refused } from '../errors.ts'
 import type { Session } from '../session.ts'
@@ -18,9 +19,15 @@ export function owner(session: Session, args: Buffer[]): Reply {
 export async function fsync(session: Session, args: Buffer[]): Promise<Reply> {
   const names = args.length > 1 ? args.slice(1).map(String) : [session.hosted.namespace.name]
   const wanted = names.map(name => session.reach(name))
+  await reloaded(wanted)
   await Promise.all(wanted.map(({ reloading }) => reloading))
   const positions = await Promise.all(wanted.map(({ namespace }) => namespace.sync()))
   return positions.map(toReply)
+}
+
+/** Settles when no RELOAD of these is under way. @throws what such a RELOAD failed with */
+export async function reloaded(wanted: readonly HostedNamespace[]): Promise<void> {
+  for (const { reloading } of wanted) if (reloading !== null) await reloading
 }
 
 /** WARM segment: answers when the segment's values can be read. */

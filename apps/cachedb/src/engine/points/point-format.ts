@@ -108,6 +108,15 @@ export function encodePoint(point: Point): readonly Buffer[] {
 
 /** @throws FormatError when a byte of it is not what was written */
 export function decodePoint(bytes: Buffer): Point {
+  try {
+    return decodeChecked(bytes)
+  } catch (error) {
+    // A number beyond what a number holds exactly: nobody wrote that.
+    throw error instanceof RangeError ? new FormatError(error.message, error) : error
+  }
+}
+
+function decodeChecked(bytes: Buffer): Point {
   if (bytes.length < PointHeader.sizeBytes) throw new FormatError(`the point header ends after ${bytes.length} bytes`)
   if (!bytes.subarray(0, 4).equals(magic)) throw new FormatError('the file does not begin with QSP1')
   if (crc32c(bytes.subarray(0, crcAt)) !== bytes.readUInt32LE(crcAt))

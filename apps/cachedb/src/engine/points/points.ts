@@ -169,6 +169,8 @@ export class Points implements Disposable {
       this.#giveUp(underWay, error)
     } finally {
       for (const cut of cuts) cut[Symbol.dispose]()
+      // A namespace that is being reloaded cannot be cut.
+      await Promise.allSettled([...this.#next].map(({ reloading }) => reloading))
       this.#underWay = null
     }
   }
@@ -187,7 +189,7 @@ export class Points implements Disposable {
   }
 
   #beginNext(): void {
-    const wanted = [...this.#next].filter(({ dropped }) => !dropped)
+    const wanted = [...this.#next].filter(({ dropped, namespace }) => !dropped && !namespace.isClosed)
     this.#next.clear()
     if (wanted.length === 0 || this.#stopping.signal.aborted) return
     const number = ++this.#lastNumber
@@ -221,13 +223,16 @@ export class Points implements Disposable {
     const path = this.#files.pathOf(number)
     await this.#untilDone(cuts, async () => {
       const exitCode = await this.#context.hooks.event(HookEvent.recoveryPoint, [path])
-      if (exitCode !== 0) this.#note = `the hook answered ${exitCode} to point ${number}`
-      return exitCode === 0
+      if (exitCode === 0) return true
+      this.#context.metrics.pointFailures.add()
+      this.#note = `the hook answered ${exitCode ?? 'nothing'} to point ${number}`
+      return false
     })
     await this.#untilDone(cuts, async () => {
       await Promise.all(cuts.map(cut => cut.recordPublished(epoch, number)))
       return true
     })
+    this.#context.metrics.points.add()
   }
 
   /** Again and again with growing pauses, as long as the cuts are what they were. */
