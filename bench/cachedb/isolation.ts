@@ -1,0 +1,124 @@
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { RespClient } from '@qsfs/resp/client'
+import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { atMost, type Row, row } from '../row.ts'
+import { startCachedb } from './servers.ts'
+
+/** What one client notices of another. */
+export async function isolationRows(): Promise<Row[]> {
+  return [...(await restoreRows()), ...(await pipelineRows())]
+}
+
+const restoreMs = 2_000
+const valueBytes = 4096
+const hotKeys = 200
+
+/** A store that keeps segments as files and takes two seconds to bring one back. */
+const slowStore = `#!/bin/sh
+set -eu
+file=\${3:-}
+case $1 in
+jump-data) id=$(printf %s "$file" | md5sum | cut -c1-32); cp "$file" "$STORE/$id"; echo "stored $id" ;;
+missing-data) sleep ${restoreMs / 1000}; cp "$STORE/$QSFS_OBJECT_ID" "$file.part"; mv "$file.part" "$file" ;;
+esac
+`
+
+/** p99 of GETs of values that are there, alone and while another client waits for a segment that is not. */
+async function restoreRows(): Promise<Row[]> {
+  await using tmp = await temporaryDirectory()
+  const store = join(tmp.path, 'store')
+  const hook = join(tmp.path, 'hook.sh')
+  mkdirSync(store)
+  writeFileSync(hook, slowStore.replaceAll('$STORE', store))
+  chmodSync(hook, 0o755)
+  const sizes = 'segment_bytes = "1MiB"\ncache_bytes = "16MiB"\nvalue_cache_bytes = "0"\nmode = "sequential"\n'
+  await using server = await startCachedb(tmp.path, `hook = "${hook}"\n${sizes}`)
+  const address = `unix:${server.socketPath}`
+  await using reader = await RespClient.connect({ address })
+  await using waiter = await RespClient.connect({ address })
+  const ids: Buffer[] = []
+  const insert = async () => {
+    for (;;) {
+      const id = await reader.call('SET', '', randomBytes(valueBytes)).catch(() => null)
+      if (id instanceof Buffer) return void ids.push(id)
+      // The cache is full until a store has made room.
+      await new Promise(resolve => setTimeout(resolve, 50))
+    }
+  }
+  for (let n = 0; n < 10_000; n++) await insert()
+  const hot = ids.slice(-hotKeys)
+  const quiet: number[] = []
+  const meanwhile: number[] = []
+  for (let round = 0; round < 5; round++) {
+    quiet.push(p99(await getFor(reader, hot, restoreMs * 0.9)))
+    const startedMs = performance.now()
+    const cold = waiter.call('GET', ids[round * 512]!).then(value => {
+      if (!(value instanceof Buffer)) throw new Error('the cold value was not restored')
+      return performance.now() - startedMs
+    })
+    meanwhile.push(p99(await getFor(reader, hot, restoreMs * 0.9)))
+    const waitedMs = await cold
+    if (waitedMs < restoreMs) throw new Error(`nothing was restored: the cold GET took ${waitedMs} ms`)
+  }
+  const against = { name: 'alone', value: middle(quiet) }
+  const target = { comparison: '<=', bound: 1.5, ofRatio: true } as const
+  return [
+    row('p99 of GET while a segment is restored for another client', middle(meanwhile), 'ms', { against, target }),
+  ]
+}
+
+async function getFor(client: RespClient, keys: readonly Buffer[], durationMs: number): Promise<number[]> {
+  const takenMs: number[] = []
+  const endMs = performance.now() + durationMs
+  for (let n = 0; performance.now() < endMs; n++) {
+    const startedMs = performance.now()
+    const value = await client.call('GET', keys[n % keys.length]!)
+    takenMs.push(performance.now() - startedMs)
+    if (!(value instanceof Buffer)) throw new Error('a hot value is not there')
+  }
+  return takenMs
+}
+
+/** p99 of PING while one other client sends 8 MB of commands at once, again and again. */
+async function pipelineRows(): Promise<Row[]> {
+  return [
+    await pipelineRow('SETs of 100 bytes', 'set', 8e6 / 148, 100),
+    await pipelineRow('SETs of 4 KiB', 'set', 8e6 / 4144, 4096),
+    await pipelineRow('PINGs', 'ping_mbulk', 8e6 / 14, 3),
+  ]
+}
+
+async function pipelineRow(name: string, command: string, commands: number, dataBytes: number): Promise<Row> {
+  await using tmp = await temporaryDirectory()
+  await using server = await startCachedb(tmp.path)
+  await using client = await RespClient.connect({ address: `unix:${server.socketPath}` })
+  const pipeline = Math.floor(commands)
+  const args = ['-s', server.socketPath, '-t', command, '-c', 1, '-P', pipeline, '-d', dataBytes, '-r', 1e9]
+  let isRunning = true
+  const running = promisify(execFile)('redis-benchmark', [...args, '-n', 10 * pipeline, '-q'].map(String)).finally(
+    () => {
+      isRunning = false
+    },
+  )
+  const takenMs: number[] = []
+  while (isRunning) {
+    const startedMs = performance.now()
+    await client.call('PING')
+    takenMs.push(performance.now() - startedMs)
+    await new Promise(resolve => setTimeout(resolve, 1))
+  }
+  await running
+  return row(`p99 of PING while another client pipelines 8 MB of ${name}`, p99(takenMs), 'ms', { target: atMost(10) })
+}
+
+function p99(takenMs: number[]): number {
+  return takenMs.sort((a, b) => a - b)[Math.floor(takenMs.length * 0.99)]!
+}
+
+function middle(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
+}
