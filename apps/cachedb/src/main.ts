@@ -72,8 +72,8 @@ await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
     instance: randomBytes(8).toString('hex'),
     limits: { segmentBytesMax: config.segmentBytesMax, fsync: config.fsync },
   }
-  if ((await unlessStopped(hooks.event(HookEvent.namespacesInit, [dataDirectory, dataDirectory]), signal)) === null)
-    return
+  await unlessStopped(hooks.event(HookEvent.namespacesInit, [dataDirectory, dataDirectory]), signal)
+  if (signal.aborted) return
   await finishDrops(dataDirectory, context)
   const pinned = new Set(config.pinnedNamespaces)
   const defaultOverride = {
@@ -121,18 +121,20 @@ await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
   stats.clients = () => server.clientCount
   stats.traffic = () => server.traffic
   stats.residentBytes = () => process.memoryUsage.rss()
+  let isOpen = false
+  stack.defer(() => announceEnd(hooks, namespaces, isOpen))
+  stack.use(server)
   const { metricsListen } = config
   if (metricsListen !== undefined) {
     stack.use(declareServerMetrics(state))
     const { port } = stack.use(await serveMetrics(metricsListen, () => metrics.render(), log))
     log.event('metrics.served', { host: metricsListen.host, port })
   }
-  let isOpen = false
-  stack.defer(() => announceEnd(hooks, namespaces, isOpen))
-  stack.use(server)
   const exitCode = await unlessStopped(hooks.event(HookEvent.ready, []), signal)
-  if (exitCode === null) return
-  if (exitCode !== 0) throw new ExpectedFailure(1, `the hook answered ${exitCode} to 'ready'; nothing is served`)
+  if (signal.aborted) return
+  // Without an exit code it said nothing: it is a failed hook like any other, and what is here is served.
+  if (exitCode !== null && exitCode !== 0)
+    throw new ExpectedFailure(1, `the hook answered ${exitCode} to 'ready'; nothing is served`)
   isOpen = true
   opening.resolve()
   log.event('server.ready', { socket: config.socketPath, host: config.listen?.host, port: server.port, dataDirectory })
@@ -186,8 +188,7 @@ function refuseSmallLimit(room: Room, namespaces: Namespaces, pinned: ReadonlySe
 /** null when the server is told to end first: whoever stops it does not wait for the hooks of its start. */
 async function unlessStopped<T>(work: Promise<T>, signal: AbortSignal): Promise<T | null> {
   if (signal.aborted) return null
-  const stopped = once(signal, 'abort').then(() => null)
-  return await Promise.race([work, stopped])
+  return await Promise.race([work, once(signal, 'abort').then(() => null)])
 }
 
 /** 0-db's hooks of the end: `close` is waited for, and left out when nothing was served; the namespaces' outlive the server. */

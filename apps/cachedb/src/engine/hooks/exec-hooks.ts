@@ -91,13 +91,13 @@ export class ExecHooks implements Hooks, AsyncDisposable {
     await this.#succeed(HookEvent.segmentDeleted, [dataPath, objectId], { [HookEnvironment.objectId]: objectId })
   }
 
-  async event(name: HookEvent, args: readonly string[]): Promise<number> {
+  async event(name: HookEvent, args: readonly string[]): Promise<number | null> {
     try {
       await this.#succeed(name, args, {})
       return 0
     } catch (error) {
       if (!(error instanceof HookFailed)) throw error
-      return (error instanceof HookExited ? error.exitCode : null) ?? 1
+      return error instanceof HookExited ? error.exitCode : null
     }
   }
 

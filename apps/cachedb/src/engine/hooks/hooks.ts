@@ -20,9 +20,9 @@ export interface Hooks {
   /** A dead segment left the disk: `segment-deleted`, in the store pool, last.
    *  @throws HookFailed */
   segmentDeleted(deleted: SegmentDeleted): Promise<void>
-  /** Any other event of 0-db, with its argv behind the instance id. Settles when the hook ended, with its exit code
-   *  (0 when nobody listens; 1 when it could not be run, timed out or was killed). */
-  event(name: HookEvent, args: readonly string[]): Promise<number>
+  /** Any other event of 0-db, with its argv behind the instance id. Settles when the hook ended, with its exit code (0 when nobody
+   *  listens); null when it gave none: it could not be run, took too long, or a signal ended it. */
+  event(name: HookEvent, args: readonly string[]): Promise<number | null>
   /** Runs of the last 300 s and those under way, oldest first. */
   runs(): readonly HookRun[]
   state(): HooksState
