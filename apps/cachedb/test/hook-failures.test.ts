@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { chmodSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, type TestContext, test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { CachedbProcess, type RawClient } from './cachedb-process.ts'
 
 const timeout = 60_000
@@ -22,36 +22,40 @@ const troubles: readonly (readonly [
   told: RegExp,
   result: string,
 ])[] = [
-  ['fails', `${isClosing} && { echo 'no backend' >&2; exit 9; }; exit 0`, 0o755, /exited with 9: no backend/, 'failed'],
-  ['hangs', `${isClosing} && sleep 60; exit 0`, 0o755, /did not end within 1000 ms/, 'timeout'],
-  ['is killed', `${isClosing} && kill -9 $$; exit 0`, 0o755, /killed by SIGKILL/, 'killed'],
-  ['prints for ever', `${isClosing} && exec yes; exit 0`, 0o755, /did not end within 1000 ms/, 'timeout'],
   ['is missing', null, 0, /ENOENT/, 'not_run'],
+  ['fails', `${isClosing} && { echo 'no backend' >&2; exit 9; }; exit 0`, 0o755, /exited with 9: no backend/, 'failed'],
+  ['prints for ever', `${isClosing} && exec yes; exit 0`, 0o755, /did not end within 1000 ms/, 'timeout'],
+  ['is killed', `${isClosing} && kill -9 $$; exit 0`, 0o755, /killed by SIGKILL/, 'killed'],
+  ['hangs', `${isClosing} && sleep 60; exit 0`, 0o755, /did not end within 1000 ms/, 'timeout'],
   ['is not executable', 'exit 0', 0o644, /EACCES/, 'not_run'],
 ]
 
-describe('the server serves, and says so everywhere', { concurrency: 3 }, () => {
-  for (const [name, script, mode, told, result] of troubles) {
-    test(`a hook that ${name}`, { timeout }, async t => {
-      const { cachedb, client, port } = await start(t, script, mode)
-      await client.ask('SET', 'key', 'value')
+test('whatever the hook does, also at the start: the server serves, and says so everywhere', { timeout }, async t => {
+  const { cachedb, client, port } = await start(t, null, 0)
+  const hook = join(cachedb.directory, 'hook.sh')
+  assert.match(await client.ask('INFO'), /\nhooks_failing: namespaces-init,ready\n/)
+  for (const [index, [name, script, mode, told, result]] of troubles.entries()) {
+    await t.test(`it ${name}`, async () => {
+      rmSync(hook, { force: true })
+      if (script !== null) writeHook(hook, script, mode)
+      await client.ask('SET', `key${index}`, 'value')
       await client.ask('NSJUMP')
       let info = ''
       do {
-        await new Promise(resolve => setTimeout(resolve, 20))
+        await new Promise(resolve => setTimeout(resolve, 50))
         info = await client.ask('INFO')
-        assert.equal(await client.ask('GET', 'key'), '$value')
-      } while (!/\nhooks_failing: \S*jump-data/.test(info))
-      assert.match(info, told)
+        assert.equal(await client.ask('GET', `key${index}`), '$value')
+      } while (!told.test(info))
+      assert.match(info, /\nhooks_failing: \S*jump-data/)
       assert.match(info, /\nhooks_failed: [1-9]/)
-      assert.match(info, /\nsegments_waiting: 1\n/)
+      assert.match(info, new RegExp(`\nsegments_waiting: ${index + 1}\n`))
       assert.match(await client.ask('HOOKS'), /\[\$jump-data \[\S+\/d0 \S+\/d1\] :\d+ :\d+ :[1-9]\d* :(1|9)\]/)
       const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
       assert.match(metrics, new RegExp(`qsfs_cachedb_hooks_total{event="jump-data",result="${result}"} [1-9]`))
-      await cachedb.process.waitForLine(/"level":40.*"hook\.failed".*"jump-data"/)
-      assert.equal(await cachedb.process.stop(), 0)
     })
   }
+  await cachedb.process.waitForLine(/"level":40.*"hook\.failed".*"jump-data"/)
+  assert.equal(await cachedb.process.stop(), 0)
 })
 
 test('a hook that fails for ever is said once, and its end too', { timeout }, async t => {
@@ -79,13 +83,14 @@ test('a hook that fails for ever is said once, and its end too', { timeout }, as
 async function start(t: TestContext, script: string | null, mode: number) {
   const cachedb = await CachedbProcess.prepare(t, keys)
   const path = join(cachedb.directory, 'hook.sh')
-  if (script === null) rmSync(path, { force: true })
-  else {
-    writeFileSync(path, `#!/bin/sh\n${script}\n`)
-    chmodSync(path, mode)
-  }
+  if (script !== null) writeHook(path, script, mode)
   await cachedb.start()
   const [, port] = await cachedb.process.waitForLine(/"metrics\.served".*"port":(\d+)/)
   const client: RawClient = await cachedb.raw()
   return { cachedb, client, port }
+}
+
+function writeHook(path: string, script: string, mode: number): void {
+  writeFileSync(path, `#!/bin/sh\n${script}\n`)
+  chmodSync(path, mode)
 }
