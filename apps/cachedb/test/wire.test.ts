@@ -36,4 +36,21 @@ test('our commands on the wire', async t => {
 
   client.socket.write('*2\r\n$4\r\nWARM\r\n$1\r\n0\r\n')
   equal(await client.bytes(5), '+OK\r\n')
+
+  //                     name            key
+  client.socket.write('*2\r\n$6\r\nKEYCUR\r\n$5\r\nhello\r\n')
+  const cursor = Buffer.from(
+    // key   segment    length     offset     CRC
+    '05' + '00000000' + '05000000' + '1c000000' + '7bf7d874',
+    'hex',
+  ).toString('latin1')
+  equal(await client.bytes(5 + 17 + 2), `$17\r\n${cursor}\r\n`)
+
+  await client.ask('SET', 'hello', 'WORLD2', '1700000001')
+  //                     name             key
+  client.socket.write('*2\r\n$7\r\nHISTORY\r\n$5\r\nhello\r\n')
+  //                                       segment    offset
+  const older = Buffer.from('00000000' + '1c000000', 'hex').toString('latin1')
+  const version = `*3\r\n$8\r\n${older}\r\n$10\r\n1700000001\r\n$6\r\nWORLD2\r\n`
+  equal(await client.bytes(version.length), version)
 })
