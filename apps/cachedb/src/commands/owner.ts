@@ -19,15 +19,18 @@ export function owner(session: Session, args: Buffer[]): Reply {
 export async function fsync(session: Session, args: Buffer[]): Promise<Reply> {
   const names = args.length > 1 ? args.slice(1).map(String) : [session.hosted.namespace.name]
   const wanted = names.map(name => session.reach(name))
-  await reloaded(wanted)
+  const reloading = reloadOf(wanted)
+  if (reloading !== null) await reloading
   await Promise.all(wanted.map(({ reloading }) => reloading))
   const positions = await Promise.all(wanted.map(({ namespace }) => namespace.sync()))
   return positions.map(toReply)
 }
 
-/** Settles when no RELOAD of these is under way. @throws what such a RELOAD failed with */
-export async function reloaded(wanted: readonly HostedNamespace[]): Promise<void> {
-  for (const { reloading } of wanted) if (reloading !== null) await reloading
+/** Settles when no RELOAD of these is under way, or rejects with what it failed with; null when none is: who waits for nothing goes on
+ *  before the next command does. */
+export function reloadOf(wanted: readonly HostedNamespace[]): Promise<unknown> | null {
+  const reloads = wanted.flatMap(({ reloading }) => reloading ?? [])
+  return reloads.length === 0 ? null : Promise.all(reloads)
 }
 
 /** WARM segment: answers when the segment's values can be read. */

@@ -100,7 +100,11 @@ export class Points implements Disposable {
     const number = this.#underWay === null ? this.#begin(wanted) : this.#owe(wanted, this.#underWay.number + 1)
     const before = wanted.map(({ namespace }) => namespace.position)
     const after = await Promise.all(wanted.map(({ namespace }) => namespace.sync()))
-    return { number, positions: before.map((position, index) => ({ ...position, synced: after[index]!.synced })) }
+    // As of the cut, though the sync may have covered more.
+    const positions = before.map((position, index) => {
+      return { ...position, synced: Math.min(position.appended, after[index]!.synced) }
+    })
+    return { number, positions }
   }
 
   /** Begins nothing more. A hook under way is left to itself: the next start asks it again. */
