@@ -33,15 +33,17 @@ export function scanForeign(file: ScannedFile, foreign: ForeignFile, listener: F
   let at: number = FileHeader.sizeBytes
   let goodBytes = at
   while (at < endBytes) {
-    const lengthBytes = read(window, at, endBytes, foreign, listener)
-    if (lengthBytes !== null) {
-      at += lengthBytes
+    const found = readAt(window, at, endBytes, foreign)
+    if (found !== null) {
+      if (found.entry === null) listener.leftover()
+      else listener.entry(found.entry)
+      at += found.lengthBytes
       goodBytes = at
       continue
     }
     indexed ??= foreign.indexed()
     while (cursor < indexed.length && indexed[cursor]!.offsetBytes < at) cursor++
-    while (cursor < indexed.length && entryAt(window, indexed[cursor]!.offsetBytes, foreign) === null)
+    while (cursor < indexed.length && readAt(window, indexed[cursor]!.offsetBytes, endBytes, foreign) === null)
       listener.lost(indexed[cursor++]!)
     if (cursor === indexed.length) break
     const next = indexed[cursor]!.offsetBytes
@@ -51,33 +53,23 @@ export function scanForeign(file: ScannedFile, foreign: ForeignFile, listener: F
   return { goodBytes, damage }
 }
 
-/** @returns its length, null when it is bad */
-function read(
+/** What begins there; an entry of null is what a compaction tool left. null when it is bad. */
+function readAt(
   window: Window,
   at: number,
   endBytes: number,
   foreign: ForeignFile,
-  listener: ForeignListener,
-): number | null {
+): { readonly lengthBytes: number; readonly entry: Entry | null } | null {
   const header = window.headerAt(at)
   if (header === null) return null
-  if ((header.flags & EntryFlag.truncated) !== 0) {
-    // Its key, where it has one, died with its value: nothing is to be applied.
-    const lengthBytes = EntryHeader.sizeBytes + header.keyBytes
-    const isLeftover = header.valueBytes === 0 && header.valueCrc === 0 && header.flags <= leftoverFlagsMax
-    if (!isLeftover || at + lengthBytes > endBytes) return null
-    listener.leftover()
-    return lengthBytes
+  if ((header.flags & EntryFlag.truncated) === 0) {
+    const entry = window.entryAt(at, null)
+    return entry !== null && foreign.isKey(entry.key) ? { lengthBytes: entry.lengthBytes, entry } : null
   }
-  const entry = entryAt(window, at, foreign)
-  if (entry === null) return null
-  listener.entry(entry)
-  return entry.lengthBytes
+  // Its key, where it has one, died with its value: nothing is to be applied.
+  const lengthBytes = EntryHeader.sizeBytes + header.keyBytes
+  const isLeftover = header.valueBytes === 0 && header.valueCrc === 0 && header.flags <= leftoverFlagsMax
+  return isLeftover && at + lengthBytes <= endBytes ? { lengthBytes, entry: null } : null
 }
 
 const leftoverFlagsMax = EntryFlag.truncated | EntryFlag.deleted
-
-function entryAt(window: Window, at: number, foreign: ForeignFile): Entry | null {
-  const entry = window.entryAt(at, null)
-  return entry !== null && foreign.isKey(entry.key) ? entry : null
-}
