@@ -15,6 +15,7 @@ need libfuse2 library libfuse.so.2
 need libatomic1 library libatomic.so.1 # Node 26 links it
 need python3 command -v python3
 need procps command -v ps
+need openssl command -v openssl # certificates of tests
 need attr command -v setfattr
 need acl command -v setfacl
 [ -n "$missing" ] || exit 0

@@ -1,5 +1,6 @@
 import { GiB, KiB, MiB } from '@qsfs/bytes/units'
 import { duration, path, size } from '@qsfs/config/values'
+import { hybridGroups, knownGroups } from '@qsfs/resp/tls/groups'
 import { z } from 'zod'
 
 /** `host:port` or `[v6]:port`, as what to listen on; `:port` is the default host's. */
@@ -28,6 +29,18 @@ const schema = z
     socket: path().optional(),
     /** TCP address as "host:port". Passwords and data go over it in clear. */
     listen: listenAddress('::').optional(),
+    /** TCP address as "host:port" for TLS 1.3, beside or instead of the others. Clients need no certificate: the passwords decide. */
+    tls_listen: listenAddress('::').optional(),
+    /** The server's certificate, its chain behind it, as PEM. Clients pin its SHA-256, which the log says at each start. */
+    tls_cert: path().optional(),
+    /** Its key as PEM, without a passphrase; refused when others than its owner and group can read it. */
+    tls_key: path().optional(),
+    /** Key exchanges that are taken, the preferred first. By default those only that a recording of today's traffic and tomorrow's
+     *  quantum computer do not break; "X25519", "P-256" and "P-384" let older clients in. */
+    tls_groups: z
+      .array(z.enum(knownGroups))
+      .min(1, 'is empty')
+      .default([...hybridGroups]),
     /** File with the admin password (its first line). Without it every client may do everything. */
     admin_password_file: path().optional(),
     /** Whether the namespace `default` can be written only after `SELECT default <admin password>`; AUTH alone does not do.
@@ -75,6 +88,14 @@ const schema = z
     stor_socket: path().optional(),
     /** Connections at once; more are refused with an error. */
     max_clients: z.int().min(1).max(60_000).default(1000),
+    /** Replies that one client has not taken yet. Beyond it that client's commands wait; nobody else's do. */
+    output_bytes: size({ min: 16 * KiB }).default(1 * MiB),
+    /** The same for what MIRROR and WAIT send unasked: a client that leaves more unread is dropped, with a line in the log. */
+    mirror_bytes: size({ min: 1 * MiB }).default(32 * MiB),
+    /** A client that takes nothing of its replies for so long is dropped. */
+    unread_timeout: duration({ min: 1000 }).default(60_000),
+    /** A client that sends nothing for so long is dropped; not while a command of its runs, nor in WAIT or MIRROR. 0 = never. */
+    idle_timeout: duration().default(0),
     /** Where `GET /metrics` is answered, in Prometheus text over plain HTTP, as "host:port"; ":port" is of this machine only. Whoever
      *  reaches it sees numbers: no names of namespaces, no keys, no values. */
     metrics_listen: listenAddress('127.0.0.1').optional(),
@@ -82,17 +103,31 @@ const schema = z
     allow_stop: z.boolean().default(false),
   })
   .check(context => {
-    const { socket, listen, protect, admin_password_file } = context.value
+    const { socket, listen, tls_listen, tls_cert, tls_key, protect, admin_password_file } = context.value
     if (protect && admin_password_file === undefined)
       context.issues.push({ code: 'custom', input: context.value, message: 'protect needs admin_password_file' })
-    if (socket === undefined && listen === undefined)
-      context.issues.push({ code: 'custom', input: context.value, message: 'needs socket, listen or both' })
+    if (socket === undefined && listen === undefined && tls_listen === undefined)
+      context.issues.push({ code: 'custom', input: context.value, message: 'needs socket, listen or tls_listen' })
+    for (const [key, value] of Object.entries({ tls_cert, tls_key }))
+      if ((value === undefined) !== (tls_listen === undefined)) {
+        const message = tls_listen === undefined ? `${key} needs tls_listen` : `tls_listen needs ${key}`
+        context.issues.push({ code: 'custom', input: context.value, message })
+      }
   })
   .transform(section => ({
     dataDirectory: section.data_dir,
     zdbIndexDirectory: section.zdb_index_dir,
     socketPath: section.socket,
     listen: section.listen,
+    tls:
+      section.tls_listen === undefined
+        ? null
+        : {
+            listen: section.tls_listen,
+            certificatePath: section.tls_cert!,
+            keyPath: section.tls_key!,
+            groups: section.tls_groups,
+          },
     adminPasswordFile: section.admin_password_file,
     isProtected: section.protect,
     defaultBytesMax: section.default_maxsize,
@@ -115,6 +150,12 @@ const schema = z
     valueCacheBytesMax: section.value_cache_bytes,
     storSocket: section.stor_socket,
     clientsMax: section.max_clients,
+    clientLimits: {
+      outputBytesMax: section.output_bytes,
+      pushBytesMax: section.mirror_bytes,
+      unreadMs: section.unread_timeout,
+      idleMs: section.idle_timeout,
+    },
     metricsListen: section.metrics_listen,
     isStopAllowed: section.allow_stop,
   }))

@@ -16,6 +16,8 @@ export function hookOptions(config: CachedbConfig): ExecHooksOptions {
 }
 
 /** How hooks are told who calls them, as 0-db does. */
-function instanceId({ socketPath, listen }: CachedbConfig): string {
-  return socketPath === undefined ? `tcp://${listen!.host}:${listen!.port}` : `unix://${socketPath}`
+function instanceId({ socketPath, listen, tls }: CachedbConfig): string {
+  if (socketPath !== undefined) return `unix://${socketPath}`
+  if (listen !== undefined) return `tcp://${listen.host}:${listen.port}`
+  return `tls://${tls!.listen.host}:${tls!.listen.port}`
 }

@@ -10,11 +10,11 @@ import { ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
 import { HookEvent } from '@qsfs/protocol/hook-events'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
 import { ClientDropped } from '@qsfs/resp/limits'
-import { type ListenAddress, RespServer } from '@qsfs/resp/server'
+import { RespServer } from '@qsfs/resp/server'
 import { Metrics } from '@qsfs/telemetry/metrics'
 import { readAdminPassword } from './admin-password.ts'
 import { Audience } from './audience.ts'
-import { type CachedbConfig, cachedbSchema } from './config.ts'
+import { cachedbSchema } from './config.ts'
 import { Compactor } from './engine/compaction/compactor.ts'
 import type { EngineContext } from './engine/context.ts'
 import { makeDataDirectory } from './engine/data-directory.ts'
@@ -29,6 +29,7 @@ import { Room } from './engine/shelf/room.ts'
 import { ValueCache } from './engine/value-cache.ts'
 import { SegmentUnavailable } from './errors.ts'
 import { hookOptions } from './hook-options.ts'
+import { connectionLimits, prepareListening } from './listening.ts'
 import { FormatError } from './segment/format.ts'
 import { MeasuredStorage } from './segment/measured-storage.ts'
 import { type Storage, StorageError } from './segment/storage.ts'
@@ -39,6 +40,7 @@ import { type ServerState, Session } from './session.ts'
 await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
   const config = loadSection(cachedbSchema, { path: configPath(argv), section: 'cachedb' })
   const { dataDirectory } = config
+  const listening = prepareListening(config)
   const metrics = new Metrics()
   const stats = new ServerStats(Math.floor(systemClock.nowMs() / 1000), randomInt(1, 2 ** 30), metrics)
   const pool = new BulkPool()
@@ -100,9 +102,9 @@ await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
     syncEachWrite: config.fsync === 'always',
     stop: config.isStopAllowed ? stop : null,
   }
-  const addresses = listenAddresses(config)
   const opening = Promise.withResolvers<void>()
-  const server = await RespServer.listen(addresses, {
+  const server = await RespServer.listen(listening.addresses, {
+    limits: connectionLimits(config),
     opens: opening.promise,
     openSession: outlet => new Session(state, outlet),
     clientsMax: config.clientsMax,
@@ -137,7 +139,18 @@ await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
     throw new ExpectedFailure(1, `the hook answered ${exitCode} to 'ready'; nothing is served`)
   isOpen = true
   opening.resolve()
-  log.event('server.ready', { socket: config.socketPath, host: config.listen?.host, port: server.port, dataDirectory })
+  const { socketPath: socket, tls, listen } = config
+  if (tls !== null) {
+    const { sha256: certificateSha256, validTo } = listening.identity!
+    log.event('tls.served', {
+      host: tls.listen.host,
+      port: server.ports.at(-1),
+      certificateSha256,
+      validTo,
+      groups: tls.groups,
+    })
+  }
+  log.event('server.ready', { socket, host: listen?.host, port: listen && server.ports[0], dataDirectory })
 })
 
 /** Without `default` no client can be served. */
@@ -165,10 +178,6 @@ function lockIndexRoot(storage: Storage, directory: string): Disposable {
   if (!storage.list(directory).some(({ name, isDirectory }) => isDirectory && name === defaultNamespace))
     throw new ExpectedFailure(2, `zdb_index_dir ${directory} is no index root of 0-db: it has no namespace default`)
   return lockFile(join(directory, '.lockfile'), `the index directory ${directory}`)
-}
-
-function listenAddresses({ socketPath, listen }: CachedbConfig): ListenAddress[] {
-  return [...(socketPath === undefined ? [] : [{ path: socketPath }]), ...(listen === undefined ? [] : [listen])]
 }
 
 /** What is pinned and six segments to work in must fit, else the cache would wedge. */

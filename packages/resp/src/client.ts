@@ -1,15 +1,19 @@
 import { strict as assert } from 'node:assert'
 import type { Writable } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 import type { NamespacePosition } from '@qsfs/protocol/cachedb-commands'
 import { Command, Redis } from 'ioredis'
 import { type Reply, type ReplyOrError, RespError } from './reply.ts'
 import { SilenceWatch } from './silence-watch.ts'
+import { checkPeer, type TlsClientOptions, type TlsPeer, tlsConnectOptions } from './tls/peer.ts'
 
 export { type Reply, type ReplyOrError, RespError }
 
 export interface RespClientOptions {
-  /** `unix:/path`, `host:port` or `[v6]:port`. */
+  /** `unix:/path`, `host:port` or `[v6]:port`, or either of these as `tls://host:port`. */
   readonly address: string
+  /** For an address with tls://. */
+  readonly tls?: TlsClientOptions
   readonly adminPassword?: string
   readonly namespace?: string
   readonly namespacePassword?: string
@@ -54,16 +58,17 @@ export class RespClient implements AsyncDisposable {
   #lastError: Error | undefined
   #disposed = false
   #positions: readonly NamespacePosition[] = []
+  #tlsPeer: TlsPeer | null = null
 
   private constructor(options: RespClientOptions) {
-    const { address, connectTimeoutMs = 10_000, commandTimeoutMs = 0 } = options
+    const { address, tls, connectTimeoutMs = 10_000, commandTimeoutMs = 0 } = options
     // A timed-out command would stay in ioredis's queue and take the next reply as its own, so the connection goes.
     this.#watch = new SilenceWatch(commandTimeoutMs, error => {
       this.#lastError = error
       this.#redis.disconnect()
     })
     this.#redis = new Redis({
-      ...parseAddress(address),
+      ...socketOptions(address, tls),
       protocol: 2,
       enableReadyCheck: false,
       disableClientInfo: true,
@@ -106,6 +111,11 @@ export class RespClient implements AsyncDisposable {
     return this.#positions
   }
 
+  /** What the TLS handshake agreed on; null without TLS. */
+  get tlsPeer(): TlsPeer | null {
+    return this.#tlsPeer
+  }
+
   /** Sends one command. Simple strings arrive as Buffers, like bulks; small Buffers may be views of a receive buffer,
    *  so copy what is kept.
    *  @throws RespError (also as an element of an array reply), ConnectionLost */
@@ -138,6 +148,8 @@ export class RespClient implements AsyncDisposable {
   async #handshake(options: RespClientOptions): Promise<void> {
     try {
       await this.#redis.connect()
+      // Nothing was sent yet: no password goes to the wrong server.
+      if (this.#redis.stream instanceof TLSSocket) this.#tlsPeer = checkPeer(this.#redis.stream, options.tls ?? {})
     } catch (error) {
       const cause = this.#lastError ?? (error as Error)
       throw new ConnectionLost(`cannot connect to ${options.address}: ${cause.message}`, { cause })
@@ -181,6 +193,13 @@ export function parsePositions(reply: Reply): readonly NamespacePosition[] {
       incarnation: String(incarnation),
     }
   })
+}
+
+function socketOptions(address: string, tls: TlsClientOptions = {}) {
+  if (!address.startsWith('tls://')) return parseAddress(address)
+  const place = parseAddress(address.slice('tls://'.length))
+  if ('path' in place) throw new TypeError(`address ${address} is not tls://host:port`)
+  return { ...place, tls: tlsConnectOptions(place.host, tls) }
 }
 
 /** @throws TypeError when it is none */

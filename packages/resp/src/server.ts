@@ -1,6 +1,7 @@
 import { once } from 'node:events'
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import { umask } from 'node:process'
+import { createServer as createTlsServer } from 'node:tls'
 import type { Clock } from '@qsfs/concurrency/clock'
 import { RunQueue } from '@qsfs/concurrency/run-queue'
 import { BulkPool } from './bulk-pool.ts'
@@ -8,6 +9,8 @@ import { Connection, type Outlet, type RespSession, type SharedByConnections } f
 import { ReplyEncoder } from './encoder.ts'
 import { type ConnectionLimits, defaultConnectionLimits } from './limits.ts'
 import { RespError } from './reply.ts'
+import { type TlsGroup, tlsSettings } from './tls/groups.ts'
+import type { TlsIdentity } from './tls/identity.ts'
 import { clearStaleSocket, SocketUnavailable } from './unix-socket.ts'
 
 export { SocketUnavailable }
@@ -25,16 +28,34 @@ export interface RespServerOptions {
   readonly pool?: BulkPool
 }
 
-export type ListenAddress = { readonly path: string } | { readonly host: string; readonly port: number }
+export type ListenAddress = { readonly path: string } | TcpAddress
+
+export interface TcpAddress {
+  readonly host: string
+  readonly port: number
+  /** Absent: in clear. */
+  readonly tls?: TlsListenOptions
+}
+
+export interface TlsListenOptions {
+  readonly identity: TlsIdentity
+  /** A client that offers none of them is refused. */
+  readonly groups: readonly TlsGroup[]
+}
 
 /** A TCP peer that is silent for a minute is asked whether it still exists, ten times, once a second (Node's TCP_KEEPCNT and TCP_KEEPINTVL). */
 const socketOptions = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }
 
-/** Listens on unix sockets and TCP ports and answers every connection through its session. */
+/** For a TLS handshake. */
+const handshakeMs = 10_000
+
+/** Listens on unix sockets and TCP ports, in clear or by TLS 1.3, and answers every connection through its session. */
 export class RespServer implements AsyncDisposable {
   readonly #options: RespServerOptions
   readonly #servers: Server[] = []
   readonly #connections = new Set<Connection>()
+  /** What TLS speaks over, from before the handshake on. */
+  readonly #tlsSockets = new Set<Socket>()
   readonly #shared: SharedByConnections
   #acceptedCount = 0
   #isWatching = false
@@ -86,13 +107,10 @@ export class RespServer implements AsyncDisposable {
     return now
   }
 
-  /** The TCP port, when one was asked for (0 asks for any). */
-  get port(): number | undefined {
-    for (const server of this.#servers) {
-      const address = server.address()
-      if (address && typeof address === 'object') return (address as AddressInfo).port
-    }
-    return undefined
+  /** The ports in use, in the order of the TCP addresses that were asked for: 0 asked for any. */
+  get ports(): readonly number[] {
+    const addresses = this.#servers.map(server => server.address())
+    return addresses.flatMap(address => (address !== null && typeof address === 'object' ? [address.port] : []))
   }
 
   /** Stops listening and drops every connection; unix socket files are removed. */
@@ -100,12 +118,13 @@ export class RespServer implements AsyncDisposable {
     const closed = this.#servers.filter(server => server.listening).map(server => once(server, 'close'))
     for (const server of this.#servers) server.close()
     for (const connection of this.#connections) connection.destroy()
+    for (const socket of this.#tlsSockets) socket.destroy()
     await Promise.all(closed)
   }
 
   async #listen(address: ListenAddress): Promise<void> {
     if ('path' in address) await clearStaleSocket(address.path)
-    const server = createServer(socketOptions, socket => this.#accept(socket))
+    const server = this.#createServer(address)
     this.#servers.push(server)
     const listening = once(server, 'listening')
     // bind(2) happens inside listen(): the mask makes the socket ours alone from its first moment.
@@ -123,7 +142,28 @@ export class RespServer implements AsyncDisposable {
     }
   }
 
-  #accept(socket: Socket): void {
+  #createServer(address: ListenAddress): Server {
+    if (!('tls' in address) || address.tls === undefined)
+      return createServer(socketOptions, socket => this.#accept(socket, this.#shared))
+    const { identity, groups } = address.tls
+    const options = { ...socketOptions, ...tlsSettings(groups), handshakeTimeout: handshakeMs }
+    const server = createTlsServer({ ...options, cert: identity.certificates, key: identity.key })
+    // TLS decrypts into memory of its own.
+    server.on('secureConnection', socket => this.#accept(socket, { ...this.#shared, receiveBuffer: null }))
+    server.on('tlsClientError', (error, socket) => {
+      // Node leaves it open, and a half-open one would stay for ever.
+      socket.destroy()
+      this.#options.onConnectionError(error)
+    })
+    server.on('connection', (socket: Socket) => {
+      this.#tlsSockets.add(socket)
+      socket.once('close', () => this.#tlsSockets.delete(socket))
+    })
+    server.maxConnections = this.#options.clientsMax
+    return server
+  }
+
+  #accept(socket: Socket, shared: SharedByConnections): void {
     const { clientsMax, onConnectionError, openSession, limits = defaultConnectionLimits } = this.#options
     this.#acceptedCount++
     if (this.#connections.size >= clientsMax) {
@@ -133,7 +173,7 @@ export class RespServer implements AsyncDisposable {
       socket.end(Buffer.concat(encoder.take()), () => socket.destroy())
       return
     }
-    const connection = new Connection(socket, openSession, this.#shared, limits)
+    const connection = new Connection(socket, openSession, shared, limits)
     this.#connections.add(connection)
     this.#watchProgress()
     socket.on('error', onConnectionError)

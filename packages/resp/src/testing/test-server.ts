@@ -7,7 +7,7 @@ import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { BulkPool } from '../bulk-pool.ts'
 import type { Outlet, RespSession } from '../connection.ts'
 import { type MaybePromise, noReply, type Reply, RespError } from '../reply.ts'
-import { RespServer, type RespServerOptions } from '../server.ts'
+import { type ListenAddress, RespServer, type RespServerOptions } from '../server.ts'
 
 /** What the sessions of a test server share. */
 export interface SharedBySessions {
@@ -119,13 +119,17 @@ export class RawClient {
   }
 }
 
-/** A server on a unix socket whose sessions are TestSessions; all goes with the test. */
-export async function start(t: TestContext, options: Partial<RespServerOptions> = {}) {
+/** A server on a unix socket, and more, whose sessions are TestSessions; all goes with the test. */
+export async function start(
+  t: TestContext,
+  options: Partial<RespServerOptions> = {},
+  addresses: readonly ListenAddress[] = [],
+) {
   const directory = await temporaryDirectory()
   const path = join(directory.path, 'resp.sock')
   const shared = sharedBySessions()
   const errors: Error[] = []
-  const server = await RespServer.listen([{ path }], {
+  const server = await RespServer.listen([{ path }, ...addresses], {
     openSession: outlet => new TestSession(outlet, shared),
     pool: shared.pool,
     clientsMax: 100,
