@@ -161,7 +161,8 @@ test('one cachedb, user keys', async t => {
         'stats_data_io_error_last stats_data_faults index_disk_freespace_bytes index_disk_freespace_mb ' +
         'data_disk_freespace_bytes data_disk_freespace_mb data_path data_active index_path index_active data_current_id ' +
         'data_current_offset cut_files cut_bytes read_only_reason segments_open segments_closed segments_stored ' +
-        'segments_absent segments_live_bytes segments_local_bytes segments_waiting segments_lost',
+        'segments_absent segments_live_bytes segments_local_bytes segments_waiting segments_lost ' +
+        'compactions compaction_copied_bytes compaction_freed_bytes compaction_damaged_segments',
     )
   })
 

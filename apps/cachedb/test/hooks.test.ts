@@ -7,7 +7,7 @@ import { silentLog } from '@qsfs/telemetry/log'
 import { prngFromSeed } from '@qsfs/testkit/prng'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import type { EngineContext } from '../src/engine/context.ts'
-import { HookFailed } from '../src/engine/hooks/hooks.ts'
+import { HookFailed, HookWithdrawn } from '../src/engine/hooks/hooks.ts'
 import { Namespace } from '../src/engine/namespace.ts'
 import { ColdSegment, SegmentUnavailable } from '../src/errors.ts'
 import { DiskStorage } from '../src/segment/disk-storage.ts'
@@ -99,6 +99,25 @@ test('a hook-runner that cannot be started again is a failed hook, tried later; 
   restarts = 0
   assert.deepEqual(await Promise.all(Array.from({ length: 4 }, () => hooks.event('ready', []))), [0, 0, 0, 0])
   assert.equal(restarts, 1)
+})
+
+test('who waits for others of its pool is not run when nobody wants it any more, and has not failed', {
+  timeout,
+}, async () => {
+  await using directory = await temporaryDirectory()
+  await using hooks = await scriptHooks(directory.path, 'sleep 0.3', { storeMax: 1, retrieveMax: 1 })
+  const leaving = new AbortController()
+  const running = hooks.segmentMissing({ dataPath: '/x/d0', hintPath: '/x/h0', objectId: null }, leaving.signal)
+  const missing = hooks.segmentMissing({ dataPath: '/x/d1', hintPath: '/x/h1', objectId: null }, leaving.signal)
+  const stores = [hooks.segmentClosed(closed), hooks.segmentClosed(closed, leaving.signal)]
+  const deleted = hooks.segmentDeleted({ dataPath: '/x/d1', objectId: 'x' }, leaving.signal)
+  leaving.abort()
+  for (const waiting of [missing, stores[1]!, deleted]) await assert.rejects(waiting, HookWithdrawn)
+  await Promise.all([running, stores[0]])
+  // What it held while it waited for the second pool is free again.
+  await hooks.segmentDeleted({ dataPath: '/x/d2', objectId: 'x' })
+  const { succeeded, failed, waiting } = hooks.state()
+  assert.deepEqual({ succeeded, failed, waiting }, { succeeded: 3, failed: 0, waiting: 0 })
 })
 
 test('however many events come at once, few of their hooks run', { timeout }, async () => {

@@ -7,7 +7,7 @@ type Lines = readonly (readonly [key: string, value: string | number])[]
 /** The sections of INFO that 0-db does not have, behind its own. What came from a hook's mouth is for admins only. */
 export function ownSections({ server, isAdmin }: Session): Readonly<Record<string, Lines>> {
   const { namespaces, points, hooks, stats, clock } = server
-  const { room, values, metrics } = namespaces.context
+  const { room, values, metrics, compactor } = namespaces.context
   const survey = Survey.of(namespaces.opened(), clock.monotonicMs())
   const hook = hooks.state()
   const point = points.status
@@ -41,7 +41,8 @@ export function ownSections({ server, isAdmin }: Session): Readonly<Record<strin
     compaction: [
       ['compactions', metrics.compactions.value()],
       ['compaction_copied_bytes', metrics.compactionCopiedBytes.value()],
-      ['compaction_reclaimed_bytes', metrics.compactionReclaimedBytes.value()],
+      ['compaction_freed_bytes', metrics.compactionFreedBytes.value()],
+      ...forAdmins('compaction_under_way', compactor.underWay?.dataPath ?? ''),
     ],
     cache: [
       ['cache_limit_bytes', room.limitBytes],
@@ -75,7 +76,7 @@ export function ownSections({ server, isAdmin }: Session): Readonly<Record<strin
 
 /** The same of NSINFO, for admins. */
 export function ownNamespaceLines(namespace: Namespace, { server }: Session): Lines {
-  const { cutFiles, cutBytes, readOnlyReason } = namespace.info()
+  const { cutFiles, cutBytes, readOnlyReason, compaction } = namespace.info()
   const survey = Survey.of([namespace], server.clock.monotonicMs())
   return [
     ['cut_files', cutFiles],
@@ -86,6 +87,10 @@ export function ownNamespaceLines(namespace: Namespace, { server }: Session): Li
     ['segments_local_bytes', survey.localBytes],
     ['segments_waiting', survey.waiting],
     ['segments_lost', survey.lost],
+    ['compactions', compaction.segments],
+    ['compaction_copied_bytes', compaction.copiedBytes],
+    ['compaction_freed_bytes', compaction.freedBytes],
+    ['compaction_damaged_segments', compaction.damagedSegments],
   ]
 }
 

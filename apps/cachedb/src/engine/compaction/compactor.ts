@@ -172,6 +172,7 @@ function finished(shelf: Shelf, segment: Segment, copiedBytes: number): void {
   const { id: segmentId, dataBytes, life } = segment
   life.markCopied()
   shelf.compaction.segments++
+  shelf.context.metrics.compactions.add()
   // Nobody reads it any more: the first to be evicted.
   segment.lastReadMs = Number.NEGATIVE_INFINITY
   // Who finds no room waits for something.

@@ -121,6 +121,7 @@ function copyEntry(copying: Copying, record: HintRecord, bytes: Buffer, fromByte
     room.lend(lengthBytes)
   }
   writer.shelf.compaction.copiedBytes += lengthBytes
+  writer.shelf.context.metrics.compactionCopiedBytes.add(lengthBytes)
   return 'copied'
 }
 

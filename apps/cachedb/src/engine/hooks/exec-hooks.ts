@@ -12,6 +12,7 @@ import {
   type HookRun,
   type Hooks,
   type HooksState,
+  HookWithdrawn,
   type IndexClosed,
   type SegmentClosed,
   type SegmentDeleted,
@@ -68,32 +69,40 @@ export class ExecHooks implements Hooks, AsyncDisposable {
     return new ExecHooks(options, clock, log, metrics, await HookRunnerProcess.start())
   }
 
-  async indexClosed({ hintPath, nextHintPath, dirtyIds }: IndexClosed): Promise<boolean> {
-    const exitCode = await this.event(HookEvent.jumpIndex, [hintPath, nextHintPath, dirtyIds.join(' ')])
-    return exitCode === 0
+  async indexClosed({ hintPath, nextHintPath, dirtyIds }: IndexClosed, signal?: AbortSignal): Promise<boolean> {
+    const args = [hintPath, nextHintPath, dirtyIds.join(' ')]
+    return (await this.#exitCode(HookEvent.jumpIndex, args, signal)) === 0
   }
 
-  async segmentClosed({ dataPath, nextDataPath, hintPath }: SegmentClosed): Promise<string | null> {
+  async segmentClosed(
+    { dataPath, nextDataPath, hintPath }: SegmentClosed,
+    signal?: AbortSignal,
+  ): Promise<string | null> {
     const env = { [HookEnvironment.hintPath]: hintPath }
-    const { objectId } = await this.#succeed(HookEvent.jumpData, [dataPath, nextDataPath], env)
+    const { objectId } = await this.#succeed(HookEvent.jumpData, [dataPath, nextDataPath], env, signal)
     return objectId
   }
 
-  async segmentMissing({ dataPath, hintPath, objectId }: SegmentMissing): Promise<void> {
+  async segmentMissing({ dataPath, hintPath, objectId }: SegmentMissing, signal?: AbortSignal): Promise<void> {
     const env = {
       [HookEnvironment.hintPath]: hintPath,
       ...(objectId === null ? {} : { [HookEnvironment.objectId]: objectId }),
     }
-    await this.#succeed(HookEvent.missingData, [dataPath], env)
+    await this.#succeed(HookEvent.missingData, [dataPath], env, signal)
   }
 
-  async segmentDeleted({ dataPath, objectId }: SegmentDeleted): Promise<void> {
-    await this.#succeed(HookEvent.segmentDeleted, [dataPath, objectId], { [HookEnvironment.objectId]: objectId })
+  async segmentDeleted({ dataPath, objectId }: SegmentDeleted, signal?: AbortSignal): Promise<void> {
+    const env = { [HookEnvironment.objectId]: objectId }
+    await this.#succeed(HookEvent.segmentDeleted, [dataPath, objectId], env, signal)
   }
 
-  async event(name: HookEvent, args: readonly string[]): Promise<number | null> {
+  event(name: HookEvent, args: readonly string[]): Promise<number | null> {
+    return this.#exitCode(name, args)
+  }
+
+  async #exitCode(name: HookEvent, args: readonly string[], signal?: AbortSignal): Promise<number | null> {
     try {
-      await this.#succeed(name, args, {})
+      await this.#succeed(name, args, {}, signal)
       return 0
     } catch (error) {
       if (!(error instanceof HookFailed)) throw error
@@ -126,9 +135,14 @@ export class ExecHooks implements Hooks, AsyncDisposable {
   }
 
   /** Runs one hook to its end, when its pool has room. @throws HookFailed unless it exits 0 */
-  async #succeed(event: string, args: readonly string[], env: Readonly<Record<string, string>>): Promise<HookEnd> {
+  async #succeed(
+    event: string,
+    args: readonly string[],
+    env: Readonly<Record<string, string>>,
+    signal?: AbortSignal,
+  ): Promise<HookEnd> {
     try {
-      using _permit = await this.#pools.enter(event)
+      using _permit = await this.#pools.enter(event, signal)
       const end = await this.#run(event, args, env)
       if (end.result !== 'ok') throw new HookExited(`${event} ${end.reason}`, end.exitCode)
       this.#succeeded++
@@ -136,7 +150,8 @@ export class ExecHooks implements Hooks, AsyncDisposable {
       return end
     } catch (error) {
       // What the end of the server cuts short has not failed.
-      if (error instanceof HookFailed && !this.#ended) {
+      const isFailure = error instanceof HookFailed && !(error instanceof HookWithdrawn) && !this.#ended
+      if (isFailure) {
         this.#failed++
         this.#failures.failed(event, args, error.message)
       }

@@ -1,6 +1,6 @@
 import { type Permit, Semaphore } from '@qsfs/concurrency/semaphore'
 import { HookEvent } from '@qsfs/protocol/hook-events'
-import { HookFailed } from './hooks.ts'
+import { HookFailed, HookWithdrawn } from './hooks.ts'
 
 /** What shares a limit of hooks at once and a time that one may take. */
 export type HookPool = 'start' | 'end' | 'store' | 'retrieve' | 'delete' | 'point' | 'notify'
@@ -58,15 +58,19 @@ export class HookPools {
   }
 
   /** Waits until one more hook of this event may run.
-   *  @throws HookFailed when too many wait already */
-  async enter(event: string): Promise<Disposable> {
+   *  @throws HookFailed when too many wait already, HookWithdrawn */
+  async enter(event: string, signal?: AbortSignal): Promise<Disposable> {
     const pool = poolOf(event)
     if (pool === 'notify' && this.#semaphores.notify.waiting >= notifyWaitingMax)
       throw new HookFailed(`${event}: ${notifyWaitingMax} hooks are waiting`)
-    const own = await this.#semaphores[pool].acquire()
+    const own = await this.#acquire(pool, event, signal)
     if (pool !== 'delete') return own
-    const upload = await this.#semaphores.store.acquire()
-    return both(own, upload)
+    try {
+      return both(own, await this.#acquire('store', event, signal))
+    } catch (error) {
+      own.release()
+      throw error
+    }
   }
 
   timeoutMs(event: string): number {
@@ -77,6 +81,14 @@ export class HookPools {
 
   outlives(event: string): boolean {
     return outliving.has(event)
+  }
+
+  async #acquire(pool: HookPool, event: string, signal: AbortSignal | undefined): Promise<Permit> {
+    try {
+      return await this.#semaphores[pool].acquire(1, signal === undefined ? {} : { signal })
+    } catch (error) {
+      throw new HookWithdrawn(`${event}: nobody wants it any more`, error)
+    }
   }
 
   /** Of each pool, hooks that wait to be run. */

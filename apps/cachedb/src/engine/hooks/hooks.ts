@@ -3,23 +3,24 @@ import type { HookEvent } from '@qsfs/protocol/hook-events'
 /** So many ids fit into one argument of a program (128 KiB on Linux). */
 export const dirtyIdsMax = 11_900
 
-/** What cachedb tells the world. Each call is one attempt, safe to repeat; who asked repeats it, with backoff. */
+/** What cachedb tells the world. Each call is one attempt, safe to repeat; who asked repeats it, with backoff. A hook that still waits
+ *  for others of its pool when the signal is aborted is not run any more: HookWithdrawn. */
 export interface Hooks {
   /** false when nobody listens: then no segment is ever stored, and nothing is waited for. */
   readonly configured: boolean
   /** A segment's index half was closed: `jump-index`, in the store pool, before `jump-data`.
    *  @returns whether the hook exited 0: then it knows of the dirty segments */
-  indexClosed(closed: IndexClosed): Promise<boolean>
+  indexClosed(closed: IndexClosed, signal?: AbortSignal): Promise<boolean>
   /** A segment was closed: `jump-data`, in the store pool.
    *  @returns the object id that the hook printed as `stored <object id>`; null when it printed none
    *  @throws HookFailed on a non-zero exit, a signal or a timeout */
-  segmentClosed(closed: SegmentClosed): Promise<string | null>
+  segmentClosed(closed: SegmentClosed, signal?: AbortSignal): Promise<string | null>
   /** An absent segment is wanted at its path: `missing-data`, in the retrieve pool. Exit 0 does not yet prove the file.
    *  @throws HookFailed */
-  segmentMissing(missing: SegmentMissing): Promise<void>
+  segmentMissing(missing: SegmentMissing, signal?: AbortSignal): Promise<void>
   /** A dead segment left the disk: `segment-deleted`, in the store pool, last.
    *  @throws HookFailed */
-  segmentDeleted(deleted: SegmentDeleted): Promise<void>
+  segmentDeleted(deleted: SegmentDeleted, signal?: AbortSignal): Promise<void>
   /** Any other event of 0-db, with its argv behind the instance id. Settles when the hook ended, with its exit code (0 when nobody
    *  listens); null when it gave none: it could not be run, took too long, or a signal ended it. */
   event(name: HookEvent, args: readonly string[]): Promise<number | null>
@@ -87,6 +88,9 @@ export class HookFailed extends Error {
     this.name = 'HookFailed'
   }
 }
+
+/** It was not run: nobody wants it any more. */
+export class HookWithdrawn extends HookFailed {}
 
 /** Nobody listens. */
 export const noHooks: Hooks = Object.freeze({

@@ -17,7 +17,7 @@ export class EngineMetrics {
   readonly damagedEntries
   readonly compactions
   readonly compactionCopiedBytes
-  readonly compactionReclaimedBytes
+  readonly compactionFreedBytes
   readonly points
   readonly pointFailures
 
@@ -39,11 +39,11 @@ export class EngineMetrics {
     this.evictedBytes = counter('evicted_bytes_total', 'Their bytes')
     this.deaths = counter('segments_dead_total', 'Segments that left because nothing in them was needed')
     this.damagedEntries = counter('damaged_entries_total', 'Entries that failed their check when they were read')
-    this.compactions = counter('compactions_total', 'Segments whose live bytes were copied away')
+    this.compactions = counter('compactions_total', 'Segments of which all that is needed was copied')
     this.compactionCopiedBytes = counter('compaction_copied_bytes_total', 'Bytes copied by compaction')
-    this.compactionReclaimedBytes = counter(
-      'compaction_reclaimed_bytes_total',
-      'Bytes of compacted segments beyond those copied',
+    this.compactionFreedBytes = counter(
+      'compaction_freed_bytes_total',
+      'Bytes of compacted segments that left the disk',
     )
     this.points = counter('points_total', 'Recovery points published')
     this.pointFailures = counter('point_failures_total', 'Attempts to publish a recovery point that failed')

@@ -1,6 +1,8 @@
 import { Backoff } from '@qsfs/concurrency/backoff'
 import { delay } from '@qsfs/concurrency/clock'
+import { StorageError } from '../../segment/storage.ts'
 import { HookFailed } from '../hooks/hooks.ts'
+import { transitionOf } from '../manifest/segment-state.ts'
 import type { Segment } from './segment.ts'
 import type { Shelf } from './shelf.ts'
 
@@ -14,23 +16,37 @@ export async function bury(shelf: Shelf, segment: Segment): Promise<void> {
   try {
     await shelf.syncAppended()
     if (shelf.find(segment.id) !== segment) return
-    segment.state = await shelf.recorded(segment, 'died', {
-      type: 'gone',
-      segmentId: segment.id,
-      objectId: segment.objectId,
-    })
+    shelf.manifest.append({ type: 'gone', segmentId: segment.id, objectId: segment.objectId })
   } catch (error) {
     segment.activity = null
     throw error
   }
+  await gone(shelf, segment)
   // Flushed meanwhile: whoever flushed it cleans up.
   if (shelf.find(segment.id) !== segment) return
+  segment.state = transitionOf(segment.state, 'died').to
   if (wasLocal) shelf.dropFile(segment)
   shelf.context.storage.remove(segment.hintPath)
   shelf.context.metrics.deaths.add()
   shelf.context.log.event('segment.gone', { directory: shelf.directory, segmentId: segment.id })
   shelf.remove(segment)
   if (segment.objectId !== null) await deleteObject(shelf, segment, segment.objectId)
+}
+
+/** Settles when the record is on disk. There is no way back: a segment that the manifest calls gone can be nothing else, so a sync
+ *  that fails is asked for again, and nothing else is done with the segment until then. */
+async function gone(shelf: Shelf, { id: segmentId }: Segment): Promise<void> {
+  const { clock, log, random } = shelf.context
+  const backoff = new Backoff({ ...deletePauses, random })
+  for (;;) {
+    try {
+      return await shelf.manifest.sync()
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error
+      log.error('segment.not_buried', { directory: shelf.directory, segmentId, error })
+    }
+    await delay(clock, backoff.next(), { signal: shelf.signal })
+  }
 }
 
 /** Runs the `segment-deleted` hook until it exits 0, then forgets the segment. */
@@ -43,7 +59,7 @@ export async function deleteObject(
   const backoff = new Backoff({ ...deletePauses, random })
   while (!shelf.signal.aborted) {
     try {
-      await hooks.segmentDeleted({ dataPath: segment.dataPath, objectId })
+      await hooks.segmentDeleted({ dataPath: segment.dataPath, objectId }, shelf.signal)
       break
     } catch (error) {
       if (!(error instanceof HookFailed)) throw error

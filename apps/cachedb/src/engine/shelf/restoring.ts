@@ -1,5 +1,5 @@
 import { basename } from 'node:path'
-import { SegmentUnavailable } from '../../errors.ts'
+import { CacheFull, SegmentUnavailable } from '../../errors.ts'
 import { decodeFileHeader, FileHeader, FormatError } from '../../segment/format.ts'
 import { StorageError } from '../../segment/storage.ts'
 import { HookFailed } from '../hooks/hooks.ts'
@@ -23,16 +23,19 @@ export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
   const isBack = segment.state === 'closed' && shelf.context.storage.sizeBytes(segment.dataPath) !== null
   // The room is taken for the file that will be there, its temporary one included.
   // A start waits for none, as nothing can leave before it is over: the cache shrinks behind it.
-  if (shelf.isStarting) room.add(segment.dataBytes)
-  else {
-    await room.makeDiskRoom(segment.dataBytes)
-    await room.takeForRestore(segment.dataBytes)
-  }
+  let isRoomTaken = false
   try {
+    if (shelf.isStarting) room.add(segment.dataBytes)
+    else {
+      await room.makeDiskRoom(segment.dataBytes)
+      await room.takeForRestore(segment.dataBytes)
+    }
+    isRoomTaken = true
     requireWanted(shelf, segment)
     if (!isBack) {
       shelf.context.storage.remove(segment.dataPath)
-      await hooks.segmentMissing({ dataPath: segment.dataPath, hintPath: segment.hintPath, objectId: segment.objectId })
+      const { dataPath, hintPath, objectId } = segment
+      await hooks.segmentMissing({ dataPath, hintPath, objectId }, shelf.signal)
     }
     await acceptFile(shelf, segment)
     requireWanted(shelf, segment)
@@ -48,7 +51,7 @@ export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
       durationMs: Math.round(segment.lastReadMs - startMs),
     })
   } catch (error) {
-    if (!(error instanceof HookFailed || error instanceof StorageError || error instanceof FormatError)) throw error
+    if (!isExpected(error)) throw error
     segment.failed(clock.monotonicMs(), 'restore', error.message)
     const fields = { directory: shelf.directory, segmentId: segment.id, reason: segment.note }
     if (segment.failures === 1) log.warn('segment.not_restored', fields)
@@ -56,7 +59,7 @@ export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
     throw new SegmentUnavailable(`segment ${segment.id}: ${segment.note}`, error)
   } finally {
     metrics.restores.observe((clock.monotonicMs() - startMs) / 1000, [present ? 'restored' : 'failed'])
-    if (!present) {
+    if (!present && isRoomTaken) {
       // What lies in the directory of a closed namespace may be another's by now.
       if (!isBack && !shelf.signal.aborted) removeLeavings(shelf, segment)
       room.give(segment.dataBytes)
@@ -65,6 +68,11 @@ export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
     segment.pins--
     shelf.settled(segment)
   }
+}
+
+/** What the world can do to a restore. */
+function isExpected(error: unknown): error is Error {
+  return [HookFailed, StorageError, FormatError, CacheFull].some(kind => error instanceof kind)
 }
 
 /** A hook's exit code proves nothing: the file counts when it is the one that was closed, is on disk, and the manifest says so. */

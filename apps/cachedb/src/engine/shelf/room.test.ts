@@ -10,6 +10,26 @@ function newRoom(limitBytes: number, freeBytes = Number.POSITIVE_INFINITY) {
   return { clock, room: new Room(clock, { limitBytes, segmentBytesMax, freeBytes: () => freeBytes }) }
 }
 
+test('a restore that finds no room is given up after a while, and those behind it go on', async () => {
+  const { room, clock } = newRoom(1000)
+  room.take(800, 'data')
+  const tooMuch = assert.rejects(room.takeForRestore(300), /^CacheFull: FULL space/)
+  const fits = room.takeForRestore(150)
+  await clock.advance(30_000)
+  await tooMuch
+  await fits
+  assert.equal(room.usedBytes, 950)
+})
+
+test('a disk that has room again is asked before anything is refused', () => {
+  let freeBytes = 350
+  const limits = { limitBytes: 0, segmentBytesMax, freeBytes: () => freeBytes }
+  const room = new Room(new ManualClock(), limits)
+  room.take(100, 'data')
+  freeBytes = 1_000
+  room.take(100, 'data')
+})
+
 test('data leaves two segments free, pinned namespaces and deletes one, restores none', async () => {
   const { room } = newRoom(1000)
   room.take(800, 'data')
@@ -40,7 +60,8 @@ test('FULL wait while stores made progress in the last 30 seconds, else FULL spa
 })
 
 test('without a limit the disk is the limit, with the same reserves', () => {
-  const { room } = newRoom(0, 500)
+  const limits = { limitBytes: 0, segmentBytesMax, freeBytes: () => 500 - room.usedBytes }
+  const room: Room = new Room(new ManualClock(), limits)
   room.take(300, 'data')
   assert.throws(() => room.take(1, 'data'), /FULL space/)
 })

@@ -4,6 +4,8 @@ import { Evictor } from './eviction.ts'
 
 /** A full cache whose stores made progress this lately is worth waiting for. */
 const progressWithinMs = 30_000
+/** A restore whose room does not come in this time is given up: its reader hears of it. */
+const restoreWaitMs = 30_000
 /** How many bytes are taken between two looks at the disk's free space. */
 const lookEveryBytes = 8 * 1024 * 1024
 /** Beside `meta`: one segment for transactions and deletes, one for restores, and four to work in. */
@@ -153,13 +155,25 @@ export class Room {
     await this.evictor.settled()
   }
 
-  /** Waits, in order of arrival, until a restore of this many bytes fits; they count as used then, also before they are there. */
-  takeForRestore(bytes: number): Promise<void> {
-    return new Promise(admit => {
-      this.#restores.push({ bytes, admit })
+  /** Waits, in order of arrival, until a restore of this many bytes fits; they count as used then, also before they are there.
+   *  @throws CacheFull when nothing made room for it for a while: nothing may ever, if a segment is longer than what is kept for it */
+  async takeForRestore(bytes: number): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const waiting = { bytes, admit: resolve }
+    this.#restores.push(waiting)
+    this.#admitRestores()
+    if (!this.#restores.includes(waiting)) return promise
+    this.evictor.wake()
+    const cancel = this.#clock.schedule(restoreWaitMs, () => {
+      this.#restores.splice(this.#restores.indexOf(waiting), 1)
+      reject(this.#full())
       this.#admitRestores()
-      if (this.#restores.length > 0) this.evictor.wake()
     })
+    try {
+      await promise
+    } finally {
+      cancel()
+    }
   }
 
   /** A segment was stored, or is for the first time about to be: whoever waits for room waits for something. */

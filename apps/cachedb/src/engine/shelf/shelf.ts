@@ -220,7 +220,9 @@ export class Shelf {
     this.#closeReader(segment)
     this.context.storage.remove(segment.dataPath)
     this.#giveRoom(segment)
-    if (segment.life.isCopied) this.compaction.freedBytes += segment.dataBytes
+    if (!segment.life.isCopied) return
+    this.compaction.freedBytes += segment.dataBytes
+    this.context.metrics.compactionFreedBytes.add(segment.dataBytes)
   }
 
   /** Lets go of a segment that the manifest already calls gone. Whatever is under way with it finds it so. */

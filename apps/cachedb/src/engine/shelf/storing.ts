@@ -43,11 +43,12 @@ async function attempt(shelf: Shelf, segment: Segment): Promise<void> {
       throw new StorageError(`the file has ${sizeBytes} bytes, not ${segment.dataBytes}`)
     if (!segment.indexTold) segment.indexTold = await tellIndex(shelf, segment)
     if (shelf.signal.aborted || isGone(segment)) return
-    const objectId = await hooks.segmentClosed({
+    const paths = {
       dataPath: segment.dataPath,
       nextDataPath: dataPath(shelf.directory, segment.id + 1),
       hintPath: segment.hintPath,
-    })
+    }
+    const objectId = await hooks.segmentClosed(paths, shelf.signal)
     if (shelf.signal.aborted) return
     if (objectId === null) {
       if (!isGone(segment)) heardOnly(shelf, segment)
@@ -84,11 +85,8 @@ async function tellIndex(shelf: Shelf, segment: Segment): Promise<boolean> {
   const dirtyIds = dirty.ids().slice(0, dirtyIdsMax)
   // What is lost while the hook runs is news for the next one.
   for (const segmentId of dirtyIds) dirty.remove(segmentId)
-  const isTold = await shelf.context.hooks.indexClosed({
-    hintPath: segment.hintPath,
-    nextHintPath: hintPath(shelf.directory, segment.id + 1),
-    dirtyIds,
-  })
+  const told = { hintPath: segment.hintPath, nextHintPath: hintPath(shelf.directory, segment.id + 1), dirtyIds }
+  const isTold = await shelf.context.hooks.indexClosed(told, shelf.signal)
   if (!isTold) for (const segmentId of dirtyIds) if (shelf.find(segmentId) !== undefined) dirty.add(segmentId)
   return isTold
 }
