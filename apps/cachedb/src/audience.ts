@@ -69,7 +69,8 @@ export class Audience {
   hear(executed: Executed): void {
     const { by, command, ownerId, args } = executed
     for (const [listener, wait] of this.#waits) {
-      if (listener === by) continue
+      // As in 0-db, a mirror's wait only ever times out: it is told of the command anyway.
+      if (listener === by || this.#mirrors.has(listener)) continue
       // Nobody can execute anything there any more.
       if (listener.hosted.dropped) this.#answer(listener, new NamespaceDetached())
       else if (listener.hosted === by.hosted && (wait.command ?? command) === command) this.#answer(listener, command)
