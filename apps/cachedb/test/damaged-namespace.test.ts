@@ -184,3 +184,11 @@ test('a drop that finds no room at the start is finished later, and never undone
   assert.equal(namespaces.get('b'), undefined)
   assert.deepEqual(deleted, ['00112233445566778899aabbccddeeff'])
 })
+
+test('a directory with nothing in it is what a cut left of a drop: it is no namespace', async () => {
+  const storage = await filled()
+  storage.makeDirectory('/data/empty')
+  await using namespaces = await start(storage)
+  assert.equal(namespaces.get('empty'), undefined)
+  assert.equal(namespaces.list().length, names.length)
+})

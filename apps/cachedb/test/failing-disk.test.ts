@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ManualClock } from '@qsfs/testkit/manual-clock'
 import { type Prng, prngFromSeed, seededPrng } from '@qsfs/testkit/prng'
+import { type Hooks, noHooks } from '../src/engine/hooks/hooks.ts'
 import { CacheFull, NamespaceReadOnly } from '../src/errors.ts'
 import { StorageError } from '../src/segment/storage.ts'
 import { contentsOf, digest, engineContext, openNamespace } from './engine-fixture.ts'
@@ -201,5 +202,36 @@ test('a short append that cannot be taken back ends its segment; what is closed 
   assert.equal(storage.sizeBytes('/data/ns/d0'), first?.dataBytes)
   await using after = await openNamespace(engineContext(storage.kill(), prng), 'user')
   assert.deepEqual([...(await contentsOf(after)).keys()].sort(), ['61', '63'])
+  await namespace[Symbol.asyncDispose]()
+})
+
+test('a dead segment whose record cannot be synced stays as it is until it can: nothing else is done with it', async () => {
+  const storage = newDisk()
+  const clock = new ManualClock()
+  const hooks: Hooks = { ...noHooks, configured: true, segmentClosed: async () => '00112233445566778899aabbccddeeff' }
+  const context = engineContext(storage, prngFromSeed(3), { clock, hooks, segmentBytesMax: 300, limitBytes: 3_000 })
+  const namespace = await openNamespace(context, 'user')
+  const settle = async () => {
+    for (let turn = 0; turn < 30; turn++) await clock.advance(1)
+  }
+  namespace.put(Buffer.from('key'), Buffer.alloc(200))
+  namespace.jump()
+  await settle()
+  assert.equal(namespace.segments()[0]!.state, 'stored')
+  // The first sync that fails has the manifest written anew, whose sync fails too.
+  storage.failsSync = path => path.includes('manifest')
+  namespace.put(Buffer.from('key'), Buffer.alloc(100))
+  await settle()
+  assert.equal(namespace.segments()[0]!.note, 'burying')
+  // Eviction is pressed for room.
+  const fill = () => {
+    for (let i = 0; ; i++) namespace.put(Buffer.from(`filler ${i}`), Buffer.alloc(200))
+  }
+  assert.throws(fill)
+  await settle()
+  assert.equal(namespace.segments()[0]!.note, 'burying')
+  storage.failsSync = () => false
+  await clock.advance(10_000)
+  assert(!namespace.segments().some(({ id }) => id === 0))
   await namespace[Symbol.asyncDispose]()
 })

@@ -176,8 +176,13 @@ export class SimulatedStorage implements Storage {
     this.#did(`sync-ended ${path}`)
   }
 
+  /** Of all files together. */
+  get usedBytes(): number {
+    return bytesIn(this.#root)
+  }
+
   freeBytes(): number {
-    return Math.max(0, this.capacityBytes - this.#usedBytes())
+    return Math.max(0, this.capacityBytes - this.usedBytes)
   }
 
   #appendFile(path: string, inode: Inode): AppendFile {
@@ -189,7 +194,7 @@ export class SimulatedStorage implements Storage {
       },
       append(parts) {
         const bytes = Buffer.concat(parts)
-        const room = Math.max(0, storage.capacityBytes - storage.#usedBytes())
+        const room = Math.max(0, storage.capacityBytes - storage.usedBytes)
         if (room === 0 && bytes.length > 0) throw new StorageError(`${path}: no space`, { full: true })
         const written = Math.min(room, bytes.length)
         inode.current = Buffer.concat([inode.current, bytes.subarray(0, written)])
@@ -249,10 +254,6 @@ export class SimulatedStorage implements Storage {
     const found = this.#find(path)
     if (found === null || isDirectory(found)) throw new FileMissing(path)
     return found
-  }
-
-  #usedBytes(): number {
-    return bytesIn(this.#root)
   }
 
   #did(operation: string): void {

@@ -80,7 +80,12 @@ export class Namespaces implements AsyncDisposable {
       .map(({ name }) => name)
       .sort()
     namespaces.#add(await namespaces.#open(defaultNamespace))
-    for (const name of found) await namespaces.#openForStart(name)
+    for (const name of found) {
+      const directory = join(options.dataDirectory, name)
+      // All that a cut left of a drop, or of a creation that nobody was told of.
+      if (context.storage.list(directory).length === 0) context.storage.removeDirectory(directory)
+      else await namespaces.#openForStart(name)
+    }
     opening.move()
     return namespaces
   }

@@ -163,6 +163,8 @@ export class Walks {
     // Its segment is gone: what lived in it has moved behind it, or died.
     if (this.#shelf.find(segmentId) === undefined) return { segmentId, offsetBytes }
     const record = await this.pages.entryAt({ segmentId, offsetBytes }, slices)
+    // Or went just now.
+    if (this.#shelf.find(segmentId) === undefined) return { segmentId, offsetBytes }
     if (record === null || record.tombstone !== null || record.key.length !== keyBytes || !isSame(record))
       throw new KeyRefused('Invalid key format')
     if (this.#writer.catalog.mode === 'sequential') {
