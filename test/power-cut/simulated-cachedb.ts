@@ -8,6 +8,7 @@ import { finishDrops } from '../../apps/cachedb/src/engine/dropped.ts'
 import { noHooks } from '../../apps/cachedb/src/engine/hooks/hooks.ts'
 import { EngineMetrics } from '../../apps/cachedb/src/engine/metrics/engine-metrics.ts'
 import { Namespaces } from '../../apps/cachedb/src/engine/namespaces.ts'
+import { Points } from '../../apps/cachedb/src/engine/points/points.ts'
 import { OpenFiles } from '../../apps/cachedb/src/engine/shelf/open-files.ts'
 import { Room } from '../../apps/cachedb/src/engine/shelf/room.ts'
 import { ValueCache } from '../../apps/cachedb/src/engine/value-cache.ts'
@@ -107,6 +108,7 @@ export class SimulatedCachedb {
     const state = {
       ...shared,
       namespaces,
+      points: Points.open(namespaces, context),
       stats: new ServerStats(0, 1),
       audience: new Audience(impatientClock),
       isProtected: false,

@@ -1,7 +1,8 @@
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { FormatError } from '../../segment/format.ts'
 import type { EngineContext } from '../context.ts'
-import { decodePoint, encodePoint, type Point, pointBytesMax } from './point-format.ts'
+import { decodePoint, type Point, pointBody, pointBytesMax, pointHeader } from './point-format.ts'
 
 /** Where points lie; a dot makes it no namespace. */
 const pointsName = '.points'
@@ -49,7 +50,12 @@ export class PointFiles {
   /** Durable when it settles. @throws StorageError, FormatError when it is too large to be read again */
   async write(point: Point): Promise<void> {
     const { storage } = this.#context
-    const parts = encodePoint(point)
+    const body: Buffer[] = []
+    for (const piece of pointBody(point)) {
+      body.push(piece)
+      await nextTurn()
+    }
+    const parts = [pointHeader(point, body), ...body]
     if (parts.reduce((sum, { length }) => sum + length, 0) > pointBytesMax)
       throw new FormatError(`a point of more than ${pointBytesMax} bytes cannot be read again`)
     storage.makeDirectory(this.#directory)

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { crc32c } from '@qsfs/bytes/checksum'
 import { seededPrng } from '@qsfs/testkit/prng'
 import { FormatError } from '../../segment/format.ts'
-import { decodePoint, encodePoint, type Point } from './point-format.ts'
+import { decodePoint, type Point, pointBody, pointHeader } from './point-format.ts'
 
 const point: Point = {
   number: 58,
@@ -49,7 +49,8 @@ const golden = [
 const file = Buffer.from(golden.replaceAll(' ', ''), 'hex')
 
 test('golden: a point, written and read', () => {
-  assert.equal(Buffer.concat(encodePoint(point)).toString('hex'), file.toString('hex'))
+  const body = [...pointBody(point)]
+  assert.equal(Buffer.concat([pointHeader(point, body), ...body]).toString('hex'), file.toString('hex'))
   assert.deepEqual(decodePoint(file), point)
 })
 
@@ -78,4 +79,14 @@ test('lies with right checksums end in an error, not in memory', t => {
       assert(error instanceof FormatError, `${error} for ${lie.toString('hex')}`)
     }
   }
+})
+
+test('a point of many segments comes in pieces', () => {
+  const segments = Array.from({ length: 10_000 }, (_, segmentId) => {
+    return { segmentId, dataBytes: segmentId, salt: segmentId, objectId: segmentId.toString(16).padStart(32, '0') }
+  })
+  const large: Point = { ...point, namespaces: [{ ...point.namespaces[0]!, segments }] }
+  const body = [...pointBody(large)]
+  assert.equal(body.length, 4)
+  assert.deepEqual(decodePoint(Buffer.concat([pointHeader(large, body), ...body])), large)
 })

@@ -85,10 +85,21 @@ const magic = Buffer.from('QSP1')
 const version = 1
 const SettingsFlag = { public: 1, worm: 2 } as const
 const crcAt = PointHeader.sizeBytes - 4
+const objectIdBytes = 16
+/** Half a microsecond each. */
+const segmentsPerPiece = 4096
 
-/** The parts of a point file, for one `publish`. */
-export function encodePoint(point: Point): readonly Buffer[] {
-  const body = Buffer.concat(point.namespaces.flatMap(encodeNamespace))
+/** What follows the header, in pieces of at most some milliseconds each. */
+export function* pointBody({ namespaces }: Point): Generator<Buffer> {
+  for (const namespace of namespaces) {
+    yield encodeNamespace(namespace)
+    for (let at = 0; at < namespace.segments.length; at += segmentsPerPiece)
+      yield encodeSegments(namespace.segments.slice(at, at + segmentsPerPiece))
+  }
+}
+
+/** What comes before these bytes. */
+export function pointHeader(point: Point, body: readonly Buffer[]): Buffer {
   const header = PointHeader.toBuffer({
     magic,
     version,
@@ -97,13 +108,13 @@ export function encodePoint(point: Point): readonly Buffer[] {
     epoch: point.epoch,
     timestampSeconds: point.timestampSeconds,
     namespaceCount: point.namespaces.length,
-    bodyBytes: body.length,
-    bodyCrc: crc32c(body),
+    bodyBytes: body.reduce((sum, { length }) => sum + length, 0),
+    bodyCrc: body.reduce((crc, piece) => crc32c(piece, crc), 0),
     reserved: 0,
     headerCrc: 0,
   })
   header.writeUInt32LE(crc32c(header.subarray(0, crcAt)), crcAt)
-  return [header, body]
+  return header
 }
 
 /** @throws FormatError when a byte of it is not what was written */
@@ -140,7 +151,7 @@ function decodeChecked(bytes: Buffer): Point {
   return { number, previous, epoch, timestampSeconds, namespaces }
 }
 
-function encodeNamespace({ name, incarnation, nextId, settings, segments }: PointNamespace): Buffer[] {
+function encodeNamespace({ name, incarnation, nextId, settings, segments }: PointNamespace): Buffer {
   const nameBytes = Buffer.from(name)
   const password = Buffer.from(settings.password, 'latin1')
   const header = PointNamespaceHeader.toBuffer({
@@ -154,13 +165,18 @@ function encodeNamespace({ name, incarnation, nextId, settings, segments }: Poin
     flags: (settings.public ? SettingsFlag.public : 0) | (settings.worm ? SettingsFlag.worm : 0),
     reserved: 0,
   })
+  return Buffer.concat([header, nameBytes, password])
+}
+
+function encodeSegments(segments: readonly PointSegment[]): Buffer {
   const entries = Buffer.alloc(segments.length * PointSegmentEntry.sizeBytes)
-  segments.forEach(({ segmentId, dataBytes, salt, objectId }, index) => {
-    const fields = { segmentId, dataBytes, salt: salt ?? 0, marked: salt === null ? 0 : 1 }
-    const object = Buffer.from(objectId, 'hex')
-    PointSegmentEntry.encode({ ...fields, objectId: object }, entries, index * PointSegmentEntry.sizeBytes)
-  })
-  return [header, nameBytes, password, entries]
+  const objectId = Buffer.alloc(objectIdBytes)
+  for (const [index, { segmentId, dataBytes, salt, objectId: hex }] of segments.entries()) {
+    objectId.write(hex, 'hex')
+    const fields = { segmentId, dataBytes, salt: salt ?? 0, marked: salt === null ? 0 : 1, objectId }
+    PointSegmentEntry.encode(fields, entries, index * PointSegmentEntry.sizeBytes)
+  }
+  return entries
 }
 
 function decodeNamespace(body: Buffer, at: number): { namespace: PointNamespace; nextAt: number } {
