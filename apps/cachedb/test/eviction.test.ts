@@ -136,3 +136,19 @@ test('a restore onto a full disk where nothing can leave is tried all the same, 
   storage.capacityBytes = Number.POSITIVE_INFINITY
   await namespace[Symbol.asyncDispose]()
 })
+
+test('a flush of a cache above its goal evicts nothing that the manifest already calls gone', async () => {
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data')
+  const hooks: Hooks = { ...noHooks, configured: true, segmentClosed: async () => objectId }
+  const limitBytes = 4 * segmentBytesMax
+  const context = engineContext(storage, prngFromSeed(1), { hooks, segmentBytesMax, limitBytes })
+  await using namespace = await openNamespace(context, 'user')
+  namespace.put(Buffer.from('key'), Buffer.alloc(911))
+  namespace.jump()
+  await turns(30)
+  assert.equal(namespace.segments()[0]!.state, 'stored')
+  // The header of the next segment is what takes it above.
+  await namespace.flush()
+  assert.equal(namespace.info().entries, 0)
+})

@@ -37,10 +37,14 @@ export class Evictor {
   /** There may be something to evict that was not there before, or somebody waits for it. */
   wake(): void {
     if (this.#running !== null || this.#room.excessBytes === 0) return
-    this.#running = this.#run().finally(() => {
-      this.#running = null
-      this.#lookAgain()
-    })
+    // Not at once: whoever just took room may be in the middle of a change, like a flush whose segments the manifest already calls gone.
+    const turn = Promise.resolve()
+    this.#running = turn
+      .then(() => this.#run())
+      .finally(() => {
+        this.#running = null
+        this.#lookAgain()
+      })
   }
 
   /** Settles when as much has left as should, or as can now. */
