@@ -53,6 +53,9 @@ const schema = z
     /** A segment that would grow past this is closed and handed to the store hook. Smaller: less that exists only here,
      *  more objects. A segment leaves for the store only when it is closed. */
     segment_bytes: size({ min: 512 * KiB, max: 2 * GiB }).default(32 * MiB),
+    /** An open segment that holds something is closed after this time as well, so that what is in it leaves for the store;
+     *  0 = only when it is full. Short times make many small objects. */
+    rotate_after: duration().default(0),
     /** Limit for data segments on the local disk; 0 = none. Only stored segments are removed to hold it: when nothing can
      *  be removed, writes are refused, data never is. */
     cache_bytes: size().default(0),
@@ -133,6 +136,7 @@ const schema = z
     defaultBytesMax: section.default_maxsize,
     mode: section.mode,
     segmentBytesMax: section.segment_bytes,
+    rotateAfterMs: section.rotate_after,
     cacheBytesMax: section.cache_bytes,
     pinnedNamespaces: section.pinned_namespaces,
     fsync: section.fsync,

@@ -24,6 +24,7 @@ import { dirtyIdsMax, type Hooks, noHooks } from './engine/hooks/hooks.ts'
 import { EngineMetrics } from './engine/metrics/engine-metrics.ts'
 import { defaultNamespace, Namespaces } from './engine/namespaces.ts'
 import { Points } from './engine/points/points.ts'
+import { Rotation } from './engine/rotation.ts'
 import { OpenFiles, openFilesMax } from './engine/shelf/open-files.ts'
 import { Room } from './engine/shelf/room.ts'
 import { ValueCache } from './engine/value-cache.ts'
@@ -86,6 +87,10 @@ await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
   const options = { dataDirectory, mode, pinned, zdbIndexRoot, defaultOverride }
   const namespaces = stack.use(await Namespaces.open(options, context).catch(explainUnavailable))
   refuseSmallLimit(room, namespaces, pinned)
+  if (config.rotateAfterMs > 0) {
+    const open = () => namespaces.list().map(({ namespace }) => namespace)
+    stack.use(new Rotation(systemClock, log, config.rotateAfterMs, open))
+  }
   const points = stack.use(Points.open(namespaces, context))
 
   const state: ServerState = {
