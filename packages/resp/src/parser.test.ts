@@ -164,37 +164,3 @@ test('arguments out of a buffer that is written again stay what they were', t =>
     deepEqual(parseBorrowed(chunks), expected)
   }
 })
-
-test('20,000 random inputs: commands, a refusal, or waiting; never anything else', t => {
-  const prng = seededPrng(t)
-  const words = [
-    '*',
-    '$',
-    '1',
-    '2',
-    '-',
-    '0',
-    '\r\n',
-    '\n',
-    '$3\r\n',
-    '*2\r\n',
-    'GET',
-    ' ',
-    '8388608',
-    '9',
-    '+',
-    'PING\r\n',
-  ]
-  for (let round = 0; round < 20_000; round++) {
-    const pieces = Array.from({ length: 1 + prng.below(14) }, () =>
-      prng.chance(0.15) ? prng.bytes(1 + prng.below(6)) : Buffer.from(prng.pick(words)),
-    )
-    const input = Buffer.concat(pieces)
-    const whole = parse([input])
-    deepEqual(parse(splitAtRandom(prng, input)), whole, input.toString('latin1'))
-    deepEqual(parseBorrowed(splitAtRandom(prng, input)), whole)
-    for (const found of whole) {
-      if (Array.isArray(found)) ok(found.length >= 1 && found.length <= 1024)
-    }
-  }
-})

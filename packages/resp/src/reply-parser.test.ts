@@ -1,7 +1,8 @@
 import { deepEqual, equal, ok, throws } from 'node:assert/strict'
 import { test } from 'node:test'
-import { seededPrng } from '@qsfs/testkit/prng'
+import { type Prng, seededPrng } from '@qsfs/testkit/prng'
 import { BulkPool } from './bulk-pool.ts'
+import { ReplyEncoder } from './encoder.ts'
 import { type ReplyOrError, RespError } from './reply.ts'
 import { MalformedReply, ReplyParser } from './reply-parser.ts'
 
@@ -55,4 +56,50 @@ test('what is no reply is refused, and lengths before anything is allocated', ()
     `+${'x'.repeat(70_000)}`,
   ]
   for (const bytes of bad) throws(() => parse([Buffer.from(bytes)]), MalformedReply, JSON.stringify(bytes.slice(0, 20)))
+})
+
+/** Replies as far as they come, then why none comes any more. */
+function parseUntilRefused(chunks: readonly Buffer[]): unknown[] {
+  const seen: unknown[] = []
+  const parser = new ReplyParser(new BulkPool(), reply => seen.push(reply))
+  try {
+    for (const chunk of chunks) {
+      const borrowed = Buffer.from(chunk)
+      parser.feed(borrowed)
+      borrowed.fill(0xee)
+    }
+  } catch (error) {
+    if (!(error instanceof MalformedReply)) throw error
+    seen.push(error.message)
+  }
+  return seen
+}
+
+function randomReply(prng: Prng, depth = 0): ReplyOrError {
+  const kind = prng.below(depth < 3 ? 6 : 4)
+  if (kind === 0) return prng.below(2 ** 32) - 2 ** 31
+  if (kind === 1) return null
+  if (kind === 2) return new RespError(`no ${prng.below(100)}`)
+  if (kind === 3) return prng.bytes(prng.below(prng.pick([2, 40, 3000])))
+  return Array.from({ length: prng.below(5) }, () => randomReply(prng, depth + 1))
+}
+
+test('10,000 streams of replies, half of them damaged: what was encoded comes out, however the stream is cut', t => {
+  const prng = seededPrng(t)
+  for (let round = 0; round < 10_000; round++) {
+    const replies = Array.from({ length: 1 + prng.below(4) }, () => randomReply(prng))
+    const encoder = new ReplyEncoder()
+    for (const reply of replies) encoder.push(reply)
+    const stream = Buffer.concat(encoder.take())
+    const isDamaged = prng.chance(0.5)
+    if (isDamaged)
+      stream[prng.below(stream.length)] = prng.chance(0.5)
+        ? prng.below(256)
+        : prng.pick([...'$*:+-\r\n0129']).charCodeAt(0)
+    const chunks: Buffer[] = []
+    for (let at = 0; at < stream.length; at += chunks.at(-1)!.length)
+      chunks.push(stream.subarray(at, at + 1 + prng.below(prng.pick([2, 20, 4000]))))
+    const seen = parseUntilRefused(chunks)
+    deepEqual(seen, isDamaged ? parseUntilRefused([stream]) : replies)
+  }
 })
