@@ -85,7 +85,7 @@ const schema = z
     compact_bytes_per_second: size().default(32 * MiB),
     /** Namespaces that are never rewritten: their HISTORY stays whole, and 0-db's tools can make its index from their files. */
     never_compacted_namespaces: z.array(z.string()).default([]),
-    /** Memory for values that were read or written lately. */
+    /** Memory for values that were read lately and not found in the page cache. */
     value_cache_bytes: size().default(64 * MiB),
     /** stor's control socket, passed to hooks as QSFS_STOR_SOCKET. */
     stor_socket: path().optional(),

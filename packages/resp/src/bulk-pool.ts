@@ -1,5 +1,5 @@
 /** Smaller bulks cost less to allocate than to keep. No key is that long, so what is lent out is always a value. */
-const pooledBytesMin = 16 * 1024
+const pooledBytesMin = 2 * 1024
 /** Kept for later use, by all connections of a server together. */
 const spareBytesMax = 16 * 1024 * 1024
 

@@ -14,7 +14,7 @@ import { type MaybePromise, noReply, type Reply, type ReplyOrError, RespError } 
 export interface RespSession {
   /** Runs one command, its name first. Throws or rejects with RespError for an error reply, with nothing else:
    *  another error is a bug and ends the process. Arguments are borrowed until the command is answered: copy what is kept, and
-   *  put no argument of 16 KiB or more into a reply. A reply in memory of the server's pool goes back there once it is sent. */
+   *  put no argument of 2 KiB or more into a reply. A reply in memory of the server's pool goes back there once it is sent. */
   execute(args: Buffer[]): MaybePromise<Reply> | typeof noReply
   /** True while a command runs that must end before the next begins. */
   readonly serial: boolean
@@ -297,17 +297,20 @@ export class Connection implements Outlet {
     if (sentCount > 0) this.#owed.splice(0, sentCount)
     const chunks = this.#encoder.take()
     if (chunks.length === 0) return
+    const last = chunks.length - 1
+    const isPooled = chunks.some(chunk => this.#pool.isPooled(chunk.length))
     this.#socket.cork()
-    for (const chunk of chunks) {
-      if (this.#pool.isPooled(chunk.length)) this.#socket.write(chunk, error => this.#sent(chunk, error))
-      else this.#socket.write(chunk)
-    }
+    for (let at = 0; at < last; at++) this.#socket.write(chunks[at]!)
+    // Chunks leave in their order: one callback tells of all.
+    if (isPooled) this.#socket.write(chunks[last]!, error => this.#sent(chunks, error))
+    else this.#socket.write(chunks[last]!)
     this.#socket.uncork()
+    if (this.#socket.writableLength === 0) this.#encoder.reuse()
   }
 
-  /** A large value that the engine read into memory of the pool is with the kernel now. */
-  #sent(chunk: Buffer, error: Error | null | undefined): void {
-    if (!error) this.#pool.give(chunk)
+  /** Values that the engine read into memory of the pool are with the kernel now. */
+  #sent(chunks: readonly Buffer[], error: Error | null | undefined): void {
+    if (!error) for (const chunk of chunks) this.#pool.give(chunk)
   }
 
   /** Replies that are owed still go out; then the connection is closed, without the reset that unread bytes cause. */

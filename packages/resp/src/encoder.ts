@@ -43,6 +43,13 @@ export class ReplyEncoder {
     return chunks
   }
 
+  /** All that was taken is with the kernel: its memory may be written again. */
+  reuse(): void {
+    if (this.#chunks.length > 0 || this.#end > this.#sliceStart) return
+    this.#sliceStart = 0
+    this.#end = 0
+  }
+
   #bulk(bytes: Buffer): void {
     this.#text(`$${bytes.length}\r\n`)
     if (bytes.length <= copiedBulkBytesMax) {

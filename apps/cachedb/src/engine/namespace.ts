@@ -182,16 +182,7 @@ export class Namespace implements AsyncDisposable {
    *  @throws ColdSegment, SegmentUnavailable, also as a rejection */
   get(key: Buffer, { cold }: { readonly cold: Cold }): MaybePromise<Buffer | null> {
     const location = this.#writer.find(key)
-    if (location === null) return null
-    const segment = this.#shelf.get(location.segmentId)
-    const cached = this.#context.values.get(this.#values.placeOf(location))
-    if (cached !== null) {
-      segment.lastReadMs = this.#context.clock.monotonicMs()
-      return cached
-    }
-    // What was just written is in the page cache: a read at once is cheaper than a trip to the thread pool.
-    const value = segment.state === 'open' ? this.#shelf.readSync(segment, key, location) : null
-    return value ?? this.#values.read(key, cold)
+    return location === null ? null : this.#values.get(key, location, cold)
   }
 
   /** A part of the value; shorter or empty at its end. */

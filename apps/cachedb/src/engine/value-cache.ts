@@ -17,7 +17,10 @@ export class ValueCache {
     return this.#bytes
   }
 
-  get(place: string): Buffer | null {
+  /** @param placeOf asked only when anything is kept */
+  get(placeOf: () => string): Buffer | null {
+    if (this.#values.size === 0) return null
+    const place = placeOf()
     const value = this.#values.get(place)
     if (value === undefined) return null
     this.#values.delete(place)

@@ -1,6 +1,8 @@
 import { ColdSegment, SegmentUnavailable } from '../errors.ts'
 import type { ValuePlace } from '../segment/reader.ts'
 import { StorageError } from '../segment/storage.ts'
+import type { MaybePromise } from './namespace.ts'
+import { PageCache } from './page-cache.ts'
 import type { EntryPlace } from './scan/cursor.ts'
 import type { Segment } from './shelf/segment.ts'
 import type { Shelf } from './shelf/shelf.ts'
@@ -11,6 +13,8 @@ export type Cold = 'fail' | 'wait'
 
 /** A value whose segment was evicted again this often between its restore and its read is given up. */
 const readAttemptsMax = 5
+/** A larger one is copied from the page cache by a thread. */
+const atOnceBytesMax = 1024 * 1024
 
 /** Reads values from segments that come and go: absent ones are restored, damaged ones fetched again. */
 export class ValueReader {
@@ -18,6 +22,7 @@ export class ValueReader {
   readonly #shelf: Shelf
   /** Of places in the value cache: another namespace of the same name is another one. */
   readonly #placePrefix: string
+  readonly #pageCache = new PageCache()
 
   constructor(writer: Writer, incarnation: string) {
     this.#writer = writer
@@ -30,6 +35,17 @@ export class ValueReader {
     return `${this.#placePrefix}${segmentId}.${offsetBytes}`
   }
 
+  /** The value a key has at its location: at once when it is in memory, or likely in the page cache.
+   *  @throws ColdSegment, SegmentUnavailable, also as a rejection */
+  get(key: Buffer, location: EntryPlace & ValuePlace, cold: Cold): MaybePromise<Buffer | null> {
+    const { clock, values } = this.#shelf.context
+    const segment = this.#shelf.get(location.segmentId)
+    const nowMs = clock.monotonicMs()
+    segment.lastReadMs = nowMs
+    const value = this.#readAtOnce(segment, key, location, nowMs) ?? values.get(() => this.placeOf(location))
+    return value ?? this.read(key, cold)
+  }
+
   /** The value a key has; null when it does not live. While its segment is restored the key may move or go.
    *  @throws ColdSegment, SegmentUnavailable */
   read(key: Buffer, cold: Cold): Promise<Buffer | null> {
@@ -40,6 +56,17 @@ export class ValueReader {
   async readAt(key: Buffer, place: EntryPlace & ValuePlace): Promise<Buffer> {
     const value = await this.#read(key, 'wait', () => (this.#shelf.find(place.segmentId) === undefined ? null : place))
     if (value === null) throw new SegmentUnavailable(`segment ${place.segmentId} is gone`)
+    return value
+  }
+
+  /** null when that could take long, or did not succeed. */
+  #readAtOnce(segment: Segment, key: Buffer, place: ValuePlace, nowMs: number): Buffer | null {
+    if (!segment.isLocal || segment.activity === 'evicting' || place.valueBytes > atOnceBytesMax) return null
+    // What was just written is there.
+    if (segment.state !== 'open' && !this.#pageCache.mayHold(segment, nowMs)) return null
+    const value = this.#shelf.readSync(segment, key, place)
+    const endMs = this.#shelf.context.clock.monotonicMs()
+    this.#pageCache.noteRead(segment, endMs - nowMs, endMs)
     return value
   }
 

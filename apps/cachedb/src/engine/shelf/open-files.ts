@@ -5,13 +5,19 @@ import type { Segment } from './segment.ts'
 /** Descriptors are the process's: clients, hooks and files open for append need theirs. */
 export const openFilesMax = 256
 
+interface OpenFile {
+  readonly file: ClosedSegment
+  /** Which read of all it was. */
+  lastRead: number
+}
+
 /** The files of closed segments that are open for reading, of all namespaces. For one more the least recently read one is closed;
  *  one that is being read from stays open, also above the limit. */
 export class OpenFiles {
   readonly #storage: Storage
   readonly #filesMax: number
-  /** Least recently read first. */
-  readonly #files = new Map<Segment, ClosedSegment>()
+  readonly #files = new Map<Segment, OpenFile>()
+  #reads = 0
 
   constructor(storage: Storage, filesMax: number) {
     this.#storage = storage
@@ -21,22 +27,26 @@ export class OpenFiles {
   /** To be read from at once: it may be closed later.
    *  @throws StorageError */
   of(segment: Segment): ClosedSegment {
-    const open = this.#files.get(segment)
-    if (open === undefined) this.#closeSome()
-    else this.#files.delete(segment)
-    const file = open ?? new ClosedSegment(this.#storage, segment.dataPath, segment.salt)
-    this.#files.set(segment, file)
-    return file
+    let open = this.#files.get(segment)
+    if (open === undefined) {
+      this.#closeSome()
+      open = { file: new ClosedSegment(this.#storage, segment.dataPath, segment.salt), lastRead: 0 }
+      this.#files.set(segment, open)
+    }
+    open.lastRead = ++this.#reads
+    return open.file
   }
 
   /** Its file goes, or its namespace. Reads under way finish. */
   close(segment: Segment): void {
-    this.#files.get(segment)?.[Symbol.dispose]()
+    this.#files.get(segment)?.file[Symbol.dispose]()
     this.#files.delete(segment)
   }
 
   #closeSome(): void {
-    for (const [segment, file] of this.#files) {
+    if (this.#files.size < this.#filesMax) return
+    const leastRecent = [...this.#files].sort(([, a], [, b]) => a.lastRead - b.lastRead)
+    for (const [segment, { file }] of leastRecent) {
       if (this.#files.size < this.#filesMax) return
       if (!file.isBeingRead) this.close(segment)
     }
