@@ -188,3 +188,39 @@ test('a segment bigger than the whole cache is said to be, and holds up no other
   await assert.rejects(async () => namespace.get(key, wait), /cache_bytes/)
   assert.equal(namespace.segments()[0]!.state, 'absent')
 })
+
+test('a stored segment that rotted and lost its hint too is fetched again: no older value comes back', async () => {
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data')
+  const objects = new Map<string, Buffer>()
+  const hooks: Hooks = {
+    ...noHooks,
+    configured: true,
+    segmentClosed: async ({ dataPath }) => {
+      const id = String(objects.size).padStart(32, '0')
+      objects.set(id, storage.bytesOf(dataPath))
+      return id
+    },
+    segmentMissing: async ({ dataPath, objectId }) => storage.put(dataPath, objects.get(objectId!)!),
+  }
+  const open = () => openNamespace(engineContext(storage, prngFromSeed(1), { hooks }), 'user')
+  {
+    await using namespace = await open()
+    namespace.put(Buffer.from('other'), value)
+    namespace.put(key, Buffer.from('older'))
+    namespace.jump()
+    namespace.put(key, Buffer.from('newer'))
+    namespace.jump()
+    await turns(60)
+    assert.deepEqual(
+      namespace.segments().map(({ state }) => state),
+      ['stored', 'stored', 'open'],
+    )
+  }
+  storage.remove('/data/ns/h1')
+  const rotten = storage.bytesOf('/data/ns/d1')
+  rotten[rotten.length - 1]! ^= 1
+  storage.put('/data/ns/d1', rotten)
+  await using namespace = await open()
+  assert.equal(String(await namespace.get(key, wait)), 'newer')
+})

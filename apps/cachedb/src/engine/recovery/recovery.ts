@@ -19,7 +19,7 @@ import { ZdbNamespace } from '../zdb/zdb-namespace.ts'
 import { cutPath, isCut } from './cuts.ts'
 import { firstRecords, type ZdbSource } from './import.ts'
 import { LoadProgress } from './load-progress.ts'
-import { replaySegment } from './replay.ts'
+import { isWhole, replaySegment } from './replay.ts'
 
 export interface OpenedNamespace {
   readonly shelf: Shelf
@@ -207,6 +207,9 @@ class Recovery {
       return
     }
     log.warn('hint.rebuilt', { directory: shelf.directory, segmentId: segment.id })
+    // What is missing from a rotten file would let older values of its keys live: the store has it as it was.
+    if (segment.isLocal && segment.state === 'stored' && !isWhole(storage, segment))
+      await shelf.giveUpFile(segment, 'damaged')
     if (!segment.isLocal) {
       this.#onFetching(true)
       await shelf.restore(segment).finally(() => this.#onFetching(false))

@@ -1,5 +1,6 @@
 import type { HintRecord } from '../../segment/hint-format.ts'
 import { type ScannedFile, type ScanResult, scanEntries } from '../../segment/recover.ts'
+import { type Storage, StorageError } from '../../segment/storage.ts'
 import type { Catalog } from '../keydir/catalog.ts'
 import type { Segment } from '../shelf/segment.ts'
 
@@ -25,4 +26,16 @@ export function replaySegment(
       each({ key, offsetBytes, valueBytes: value.length, valueCrc, timestampSeconds, tombstone, copied })
     },
   )
+}
+
+/** Whether every entry of a closed segment's file can be read and passes its check. */
+export function isWhole(storage: Storage, { dataPath, dataBytes, salt }: Segment): boolean {
+  try {
+    using file = storage.openRead(dataPath)
+    const bounds = { syncedBytes: 0, endBytes: dataBytes }
+    return scanEntries(file, salt, bounds, () => undefined).goodBytes === dataBytes
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error
+    return false
+  }
 }
