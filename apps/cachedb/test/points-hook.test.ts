@@ -21,7 +21,7 @@ jump-data)
 recovery-point)
   echo "$3" >> told
   test -e tried || { touch tried; exit 1; }
-  cp "$3" "taken-\${3##*/}" ;;
+  cp "$3" part; mv part "taken-\${3##*/}" ;;
 esac
 `
 

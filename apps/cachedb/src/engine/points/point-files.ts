@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { FormatError } from '../../segment/format.ts'
+import { StorageError } from '../../segment/storage.ts'
 import type { EngineContext } from '../context.ts'
 import { decodePoint, type Point, pointBody, pointBytesMax, pointHeader } from './point-format.ts'
 
@@ -29,20 +30,20 @@ export class PointFiles {
     return Math.max(0, ...this.#numbers())
   }
 
-  /** The point with this number; null when there is none, or it is damaged. @throws StorageError */
+  /** The point with this number; null when there is none, or it cannot be read. */
   read(number: number): Point | null {
     const path = this.pathOf(number)
     const { storage, log } = this.#context
-    if (storage.sizeBytes(path) === null) return null
     try {
+      if (storage.sizeBytes(path) === null) return null
       using file = storage.openRead(path)
       if (file.sizeBytes > pointBytesMax) throw new FormatError(`the point has ${file.sizeBytes} bytes`)
       const point = decodePoint(file.readSync(0, file.sizeBytes))
       if (point.number !== number) throw new FormatError(`the file holds point ${point.number}`)
       return point
     } catch (error) {
-      if (!(error instanceof FormatError)) throw error
-      log.error('point.damaged', { path, error })
+      if (!(error instanceof FormatError || error instanceof StorageError)) throw error
+      log.error('point.not_read', { path, error })
       return null
     }
   }
@@ -65,7 +66,14 @@ export class PointFiles {
 
   /** A newer point was published. */
   removeBefore(number: number): void {
-    for (const older of this.#numbers()) if (older < number) this.#context.storage.remove(this.pathOf(older))
+    const { storage, log } = this.#context
+    try {
+      for (const older of this.#numbers()) if (older < number) storage.remove(this.pathOf(older))
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error
+      // The next one removes them too.
+      log.warn('point.not_removed', { before: number, error })
+    }
   }
 
   #numbers(): readonly number[] {

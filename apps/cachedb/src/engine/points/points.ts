@@ -135,10 +135,13 @@ export class Points implements Disposable {
 
   #bringToAnEnd(underWay: PointUnderWay, written: Point | null): void {
     this.#underWay = underWay
-    this.#finish(underWay, written).then(
-      () => this.#beginNext(),
-      error => this.#context.log.error('point.failed', { point: underWay.number, error }),
-    )
+    const failed = (error: unknown) => this.#context.log.error('point.failed', { point: underWay.number, error })
+    void this.#finish(underWay, written)
+      .catch(failed)
+      .then(() => {
+        this.#underWay = null
+        this.#beginNext()
+      })
   }
 
   /** All or none of them. */
@@ -175,7 +178,6 @@ export class Points implements Disposable {
       for (const cut of cuts) cut[Symbol.dispose]()
       // A namespace that is being reloaded cannot be cut.
       await Promise.allSettled([...this.#next].map(({ reloading }) => reloading))
-      this.#underWay = null
     }
   }
 
