@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { ManualClock } from '@qsfs/testkit/manual-clock'
 import { prngFromSeed, seededPrng } from '@qsfs/testkit/prng'
 import { HookFailed, type Hooks, noHooks } from '../../src/engine/hooks/hooks.ts'
 import { encodeId } from '../../src/engine/keydir/keydir-sequential.ts'
 import { type KeyMode, Namespace } from '../../src/engine/namespace.ts'
+import { Namespaces } from '../../src/engine/namespaces.ts'
 import { SegmentUnavailable } from '../../src/errors.ts'
 import { FormatError } from '../../src/segment/format.ts'
 import { contentsOf, digest, engineContext, settingsOf } from '../engine-fixture.ts'
@@ -104,6 +106,47 @@ test('a start that was cut off anywhere begins again', async () => {
     assert.equal(namespace.settings.password, 'secret')
   }
 })
+
+test('what 0-db appends to a file that was taken over is kept aside', async () => {
+  const storage = disk({ ...userNamespace })
+  await (await open(storage))[Symbol.asyncDispose]()
+  const more = userNamespace.d1.subarray(0x30)
+  storage.put('/data/ns/d1', Buffer.concat([userNamespace.d1, more]))
+  await using namespace = await open(storage)
+  assert.deepEqual(await shown(namespace), userContents)
+  assert.deepEqual(storage.bytesOf('/data/ns/cut-d1-69'), more)
+  assert.deepEqual(storage.bytesOf('/data/ns/d1'), userNamespace.d1)
+})
+
+test('however long a load takes, nobody is served before it is over', async () => {
+  const storage = disk({ ...userNamespace })
+  const gate = Promise.withResolvers<void>()
+  const publish = storage.publish.bind(storage)
+  storage.publish = async (path, parts) => {
+    if (path.endsWith('/ns/h0')) await gate.promise
+    await publish(path, parts)
+  }
+  const clock = new ManualClock()
+  const options = { dataDirectory: '/data', mode: 'mixed', pinned: new Set<string>(), zdbIndexRoot: '/index' } as const
+  let served: Namespaces | null = null
+  const opening = Namespaces.open(options, engineContext(storage, prngFromSeed(1), { clock })).then(opened => {
+    served = opened
+    return opened
+  })
+  for (let seconds = 0; seconds < 300; seconds += 20) {
+    await turns()
+    await clock.advance(20_000)
+  }
+  await turns()
+  assert.equal(served, null)
+  gate.resolve()
+  await using namespaces = await opening
+  assert.equal(String(await namespaces.get('ns')!.namespace.get(key('n'), wait)), 'yz')
+})
+
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 30; turn++) await new Promise(resolve => setImmediate(resolve))
+}
 
 test('a tail torn at any byte costs what it tears', async () => {
   const { d0, d1 } = userNamespace

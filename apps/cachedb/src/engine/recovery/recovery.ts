@@ -199,14 +199,15 @@ class Recovery {
         segment.lost = true
       }
     }
-    if (segment.isLocal) this.#trim(segment)
+    if (segment.isLocal) await this.#trim(segment)
     const hint = readHintIfGood(storage, segment)
     if (hint !== null) {
       this.#apply(segment, hintRecords(hint.entries))
       this.#nextId = Math.max(this.#nextId, hint.nextId)
       return
     }
-    log.warn('hint.rebuilt', { directory: shelf.directory, segmentId: segment.id })
+    // 0-db has none.
+    if (known.salt !== null) log.warn('hint.rebuilt', { directory: shelf.directory, segmentId: segment.id })
     // What is missing from a rotten file would let older values of its keys live: the store has it as it was.
     if (segment.isLocal && segment.state === 'stored' && !isWhole(storage, segment))
       await shelf.giveUpFile(segment, 'damaged')
@@ -220,12 +221,20 @@ class Recovery {
   }
 
   /** Bytes behind the end of a closed segment never counted: a short append, or a failed sync, whose truncation did not reach the disk. */
-  #trim({ id: segmentId, dataPath, dataBytes }: Segment): void {
-    const { directory, context } = this.#shelf
-    const sizeBytes = context.storage.sizeBytes(dataPath)
+  async #trim({ id: segmentId, salt, dataPath, dataBytes }: Segment): Promise<void> {
+    const { directory, context, cuts } = this.#shelf
+    const { storage, log } = context
+    const sizeBytes = storage.sizeBytes(dataPath)
     if (sizeBytes === null || sizeBytes <= dataBytes) return
-    context.log.warn('segment.trimmed', { directory, segmentId, dataBytes, sizeBytes })
-    using file = context.storage.openAppend(dataPath)
+    log.warn('segment.trimmed', { directory, segmentId, dataBytes, sizeBytes })
+    using file = storage.openAppend(dataPath)
+    if (salt === null) {
+      // 0-db was started on it once more: whoever did that may want back what it wrote.
+      await storage.publish(cutPath(directory, `d${segmentId}`, dataBytes), [
+        file.readSync(dataBytes, sizeBytes - dataBytes),
+      ])
+      cuts.add(sizeBytes - dataBytes)
+    }
     file.truncate(dataBytes)
   }
 
