@@ -6,14 +6,14 @@ import { PointStore, readPoint, restored } from './point-store.ts'
 import { type SocketlessClient, SocketlessServer } from './session-fixture.ts'
 import { SimulatedStorage } from './simulated-storage.ts'
 
-const histories = 25
+const histories = 15
 const generations = 3
 const names = ['data', 'meta'] as const
 type State = Record<(typeof names)[number], ReadonlyMap<string, string>>
 
 test(`${histories} histories, cut at any operation: every point that is told existed in one instant`, async t => {
   const prng = seededPrng(t)
-  const told = { count: 0, resumed: 0 }
+  const told = { count: 0, resumed: 0, compacted: 0 }
   for (let n = 0; n < histories; n++) {
     const seed = prng.below(2 ** 32)
     try {
@@ -22,7 +22,7 @@ test(`${histories} histories, cut at any operation: every point that is told exi
       throw new Error(`history with seed ${seed}`, { cause: error })
     }
   }
-  t.diagnostic(`${told.count} points told, ${told.resumed} of them by a start`)
+  t.diagnostic(`${told.count} points told, ${told.resumed} of them by a start, ${told.compacted} segments compacted`)
   assert(told.count > histories)
 })
 
@@ -74,7 +74,7 @@ function serialize(state: State): string {
   return JSON.stringify(names.map(name => [...state[name]].sort()))
 }
 
-async function runHistory(prng: Prng, told: { count: number; resumed: number }): Promise<void> {
+async function runHistory(prng: Prng, told: { count: number; resumed: number; compacted: number }): Promise<void> {
   const past = new Past()
   let storage = new SimulatedStorage()
   {
@@ -84,7 +84,8 @@ async function runHistory(prng: Prng, told: { count: number; resumed: number }):
   for (let generation = 0; generation < generations; generation++) {
     const disk = storage
     const store = new PointStore()
-    const server = await SocketlessServer.start({ storage: disk, hooks: store.hooks, seed: prng.below(2 ** 32) })
+    const options = { seed: prng.below(2 ** 32), compactBelow: prng.pick([0, 0.9]) }
+    const server = await SocketlessServer.start({ storage: disk, hooks: store.hooks, ...options })
     const { points } = server.state
     let image: SimulatedStorage | null = null
     const readsBack = async (path: string) => {
@@ -123,6 +124,7 @@ async function runHistory(prng: Prng, told: { count: number; resumed: number }):
       await act(server, client, store, past, state, prng)
     }
     if (failures.length > 0) throw failures[0]
+    for (const { namespace } of server.state.namespaces.list()) told.compacted += namespace.info().compaction.segments
     disk.onOperation = () => {}
     image ??= disk.kill()
     storage = image

@@ -22,6 +22,8 @@ export interface ServerOptions {
   readonly override?: Partial<NamespaceSettings>
   readonly stop?: () => void
   readonly seed?: number
+  /** 0: no compaction. */
+  readonly compactBelow?: number
 }
 
 /** Sessions without sockets, on a disk in memory and a clock that stands still. */
@@ -38,9 +40,10 @@ export class SocketlessServer implements AsyncDisposable {
 
   static async start(options: ServerOptions = {}): Promise<SocketlessServer> {
     const { storage = new SimulatedStorage(), hooks = noHooks, adminPassword = '', isProtected = false } = options
+    const { seed = 1, compactBelow = 0 } = options
     const clock = new ManualClock()
     storage.makeDirectory('/data')
-    const context = engineContext(storage, prngFromSeed(options.seed ?? 1), { hooks, clock })
+    const context = engineContext(storage, prngFromSeed(seed), { hooks, clock, compactBelow })
     const defaultOverride = { ...options.override, ...(isProtected ? { password: adminPassword } : {}) }
     const names = { dataDirectory: '/data', mode: options.mode ?? 'mixed', pinned: new Set<string>(), defaultOverride }
     const namespaces = await Namespaces.open(names, context)
