@@ -273,6 +273,8 @@ test('a start gives up a point whose segments are not all there, and never gives
   await using server = await SocketlessServer.start({ storage, hooks: store.hooks })
   const { points } = server.state
   equal(points.status.underWay, 0)
+  equal(points.status.published, 0, 'without a hook nobody took it')
+  match(points.status.note, /point 1 was given up: the start found no longer all of it/)
   equal(numberOf(await server.client().ask('POINT', 'data')), 2)
   await server.pass(1_000)
   deepEqual(store.told, ['/data/.points/p2'])

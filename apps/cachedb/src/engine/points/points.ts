@@ -75,7 +75,8 @@ export class Points implements Disposable {
   static open(namespaces: Namespaces, context: EngineContext): Points {
     const points = new Points(namespaces, context)
     const newest = points.#files.read(points.#files.lastNumber)
-    if (newest !== null && !points.#isRecorded(newest)) points.#resume(newest)
+    // Without a hook there is nobody to take it.
+    if (newest !== null && context.hooks.configured && !points.#isRecorded(newest)) points.#resume(newest)
     return points
   }
 
