@@ -298,8 +298,10 @@ export class Commands {
             : null
       if (answer.error !== null) {
         const isUnknown = /^IOERR /.test(answer.error.message) && this.#weather().mayBeReadOnly
-        if (isUnknown) namespace.isClouded = true
-        else if (!namespace.isClouded) {
+        if (isUnknown) {
+          namespace.isClouded = true
+          namespace.areSettingsUnknown = true
+        } else if (!namespace.isClouded) {
           this.#requireHonest(answer, refusal)
           namespace.settingsMaybe.pop()
         }

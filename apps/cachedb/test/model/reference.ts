@@ -55,6 +55,8 @@ export class ReferenceNamespace {
   settings = firstSettings
   /** Settings that a crash may find instead: a change of them was not answered, or badly. */
   settingsMaybe: Settings[] = []
+  /** A change of them failed in its sync: later ones were made to what nobody knows. */
+  areSettingsUnknown = false
   /** no: NSDEL was answered; maybe: its making or its dropping was not, or badly. */
   #existence: 'yes' | 'maybe' | 'no' = 'maybe'
   /** After an answer that leaves a change open, replies can no longer be foretold. */

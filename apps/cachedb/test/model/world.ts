@@ -153,6 +153,8 @@ class World {
       const { settings } = hosted.namespace
       const found = { ...firstSettings, ...settings, password: String(settings.password) }
       const allowed = [reference.settings, ...reference.settingsMaybe]
+      if (reference.areSettingsUnknown) allowed.push(found)
+      reference.areSettingsUnknown = false
       const fitting = allowed.find(wanted => JSON.stringify(sorted(wanted)) === JSON.stringify(sorted(found)))
       if (fitting === undefined) throw new CommandWrong(`${name} has the settings ${JSON.stringify(found)}`)
       // What a kill left may still be lost by a power cut while it is recovered.
