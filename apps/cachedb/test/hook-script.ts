@@ -36,6 +36,12 @@ export async function scriptHooks(
   return ExecHooks.start({ ...defaults, ...rest, timeoutMs, retrieveTimeoutMs, closeTimeoutMs }, systemClock, log)
 }
 
+/** Makes a hook of a text for sh. */
+export function writeHook(path: string, script: string, mode: number): void {
+  writeFileSync(path, `#!/bin/sh\n${script}\n`)
+  chmodSync(path, mode)
+}
+
 /** Waits until the condition holds; a test that waits in vain fails by its own time limit. */
 export async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise(resolve => setTimeout(resolve, 10))

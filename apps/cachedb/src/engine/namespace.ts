@@ -204,7 +204,8 @@ export class Namespace implements AsyncDisposable {
     if (location === null) return null
     const segment = this.#shelf.get(location.segmentId)
     try {
-      if (segment.isLocal) return (await this.#shelf.verify(segment, key, location)) ? 1 : 0
+      if (segment.isLocal && !this.#shelf.noticeLoss(segment))
+        return (await this.#shelf.verify(segment, key, location)) ? 1 : 0
       await this.#values.read(key, 'wait')
       return 1
     } catch (error) {

@@ -27,7 +27,7 @@ export async function readRawEntry(shelf: Shelf, { segmentId, offsetBytes }: Ent
   if (offsetBytes >= segment.dataBytes) throw new Refused('EOF')
   segment.pins++
   try {
-    if (!segment.isLocal) await shelf.restore(segment)
+    if (shelf.noticeLoss(segment) || !segment.isLocal) await shelf.restore(segment)
     segment.lastReadMs = shelf.context.clock.monotonicMs()
     using file = shelf.context.storage.openRead(segment.dataPath)
     return await read(file, segment, offsetBytes)

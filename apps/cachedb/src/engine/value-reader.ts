@@ -110,7 +110,7 @@ export class ValueReader {
   async #damaged(segment: Segment, { offsetBytes }: EntryPlace): Promise<void> {
     const { id: segmentId } = segment
     // Evicted or closed between look-up and read: look again.
-    if (segment.activity === 'evicting' || segment.activity === 'burying') return
+    if (segment.activity === 'evicting' || segment.activity === 'burying' || this.#shelf.noticeLoss(segment)) return
     const { directory, context } = this.#shelf
     context.metrics.damagedEntries.add()
     if (segment.isNews('entry.damaged'))

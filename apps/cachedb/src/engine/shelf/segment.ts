@@ -47,6 +47,9 @@ export class Segment {
   owedSinceMs: number | null = null
   /** The hook has heard of its index half. */
   indexTold = false
+  /** The hook has heard of it, so often, and named no object: when it is asked again. */
+  heardCount = 0
+  askAgainMs = 0
   note = ''
   failures = 0
   retryAtMs = 0
@@ -77,9 +80,9 @@ export class Segment {
   }
 
   /** Counts a failed attempt and says when the next one is due. */
-  failed(nowMs: number, what: keyof SegmentPauses, reason: string, pauseMs = this.pauses[what].next()): void {
+  failed(nowMs: number, what: keyof SegmentPauses, reason: string): void {
     this.failures++
-    this.retryAtMs = nowMs + pauseMs
+    this.retryAtMs = nowMs + this.pauses[what].next()
     this.note = `${what} failed ${this.failures} times: ${reason}`
   }
 

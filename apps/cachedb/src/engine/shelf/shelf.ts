@@ -215,6 +215,19 @@ export class Shelf {
     }
   }
 
+  /** Whether somebody took the only file of a closed segment away: then it is lost, and only the hook can bring it back. */
+  noticeLoss(segment: Segment): boolean {
+    const { hooks, log, storage } = this.context
+    const isOwn = hooks.configured && segment.state === 'closed' && segment.isLocal && segment.activity === null
+    if (!isOwn || storage.sizeBytes(segment.dataPath) !== null) return false
+    this.#closeReader(segment)
+    this.#giveRoom(segment)
+    segment.lost = true
+    segment.retryAtMs = 0
+    log.warn('segment.missing', { directory: this.directory, segmentId: segment.id, state: segment.state })
+    return true
+  }
+
   /** Unlinks a segment's data file and gives its room back. Reads under way finish. */
   dropFile(segment: Segment): void {
     this.#closeReader(segment)

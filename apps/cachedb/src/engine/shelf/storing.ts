@@ -16,7 +16,7 @@ export async function keepStoring(shelf: Shelf, segment: Segment): Promise<void>
   const { clock, log } = shelf.context
   segment.owedSinceMs = clock.monotonicMs()
   while (!shelf.signal.aborted && segment.state === 'closed') {
-    if (segment.activity === null && !segment.lost) {
+    if (segment.activity === null && !segment.lost && dueMs(segment) <= clock.monotonicMs()) {
       await attempt(shelf, segment)
       // A cut, a flush or its own death may have waited for the activity to end.
       shelf.buryDead()
@@ -25,8 +25,12 @@ export async function keepStoring(shelf: Shelf, segment: Segment): Promise<void>
       if (segment.failures === 1) log.warn('segment.not_stored', fields)
       else log.debug('segment.not_stored', fields)
     }
-    await delay(clock, Math.max(pauseMsMin, segment.retryAtMs - clock.monotonicMs()), { signal: shelf.signal })
+    await delay(clock, Math.max(pauseMsMin, dueMs(segment) - clock.monotonicMs()), { signal: shelf.signal })
   }
+}
+
+function dueMs({ retryAtMs, askAgainMs }: Segment): number {
+  return Math.max(retryAtMs, askAgainMs)
 }
 
 async function attempt(shelf: Shelf, segment: Segment): Promise<void> {
@@ -92,6 +96,10 @@ async function tellIndex(shelf: Shelf, segment: Segment): Promise<boolean> {
 }
 
 function heardOnly(shelf: Shelf, segment: Segment): void {
-  const pauseMs = Math.min(silentPauseMs.first * 2 ** segment.failures, silentPauseMs.max)
-  segment.failed(shelf.context.clock.monotonicMs(), 'store', 'the hook printed no "stored <object id>"', pauseMs)
+  const pauseMs = Math.min(silentPauseMs.first * 2 ** segment.heardCount++, silentPauseMs.max)
+  segment.succeeded()
+  segment.askAgainMs = shelf.context.clock.monotonicMs() + pauseMs
+  segment.note = 'heard, not stored: the hook printed no "stored <object id>"'
+  if (segment.heardCount === 1)
+    shelf.context.log.event('segment.heard', { directory: shelf.directory, segmentId: segment.id })
 }
