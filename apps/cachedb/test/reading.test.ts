@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { seededPrng } from '@qsfs/testkit/prng'
 import { SocketlessServer } from './session-fixture.ts'
 
 const long = 'x'.repeat(511)
@@ -105,4 +106,45 @@ test('0-db’s worked example: SCAN and HISTORY', async () => {
   assert.match(await client.ask('HISTORY', 'k'), /^\[\$.{8} \$1700000004 \$x\]$/s)
   const position = Buffer.from((await client.ask('HISTORY', 'k')).slice(2, 10), 'latin1')
   assert.equal(await client.ask('HISTORY', 'k', position), '[$-1 $1700000002 $]')
+})
+
+test('cursors, positions and places of random bytes: an answer or a refusal, never an Internal Error', async t => {
+  const prng = seededPrng(t)
+  await using server = await SocketlessServer.start()
+  const client = server.client()
+  for (let i = 0; i < 60; i++) {
+    await client.ask('SET', `key ${i % 20}`, `value ${i}`)
+    if (i % 7 === 0) await client.ask('DEL', `key ${i % 20}`)
+    if (i % 15 === 0) await client.ask('NSJUMP')
+  }
+  await client.ask('FSYNC')
+  const below = (limit: number) => prng.bytes(4).readUInt32LE(0) % limit
+  const cursor = Buffer.from((await client.ask('KEYCUR', 'key 11')).slice(1), 'latin1')
+  const answers = new Map<string, number>()
+  for (let i = 0; i < 700; i++) {
+    const near = Buffer.from(cursor)
+    near[below(17)] = below(256)
+    const place = Buffer.alloc(8)
+    place.writeUInt32LE(below(6), 0)
+    place.writeUInt32LE(below(400), 4)
+    const bytes = [near, place, prng.bytes(below(20)), Buffer.alloc(17, below(3))][below(4)]!
+    for (const args of [
+      ['SCAN', bytes],
+      ['RSCAN', bytes],
+      ['HISTORY', 'key 11', bytes],
+      ['DATA', 'RAW', String(below(8)), String(below(500))],
+      ['GETRANGE', 'key 11', String(below(12)), String(below(12))],
+      ['KEYCUR', bytes],
+      ['KSCAN', bytes],
+    ]) {
+      const reply = await client.ask(...args)
+      if (reply === '-Unexpected Internal Error') continue
+      assert.notEqual(reply, '-Internal Error', args.map(String).join(' '))
+      const kind = `${args[0]} ${reply[0]}`
+      answers.set(kind, (answers.get(kind) ?? 0) + 1)
+    }
+  }
+  // Both kinds were met: what is near is sometimes right.
+  for (const kind of ['SCAN [', 'SCAN -', 'HISTORY [', 'HISTORY -', 'DATA [', 'DATA -'])
+    assert(answers.has(kind), `${kind}: ${[...answers].join(' ')}`)
 })
