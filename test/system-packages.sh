@@ -16,6 +16,7 @@ need libatomic1 library libatomic.so.1 # Node 26 links it
 need python3 command -v python3
 need procps command -v ps
 need openssl command -v openssl # certificates of tests
+need redis-tools command -v redis-cli
 need attr command -v setfattr
 need acl command -v setfacl
 [ -n "$missing" ] || exit 0
