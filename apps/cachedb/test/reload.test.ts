@@ -183,3 +183,23 @@ test('a namespace that cannot be opened again says so until it can', async () =>
   assert.equal(await client.ask('RELOAD', 'other'), '+OK')
   assert.equal(await client.ask('GET', 'a'), '$1')
 })
+
+test('a server that ends does not wait for a RELOAD that waits for a store', async () => {
+  const storage = new SimulatedStorage()
+  const made = hooksOf(storage)
+  const never = new Promise<void>(() => {})
+  {
+    await using server = await SocketlessServer.start({ storage, hooks: made.hooks })
+    await server.client().ask('SET', 'cold', 'value')
+    await server.client().ask('NSJUMP')
+    await turns(40)
+  }
+  storage.remove('/data/default/d0')
+  const server = await SocketlessServer.start({ storage, hooks: { ...made.hooks, segmentMissing: () => never } })
+  void server.client().ask('GET', 'cold')
+  await turns(5)
+  const reload = server.client().ask('RELOAD', 'default')
+  await turns(5)
+  await server[Symbol.asyncDispose]()
+  assert.equal(await reload, '-IOERR the server ends')
+})

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { Backoff } from '@qsfs/concurrency/backoff'
 import { delay } from '@qsfs/concurrency/clock'
@@ -191,7 +192,10 @@ export class Namespaces implements AsyncDisposable {
   /** Syncs and closes them all. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping.abort(new Error('the server ends'))
-    const closing = this.list().map(({ namespace }) => namespace[Symbol.asyncDispose]())
+    const closing = this.list().map(async hosted => {
+      await Promise.allSettled([hosted.reloading])
+      await hosted.namespace[Symbol.asyncDispose]()
+    })
     const failed = (await Promise.allSettled(closing)).filter(result => result.status === 'rejected')
     if (failed.length > 0) {
       const reasons = failed.map(result => result.reason)
@@ -273,19 +277,24 @@ export class Namespaces implements AsyncDisposable {
     const { appended } = namespace.position
     if (!namespace.isClosed) {
       await namespace.sync()
-      await namespace.restoresEnded()
+      await Promise.race([namespace.restoresEnded(), this.#whenStopping()])
       await namespace[Symbol.asyncDispose]()
     }
+    if (this.#stopping.signal.aborted) throw new SegmentUnavailable('the server ends')
     try {
       hosted.namespace = await this.#open(name, { appendedBefore: appended })
     } catch (error) {
       if (!(error instanceof FormatError || error instanceof StorageError)) throw error
       throw new SegmentUnavailable(`the namespace cannot be opened: ${error.message}`, error)
     }
-    if (this.#stopping.signal.aborted) await hosted.namespace[Symbol.asyncDispose]()
     hosted.dataErrors = 0
     hosted.lastDataErrorSeconds = 0
     this.#context.log.event('namespace.reloaded', { namespace: name })
+  }
+
+  #whenStopping(): Promise<unknown> {
+    const { signal } = this.#stopping
+    return signal.aborted ? Promise.resolve() : once(signal, 'abort')
   }
 
   #open(name: string, { appendedBefore = 0 } = {}): Promise<Namespace> {
