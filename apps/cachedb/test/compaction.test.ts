@@ -9,7 +9,7 @@ import { contentsOf, digest, engineContext, openNamespace } from './engine-fixtu
 import { SimulatedStorage } from './simulated-storage.ts'
 import { SimulatedStore } from './simulated-store.ts'
 
-const histories = 250
+const histories = 120
 const generations = 5
 
 test(`${histories} histories with compaction, cut at any operation: what survives is a prefix, ids are given once`, async t => {
@@ -34,6 +34,7 @@ interface Model {
   readonly contents: Map<string, string>
   readonly states: string[]
   synced: number
+  readonly pins: Disposable[]
 }
 
 /** @returns how many segments were compacted */
@@ -42,7 +43,7 @@ async function runHistory(prng: Prng): Promise<number> {
   const store = prng.chance(0.5) ? new SimulatedStore() : null
   let storage = new SimulatedStorage()
   storage.makeDirectory('/data')
-  let model: Model = { contents: new Map(), states: [stateOf(new Map())], synced: 0, putCount: 0 }
+  let model: Model = { contents: new Map(), states: [stateOf(new Map())], synced: 0, putCount: 0, pins: [] }
   let nextIdSynced = 0
   let compacted = 0
   for (let generation = 0; generation < generations; generation++) {
@@ -50,6 +51,7 @@ async function runHistory(prng: Prng): Promise<number> {
     const isPowerCut = prng.chance(0.7)
     let image: SimulatedStorage | null = null
     let then = { synced: model.synced, done: model.states.length - 1, nextId: nextIdSynced }
+    slowReads(storage)
     storage.onOperation = () => {
       if (image !== null || storage.operationCount < cutAfter) return
       image = isPowerCut ? storage.cut(prng) : storage.kill()
@@ -97,9 +99,22 @@ async function runHistory(prng: Prng): Promise<number> {
     }
     await found[Symbol.asyncDispose]()
     assert.deepEqual(store?.missed ?? [], [], 'objects that are needed were deleted')
-    model = { ...model, contents, states: model.states.slice(0, then.synced + at + 1), synced: then.synced }
+    model = { ...model, pins: [], contents, states: model.states.slice(0, then.synced + at + 1), synced: then.synced }
   }
   return compacted
+}
+
+/** A read takes a turn of the event loop: others are served meanwhile. */
+function slowReads(storage: SimulatedStorage): void {
+  const openRead = storage.openRead.bind(storage)
+  storage.openRead = path => {
+    const file = openRead(path)
+    const read = async (offsetBytes: number, lengthBytes: number) => {
+      await new Promise(resolve => setImmediate(resolve))
+      return file.read(offsetBytes, lengthBytes)
+    }
+    return { ...file, read }
+  }
 }
 
 function stateOf(contents: Map<string, string>): string {
@@ -120,8 +135,14 @@ async function act(namespace: Namespace, model: Model, prng: Prng, clock: Manual
   if (action === 1) {
     namespace.jump()
   } else if (action < 4) {
-    // Time for compaction, and for whoever waits.
-    await clock.advance(prng.pick([0, 1_000, 5_000]))
+    // Time for compaction, and for whoever waits. Not awaited: values change while segments are copied.
+    const passing = clock.advance(prng.pick([1_000, 5_000]))
+    if (prng.chance(0.5)) await passing
+    for (let turn = prng.below(30); turn > 0; turn--) await new Promise(resolve => setImmediate(resolve))
+  } else if (action === 4) {
+    // Segments that must stay, as for a recovery point.
+    if (prng.chance(0.3)) model.pins.push(namespace.cut())
+    else for (const pin of model.pins.splice(0)) pin[Symbol.dispose]()
   } else if (action < 6) {
     await new Promise(resolve => setImmediate(resolve))
   } else if (action < 11 && contents.size > 0) {

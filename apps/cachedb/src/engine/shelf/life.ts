@@ -113,8 +113,14 @@ export class SegmentLife {
   }
 
   #hasUnstoredCopies(others: Neighbours): boolean {
-    for (const { segmentId } of this.#copiedTo)
-      if (others.exists(segmentId) && others.isOnlyHere(segmentId)) return true
+    for (const copy of this.#copiedTo) {
+      const { segmentId } = copy
+      if (others.exists(segmentId) && others.isOnlyHere(segmentId) && copy.#isNeeded(others)) return true
+    }
     return false
+  }
+
+  #isNeeded(others: Neighbours): boolean {
+    return this.#liveBytes > 0 || this.tombstoneBytes(others) > 0
   }
 }
