@@ -118,25 +118,46 @@ test('a deletion whose segment is rewritten is remembered while an older segment
   )
 })
 
-test('a copy does not go before its source, or the deletion that knows the copy alone would be forgotten', async () => {
-  const world = newWorld({ hasStore: true })
+test('a copy does not go before its source, or a deletion that knows the copy alone would be forgotten', async () => {
+  const world = newWorld()
   const namespace = await open(world, 'sequential')
   for (let id = 0; id < 7; id++) namespace.put(Buffer.alloc(0), world.prng.bytes(100))
   namespace.jump()
   await pass(world, 2)
-  assert.equal(namespace.segments()[0]!.state, 'stored')
-  world.store!.isDown = true
+  // A reader holds the source, however long that takes.
+  const release = holdNextRead(world.storage)
+  const reading = namespace.get(encodeId(6), { cold: 'wait' })
   for (let id = 0; id < 6; id++) namespace.delete(encodeId(id))
+  namespace.jump()
   await pass(world, 3)
   assert.equal(namespace.info().compaction.segments, 1)
-  // The source waits for the store to have the copy. For whatever reason it stays even longer.
-  using _ = namespace.cut()
+  // The copy dies, and with it lies the deletion.
   namespace.delete(encodeId(6))
   namespace.jump()
   await pass(world, 3)
   const crashed = await open(world, 'sequential', { storage: world.storage.kill() })
   assert.equal(crashed.info().entries, 0)
+  release()
+  assert.equal((await reading)?.length, 100)
+  await pass(world, 1)
+  assert.deepEqual(idsOf(namespace), [3])
 })
+
+/** The next file that is opened for reading answers its first read when the function returned is called. */
+function holdNextRead(storage: SimulatedStorage): () => void {
+  const released = Promise.withResolvers<void>()
+  const openRead = storage.openRead.bind(storage)
+  storage.openRead = path => {
+    storage.openRead = openRead
+    const file = openRead(path)
+    const read = async (offsetBytes: number, lengthBytes: number) => {
+      await released.promise
+      return file.read(offsetBytes, lengthBytes)
+    }
+    return { ...file, read }
+  }
+  return released.resolve
+}
 
 for (const crashes of [false, true])
   test(`a stored source stays until the store has its copies${crashes ? ', also after a crash' : ''}`, async () => {
