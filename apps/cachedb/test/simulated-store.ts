@@ -9,6 +9,8 @@ export class SimulatedStore {
   readonly missed: string[] = []
   readonly deleted: string[] = []
   isDown = false
+  /** Objects are made at once; their ids are told when this settles. */
+  answering: Promise<void> = Promise.resolve()
 
   /** @param isAlive false: whoever runs these hooks is dead as far as the world is concerned, and nothing they do happens
    *  @param turnsMax a hook takes up to so many turns of the event loop */
@@ -28,8 +30,8 @@ export class SimulatedStore {
         await work()
         // It was dropped meanwhile.
         if (storage.sizeBytes(dataPath) === null) throw new HookFailed('no such file')
-        const objectId = prng.bytes(16).toString('hex')
-        this.objects.set(objectId, { dataPath, bytes: storage.bytesOf(dataPath) })
+        const objectId = this.#idOf(dataPath, storage.bytesOf(dataPath), prng)
+        await this.answering
         await work()
         return objectId
       },
@@ -48,6 +50,14 @@ export class SimulatedStore {
         this.deleted.push(objectId)
       },
     }
+  }
+
+  /** What is stored a second time is the object it was. */
+  #idOf(dataPath: string, bytes: Buffer, prng: Prng): string {
+    for (const [id, object] of this.objects) if (object.dataPath === dataPath && object.bytes.equals(bytes)) return id
+    const id = prng.bytes(16).toString('hex')
+    this.objects.set(id, { dataPath, bytes })
+    return id
   }
 
   /** Hooks of a reader that looks and leaves everything as it is. */

@@ -336,8 +336,8 @@ export class Namespace implements AsyncDisposable {
     this.#end()
     this.#shelf.stop()
     this.#shelf.manifest[Symbol.dispose]()
-    // A file that arrives late would lie in the way of the next namespace of this name.
-    await this.#shelf.restoresEnded()
+    // A file that arrives late would lie in the way of the next namespace of this name; an object that is made late is owed its deletion.
+    await Promise.all([this.#shelf.restoresEnded(), this.#shelf.storesEnded()])
     await dropNamespace(this.directory, this.#shelf.manifest.state, this.#context)
   }
 

@@ -26,6 +26,7 @@ const golden: readonly (readonly [ManifestRecord, string])[] = [
   [{ type: 'dropping' }, '7e5e189d 0000 0a'],
   [{ type: 'flushed', incarnation: Buffer.from('fedcba9876543210', 'hex') }, 'e2448b50 0800 0b fedcba9876543210'],
   [{ type: 'point', epoch: 1, point: 58 }, '8e4b8155 1000 0c 0100000000000000 3a00000000000000'],
+  [{ type: 'storing', segmentId: 5 }, 'a0270695 0400 0d 05000000'],
 ]
 
 const header = Buffer.from('51534d31 01000000 0123456789abcdef a9c6bbe5'.replaceAll(' ', ''), 'hex') // "QSM1", version, incarnation, CRC

@@ -43,6 +43,7 @@ const bodies = {
   dropping: layout('manifest_dropping', 0, {}),
   flushed: layout('manifest_flushed', 8, { incarnation: [0, 'bytes', 8] }),
   point: layout('manifest_point', 16, { epoch: [0, 'u53'], point: [8, 'u53'] }),
+  storing: layout('manifest_storing', 4, segment),
 } as const
 
 const typeNumbers = {
@@ -58,6 +59,7 @@ const typeNumbers = {
   dropping: 10,
   flushed: 11,
   point: 12,
+  storing: 13,
 } as const satisfies Record<keyof typeof bodies, number>
 
 const typeNames = new Map(
@@ -93,6 +95,8 @@ export type ManifestRecord =
   /** Its object, if any, is owed a deletion until `deleted`. */
   | { readonly type: 'gone'; readonly segmentId: number; readonly objectId: string | null }
   | { readonly type: 'deleted'; readonly segmentId: number }
+  /** Its store hook was under way when it was flushed: it may have an object whose id nobody heard. */
+  | { readonly type: 'storing'; readonly segmentId: number }
   | { readonly type: 'dropping' }
   | { readonly type: 'flushed'; readonly incarnation: Buffer }
   /** Last epoch and recovery point published; 0 until recovery points are made. */
@@ -171,7 +175,8 @@ function encodeBody(record: ManifestRecord): Buffer {
         objectId: record.objectId === null ? noObject : Buffer.from(record.objectId, 'hex'),
       })
     case 'deleted':
-      return bodies.deleted.toBuffer(record)
+    case 'storing':
+      return bodies[record.type].toBuffer(record)
     case 'dropping':
       return bodies.dropping.toBuffer({})
     case 'flushed':
@@ -221,7 +226,8 @@ function decodeBody(typeNumber: number, body: Buffer): ManifestRecord {
       return { type, segmentId, objectId: objectId.equals(noObject) ? null : objectId.toString('hex') }
     }
     case 'deleted':
-      return { type, ...bodies.deleted.decode(body) }
+    case 'storing':
+      return { type, ...bodies[type].decode(body) }
     case 'dropping':
       return { type }
     case 'flushed':

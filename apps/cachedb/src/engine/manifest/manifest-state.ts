@@ -21,9 +21,11 @@ export interface ManifestSegment {
   /** From `closed` on. */
   dataBytes: number
   objectId: string | null
+  /** A store hook was under way when it was flushed: it may have an object whose id nobody heard. */
+  isInDoubt: boolean
 }
 
-/** All records of a manifest, folded. `gone` segments stay while the deletion of their object is owed. */
+/** All records of a manifest, folded. `gone` segments stay while the deletion of their object is owed, or may be. */
 export class ManifestState {
   incarnation: Buffer
   settings: StoredSettings | null = null
@@ -84,7 +86,7 @@ export class ManifestState {
         this.incarnation = record.incarnation
         for (const segment of this.segments.values()) {
           segment.state = 'gone'
-          if (segment.objectId === null) this.segments.delete(segment.segmentId)
+          if (segment.objectId === null && !segment.isInDoubt) this.segments.delete(segment.segmentId)
         }
         break
       case 'point':
@@ -122,10 +124,13 @@ export class ManifestState {
       case 'absent':
         move(segment, 'evicted', 'absent')
         break
+      case 'storing':
+        segment.isInDoubt = true
+        break
       case 'gone':
         segment.objectId = record.objectId
         move(segment, segment.state === 'open' ? 'voided' : 'died', 'gone')
-        if (record.objectId === null) this.segments.delete(record.segmentId)
+        if (record.objectId === null && !segment.isInDoubt) this.segments.delete(record.segmentId)
         break
       default:
         record satisfies never
@@ -146,6 +151,7 @@ export class ManifestState {
       syncedBytes: 0,
       dataBytes: 0,
       objectId: null,
+      isInDoubt: false,
     })
   }
 
@@ -177,7 +183,10 @@ function segmentRecords(segment: ManifestSegment, previousEndBytes: number): rea
     records.push({ type: 'ends', segmentId, endBytes: segment.endBytes })
   }
   if (segment.state === 'closed') return records
-  if (segment.state === 'gone') return [...records, { type: 'gone', segmentId, objectId }]
+  if (segment.state === 'gone') {
+    if (segment.isInDoubt) records.push({ type: 'storing', segmentId })
+    return [...records, { type: 'gone', segmentId, objectId }]
+  }
   assert(objectId !== null, `segment ${segmentId} is ${segment.state} without an object`)
   records.push({ type: 'stored', segmentId, objectId })
   if (segment.state === 'absent') records.push({ type: 'absent', segmentId, objectId })

@@ -26,6 +26,7 @@ function lives(count: number): ManifestRecord[] {
     if (segmentId % 4 < 2) records.push({ type: 'stored', segmentId, objectId })
     if (segmentId % 4 === 0) records.push({ type: 'absent', segmentId, objectId })
     if (segmentId % 8 === 1) records.push({ type: 'gone', segmentId, objectId })
+    if (segmentId % 8 === 2) records.push({ type: 'storing', segmentId }, { type: 'gone', segmentId, objectId: null })
   }
   return records
 }

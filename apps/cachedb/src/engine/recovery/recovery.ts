@@ -13,6 +13,7 @@ import { deleteObject } from '../shelf/burying.ts'
 import { publishHint, readHintIfGood } from '../shelf/hint-file.ts'
 import { dataPath, type Segment } from '../shelf/segment.ts'
 import { Shelf } from '../shelf/shelf.ts'
+import { askAgain } from '../shelf/unheard.ts'
 import { openNext } from '../writer/opening.ts'
 import { Writer } from '../writer/writer.ts'
 import { ZdbNamespace } from '../zdb/zdb-namespace.ts'
@@ -97,7 +98,8 @@ function removeStrays({ directory, manifest, cuts, context: { storage, log } }: 
     const segment = match === null ? undefined : segments.get(Number(match[2]))
     const isData = match?.[1] === 'd'
     const counts =
-      segment !== undefined && (isData ? hasFile(segment.state) : segment.state !== 'gone' && segment.state !== 'open')
+      segment !== undefined &&
+      ((isData ? hasFile(segment.state) : segment.state !== 'gone' && segment.state !== 'open') || isAskedFor(segment))
     const isOurs = match !== null || name.endsWith('.tmp') || name.endsWith('.part')
     if (!isOurs || isDirectory || counts) continue
     const segmentId = Number(match?.[2])
@@ -107,6 +109,11 @@ function removeStrays({ directory, manifest, cuts, context: { storage, log } }: 
       cuts.add(sizeBytes)
     } else storage.remove(join(directory, name))
   }
+}
+
+/** The store must be asked with its files whether it has an object of them. */
+function isAskedFor({ state, objectId, isInDoubt }: ManifestSegment): boolean {
+  return state === 'gone' && objectId === null && isInDoubt
 }
 
 /** One recovery, segment by segment in the order they were opened. */
@@ -142,14 +149,7 @@ class Recovery {
   async run(): Promise<OpenedNamespace> {
     const shelf = this.#shelf
     for (const known of [...shelf.manifest.state.segments.values()]) {
-      if (known.state === 'gone')
-        shelf.inBackground(
-          deleteObject(
-            shelf,
-            { id: known.segmentId, dataPath: dataPath(shelf.directory, known.segmentId) },
-            known.objectId!,
-          ),
-        )
+      if (known.state === 'gone') this.#payDebts(known)
       else if (known.state === 'open') await this.#recoverOpen(known)
       else await this.#recoverClosed(known)
       this.#progress.loaded(known.dataBytes)
@@ -166,6 +166,13 @@ class Recovery {
   #continueIds(): void {
     const isImport = [...this.#shelf.manifest.state.segments.values()].every(({ salt }) => salt === null)
     if (isImport) this.#nextId = this.#zdb.continued(this.#nextId)
+  }
+
+  /** What the store may hold of a segment that is gone. */
+  #payDebts({ segmentId: id, objectId }: ManifestSegment): void {
+    const shelf = this.#shelf
+    const segment = { id, dataPath: dataPath(shelf.directory, id) }
+    shelf.inBackground(objectId === null ? askAgain(shelf, id) : deleteObject(shelf, segment, objectId))
   }
 
   /** The segment to append to, the manifest knowing by the same write what does not count. Of that write any prefix may survive:

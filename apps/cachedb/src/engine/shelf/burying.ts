@@ -11,21 +11,18 @@ const deletePauses = { firstMs: 1_000, maxMs: 300_000 }
 /** A segment with nothing needed in it leaves: what made it so is synced, then `gone` is recorded, then it is unlinked, then its
  *  object is deleted. */
 export async function bury(shelf: Shelf, segment: Segment): Promise<void> {
-  const wasLocal = segment.isLocal
   segment.activity = 'burying'
   try {
     await shelf.syncAppended()
-    if (shelf.find(segment.id) !== segment) return
-    shelf.manifest.append({ type: 'gone', segmentId: segment.id, objectId: segment.objectId })
   } catch (error) {
     segment.activity = null
     throw error
   }
-  await gone(shelf, segment)
+  await recordGone(shelf, segment)
   // Flushed meanwhile: whoever flushed it cleans up.
   if (shelf.find(segment.id) !== segment) return
+  if (segment.isLocal) shelf.dropFile(segment)
   segment.state = transitionOf(segment.state, 'died').to
-  if (wasLocal) shelf.dropFile(segment)
   shelf.context.storage.remove(segment.hintPath)
   shelf.context.metrics.deaths.add()
   shelf.context.log.event('segment.gone', { directory: shelf.directory, segmentId: segment.id })
@@ -33,17 +30,27 @@ export async function bury(shelf: Shelf, segment: Segment): Promise<void> {
   if (segment.objectId !== null) await deleteObject(shelf, segment, segment.objectId)
 }
 
-/** Settles when the record is on disk. There is no way back: a segment that the manifest calls gone can be nothing else, so a sync
- *  that fails is asked for again, and nothing else is done with the segment until then. */
-async function gone(shelf: Shelf, { id: segmentId }: Segment): Promise<void> {
+/** Settles when the record is on disk. Once it is written there is no way back: a segment that the manifest calls gone can be nothing
+ *  else, so what fails is tried again, and nothing else is done with the segment until then. */
+async function recordGone(shelf: Shelf, segment: Segment): Promise<void> {
   const { clock, log, random } = shelf.context
+  const { id: segmentId, objectId } = segment
   const backoff = new Backoff({ ...deletePauses, random })
-  for (;;) {
+  let isWritten = false
+  while (shelf.find(segmentId) === segment) {
     try {
+      if (!isWritten) shelf.manifest.append({ type: 'gone', segmentId, objectId })
+      isWritten = true
       return await shelf.manifest.sync()
     } catch (error) {
       if (!(error instanceof StorageError)) throw error
       log.error('segment.not_buried', { directory: shelf.directory, segmentId, error })
+      if (error.full && segment.isLocal) {
+        // No room for the record. The file may go first: a start that misses it finds by its hint that nothing in it lives.
+        shelf.dropFile(segment)
+        segment.lost = true
+        continue
+      }
     }
     await delay(clock, backoff.next(), { signal: shelf.signal })
   }

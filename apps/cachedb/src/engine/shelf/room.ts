@@ -6,8 +6,8 @@ import { Evictor } from './eviction.ts'
 const progressWithinMs = 30_000
 /** A restore whose room does not come in this time is given up: its reader hears of it. */
 const restoreWaitMs = 30_000
-/** How many bytes are taken between two looks at the disk's free space. */
-const lookEveryBytes = 8 * 1024 * 1024
+/** How many bytes are taken at most between two looks at the disk's free space, where hints and others' files grow too. */
+const lookEveryBytesMax = 8 * 1024 * 1024
 /** Beside `meta`: one segment for transactions and deletes, one for restores, and four to work in. */
 const segmentsMin = 6
 
@@ -35,7 +35,8 @@ export class Room {
   readonly #restores: { readonly bytes: number; readonly admit: () => void }[] = []
   #usedBytes = 0
   #freeBytes = 0
-  #takenSinceLook: number = lookEveryBytes
+  readonly #lookEveryBytes: number
+  #takenSinceLook = Number.POSITIVE_INFINITY
   /** Of the room kept for transactions and deletes, what compaction has for the time of one segment. */
   #lentBytes = 0
   /** Down to where the cache must shrink because the disk is full; infinite while it is not. */
@@ -45,6 +46,7 @@ export class Room {
   constructor(clock: Clock, limits: RoomLimits) {
     this.#clock = clock
     this.#limits = limits
+    this.#lookEveryBytes = Math.min(lookEveryBytesMax, limits.segmentBytesMax / 4)
     this.evictor = new Evictor(this, clock)
   }
 
@@ -92,7 +94,7 @@ export class Room {
     let shortBytes = shortNow()
     if (shortBytes > 0) {
       // What was seen a while ago is no reason to refuse.
-      this.#takenSinceLook = lookEveryBytes
+      this.#takenSinceLook = Number.POSITIVE_INFINITY
       shortBytes = shortNow()
     }
     if (shortBytes > 0) throw this.#shrink(shortBytes)
@@ -113,7 +115,7 @@ export class Room {
 
   give(bytes: number): void {
     this.#usedBytes -= bytes
-    this.#takenSinceLook = lookEveryBytes
+    this.#takenSinceLook = Number.POSITIVE_INFINITY
     if (this.#usedBytes <= this.#diskGoalBytes) this.#diskGoalBytes = Number.POSITIVE_INFINITY
     this.#admitRestores()
   }
@@ -148,7 +150,7 @@ export class Room {
 
   /** Before a restore: has what is stored leave until the disk can take a file of this many bytes, or nothing more can leave. */
   async makeDiskRoom(bytes: number): Promise<void> {
-    this.#takenSinceLook = lookEveryBytes
+    this.#takenSinceLook = Number.POSITIVE_INFINITY
     const shortBytes = bytes + this.#limits.segmentBytesMax - this.#diskFreeBytes()
     if (shortBytes <= 0) return
     this.#shrink(shortBytes)
@@ -190,7 +192,7 @@ export class Room {
 
   /** Has what is stored leave until the disk has these bytes more, and one segment to go on with. */
   #shrink(shortBytes: number, cause?: unknown): CacheFull {
-    this.#takenSinceLook = lookEveryBytes
+    this.#takenSinceLook = Number.POSITIVE_INFINITY
     // One goal after the other: what was just removed is not free at once.
     if (this.#diskGoalBytes === Number.POSITIVE_INFINITY)
       this.#diskGoalBytes = Math.max(0, this.#usedBytes - shortBytes - this.#limits.segmentBytesMax)
@@ -214,7 +216,7 @@ export class Room {
   }
 
   #diskFreeBytes(): number {
-    if (this.#takenSinceLook >= lookEveryBytes) {
+    if (this.#takenSinceLook >= this.#lookEveryBytes) {
       this.#freeBytes = this.#limits.freeBytes()
       this.#takenSinceLook = 0
     }

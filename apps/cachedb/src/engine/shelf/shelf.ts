@@ -37,6 +37,7 @@ export class Shelf {
   readonly #segments = new Map<number, Segment>()
   readonly #restores = new SingleFlight<number, void>()
   readonly #restoring = new Set<Promise<void>>()
+  readonly #storing = new Set<Promise<void>>()
   readonly #stopping = new AbortController()
   readonly #background = new Set<Promise<void>>()
   /** Makes durable what was appended so far; null during recovery. */
@@ -181,9 +182,24 @@ export class Shelf {
     }
   }
 
+  /** An attempt to store a segment is under way until this settles. */
+  async untilStored(attempt: Promise<void>): Promise<void> {
+    this.#storing.add(attempt)
+    try {
+      await attempt
+    } finally {
+      this.#storing.delete(attempt)
+    }
+  }
+
   /** Settles when no hook writes to the directory any more. */
   async restoresEnded(): Promise<void> {
     await Promise.allSettled(this.#restoring)
+  }
+
+  /** Settles when it is known what the store hooks under way have made. */
+  async storesEnded(): Promise<void> {
+    await Promise.allSettled(this.#storing)
   }
 
   /** A stored segment whose local file is missing or damaged: from now on it is absent. */

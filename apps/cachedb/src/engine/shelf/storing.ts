@@ -1,9 +1,9 @@
 import { delay } from '@qsfs/concurrency/clock'
 import { StorageError } from '../../segment/storage.ts'
 import { dirtyIdsMax, HookFailed } from '../hooks/hooks.ts'
-import { deleteObject } from './burying.ts'
 import { dataPath, hintPath, isGone, type Segment } from './segment.ts'
 import type { Shelf } from './shelf.ts'
+import { askAgain, forgetFlushed } from './unheard.ts'
 
 /** Also how often a segment that is busy or lost is looked at again. */
 const pauseMsMin = 500
@@ -17,7 +17,7 @@ export async function keepStoring(shelf: Shelf, segment: Segment): Promise<void>
   segment.owedSinceMs = clock.monotonicMs()
   while (!shelf.signal.aborted && segment.state === 'closed') {
     if (segment.activity === null && !segment.lost && dueMs(segment) <= clock.monotonicMs()) {
-      await attempt(shelf, segment)
+      await shelf.untilStored(attempt(shelf, segment))
       // A cut, a flush or its own death may have waited for the activity to end.
       shelf.buryDead()
       if (segment.state !== 'closed') return
@@ -46,21 +46,20 @@ async function attempt(shelf: Shelf, segment: Segment): Promise<void> {
     if (sizeBytes !== segment.dataBytes)
       throw new StorageError(`the file has ${sizeBytes} bytes, not ${segment.dataBytes}`)
     if (!segment.indexTold) segment.indexTold = await tellIndex(shelf, segment)
-    if (shelf.signal.aborted || isGone(segment)) return
+    if (shelf.signal.aborted) return
+    if (isGone(segment)) return shelf.inBackground(forgetFlushed(shelf, segment.id, null))
     const paths = {
       dataPath: segment.dataPath,
       nextDataPath: dataPath(shelf.directory, segment.id + 1),
       hintPath: segment.hintPath,
     }
     const objectId = await hooks.segmentClosed(paths, shelf.signal)
-    if (shelf.signal.aborted) return
-    if (objectId === null) {
-      if (!isGone(segment)) heardOnly(shelf, segment)
-      return
-    }
+    if (shelf.signal.aborted) return noteForGrave(shelf, segment, objectId)
     // Flushed while the hook ran: the object is nobody's.
-    if (isGone(segment)) return shelf.inBackground(deleteObject(shelf, segment, objectId))
+    if (isGone(segment)) return shelf.inBackground(forgetFlushed(shelf, segment.id, objectId))
+    if (objectId === null) return heardOnly(shelf, segment)
     segment.state = await shelf.recorded(segment, 'objectPrinted', { type: 'stored', segmentId: segment.id, objectId })
+    if (isGone(segment)) return shelf.inBackground(forgetFlushed(shelf, segment.id, objectId))
     segment.objectId = objectId
     segment.succeeded()
     room.noteProgress()
@@ -76,6 +75,7 @@ async function attempt(shelf: Shelf, segment: Segment): Promise<void> {
   } catch (error) {
     if (!(error instanceof HookFailed || error instanceof StorageError)) throw error
     segment.failed(clock.monotonicMs(), 'store', error.message)
+    if (isGone(segment) && !shelf.signal.aborted) shelf.inBackground(askAgain(shelf, segment.id))
   } finally {
     segment.activity = null
     segment.pins--
@@ -102,4 +102,9 @@ function heardOnly(shelf: Shelf, segment: Segment): void {
   segment.note = 'heard, not stored: the hook printed no "stored <object id>"'
   if (segment.heardCount === 1)
     shelf.context.log.event('segment.heard', { directory: shelf.directory, segmentId: segment.id })
+}
+
+/** Dropped with its namespace while the hook ran: who makes the list of the objects that are owed a deletion waits for this. */
+function noteForGrave({ manifest }: Shelf, { id: segmentId }: Segment, objectId: string | null): void {
+  if (objectId !== null && manifest.state.dropping) manifest.state.apply({ type: 'gone', segmentId, objectId })
 }

@@ -14,11 +14,21 @@ export async function flushSegments(writer: Writer, catalog: Catalog): Promise<v
   const { random, storage } = shelf.context
   const dropped = shelf.all()
   const flushed = { type: 'flushed', incarnation: random(8) } as const
-  const active = openNext(shelf, { previousEndBytes: 0, nextId: 0 }, { before: [flushed] })
+  // What their hooks make may be an object: after a crash it is asked for again, with the files, to be deleted.
+  const storing = dropped.filter(segment => segment.activity === 'storing')
+  const active = openNext(
+    shelf,
+    { previousEndBytes: 0, nextId: 0 },
+    {
+      before: [...storing.map(({ id }) => ({ type: 'storing', segmentId: id }) as const), flushed],
+    },
+  )
   writer.restart(active, catalog)
   for (const segment of dropped) shelf.forget(segment)
   await writer.sync()
   for (const segment of dropped) {
+    // Its files go when its hook has ended.
+    if (storing.includes(segment)) continue
     storage.remove(segment.dataPath)
     storage.remove(segment.hintPath)
     if (segment.objectId !== null) shelf.inBackground(deleteObject(shelf, segment, segment.objectId))
