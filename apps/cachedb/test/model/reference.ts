@@ -143,6 +143,11 @@ export class ReferenceNamespace {
     for (const change of this.#changes) change.answeredAtCrash = change.outcome !== 'open'
   }
 
+  /** It was not found after the crash, which may be said of the page cache alone: the next one may bring it back. */
+  missed(): void {
+    this.#isCrashed = false
+  }
+
   /** Takes what was found after the crash, if it is a prefix of what happened before it.
    *  @param order of the last command sent before the crash
    *  @returns what is wrong, or null */

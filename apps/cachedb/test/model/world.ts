@@ -83,7 +83,7 @@ class World {
     this.#tell(`life ${this.lives}, up to a ${crash.aftermath} at operation ${crashAfter}`)
     const life = await this.#start(storage, prng, () => crash.image !== null)
     if (life !== null) {
-      for (const reference of this.#references.values()) this.#greet(life, reference)
+      for (const reference of [...this.#references.values()]) this.#greet(life, reference)
       const turns = new Turns(life, prng, this.#knobs, this.#references, {
         tell: text => this.#tell(text),
         order: () => ++this.commands,
@@ -126,11 +126,23 @@ class World {
   /** What the start found is on disk now, in the namespaces it opened. */
   #greet(life: Life, reference: ReferenceNamespace): void {
     const hosted = life.namespaces.list().find(({ namespace }) => namespace.name === reference.name)
-    if (hosted === undefined) return
+    if (hosted === undefined) {
+      // One that waits for the store, or for room, is there.
+      if (!this.#isWaiting(life, reference.name)) this.#references.delete(reference.name)
+      return
+    }
     reference.settingsMaybe = []
     reference.exists('yes')
     const problem = reference.started(hosted.namespace.info().nextId)
     if (problem !== null) throw new CommandWrong(problem)
+  }
+
+  #isWaiting(life: Life, name: string): boolean {
+    try {
+      return life.namespaces.get(name) !== undefined
+    } catch {
+      return true
+    }
   }
 
   /** Looks at a copy of what was left, with a store that is well: the next life recovers from the crash itself. */
@@ -146,7 +158,9 @@ class World {
       if (hosted === undefined) {
         // The first life may have ended before it had any.
         if (reference.existence === 'yes') throw new CommandWrong(`the namespace ${name} is gone`)
-        if (name !== 'default') this.#references.delete(name)
+        if (name !== 'default' && (reference.existence === 'no' || aftermath === 'power cut'))
+          this.#references.delete(name)
+        else reference.missed()
         continue
       }
       if (reference.existence === 'no') throw new CommandWrong(`the namespace ${name} is back`)
