@@ -80,7 +80,7 @@ const rows: readonly Command[] = [
   { name: 'SCAN', arity: anyArguments, access: 'read', run: scan },
   { name: 'SCANX', arity: anyArguments, access: 'read', run: scan },
   { name: 'RSCAN', arity: anyArguments, access: 'read', run: scanBackward },
-  { name: 'KSCAN', arity: anyArguments, access: 'open', run: scanPrefix, waits: true },
+  { name: 'KSCAN', arity: anyArguments, access: 'open', run: scanPrefix, waits: true, serial: true },
   { name: 'KEYCUR', arity: exactly(2), access: 'read', run: keyCursor },
   { name: 'HISTORY', arity: historyArity, access: 'read', run: history },
   { name: 'DATA', arity: atLeast(2), access: 'admin', run: data, waits: true },
