@@ -27,6 +27,7 @@ const touches = {
   files: {
     modules: /^node:fs(\/promises)?$/,
     allowed: [
+      'apps/cachedb/src/engine/hooks/hook-pipes.ts', // pipes for hooks, by way of FIFOs
       'apps/cachedb/src/segment/disk-storage.ts', // the data directory, as Storage
       'apps/fs/src/main.ts', // the admin password
       'apps/stor/src/main.ts', // its pid file
@@ -49,6 +50,7 @@ const touches = {
     modules: /^node:(net|tls|http)$/,
     allowed: [
       'packages/daemon/src/metrics-server.ts', // Prometheus text
+      'apps/cachedb/src/engine/hooks/hook-pipes.ts', // reads them
       'packages/daemon/src/control.ts',
       'packages/daemon/src/unix-socket.ts',
       'packages/fuse/src/pipe-handle.ts', // a libuv pipe handle for epoll
@@ -61,6 +63,7 @@ const touches = {
   processes: {
     modules: /^node:child_process$/,
     allowed: [
+      'apps/cachedb/src/engine/hooks/hook-pipes.ts', // mkfifo(1)
       'apps/cachedb/src/engine/hooks/hook-process.ts', // one run of a hook
       'apps/cachedb/src/engine/hooks/hook-runner-process.ts', // the small child that runs them
       'apps/fs/src/transport.ts',

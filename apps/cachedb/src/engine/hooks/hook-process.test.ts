@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { type Clock, systemClock } from '@qsfs/concurrency/clock'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { type OutputPipe, PipeStock } from './hook-pipes.ts'
 import { HookProcess } from './hook-process.ts'
 
 const id = '00112233445566778899aabbccddeeff'
@@ -12,6 +13,8 @@ const fastClock: Clock = {
   ...systemClock,
   schedule: (delayMs, action) => systemClock.schedule(delayMs / 100, action),
 }
+const pipes = new PipeStock()
+const takePipe = (): OutputPipe | null => pipes.take()
 const kill = (groupId: number): void => void process.kill(-groupId, 'SIGKILL')
 
 async function script(t: { after(action: () => PromiseLike<void>): void }, text: string): Promise<string> {
@@ -23,11 +26,15 @@ async function script(t: { after(action: () => PromiseLike<void>): void }, text:
   return path
 }
 
-function start(path: string, { clock = systemClock, timeoutMs = 30_000, killer = kill, args = ['ready'] } = {}) {
+function start(
+  path: string,
+  { clock = systemClock, timeoutMs = 30_000, killer = kill, args = ['ready'], openPipe = takePipe } = {},
+) {
   const said: string[] = []
   const request = { id: 1, path, args, env: {}, timeoutMs, outlives: false }
   const hook = new HookProcess(request, {
     clock,
+    openPipe,
     environment: process.env,
     kill: killer,
     say: text => void said.push(text),
@@ -41,6 +48,18 @@ test('megabytes on both outputs: the line is found, the log gets the beginning, 
   const { hook, said } = start(path)
   assert.deepEqual(await hook.ended, { result: 'failed', exitCode: 3, reason: 'exited with 3: no room', objectId: id })
   assert(said.join('').length < 200_000)
+})
+
+test('outputs can be opened by name; where no pipes are to be had, sockets do', async t => {
+  const byName = `echo stored ${id} >> /dev/stdout; echo lost | tee /dev/stderr >&2; echo no room > /dev/stderr; exit 3`
+  assert.deepEqual(await start(await script(t, byName)).hook.ended, {
+    result: 'failed',
+    exitCode: 3,
+    reason: 'exited with 3: no room',
+    objectId: id,
+  })
+  const plain = start(await script(t, `echo stored ${id}; echo no room >&2; exit 3`), { openPipe: () => null })
+  assert.equal((await plain.hook.ended).reason, 'exited with 3: no room')
 })
 
 test('what cannot be started is no exit code', async t => {

@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import type { Readable } from 'node:stream'
 import type { Clock } from '@qsfs/concurrency/clock'
 import { storedLine } from '@qsfs/protocol/hook-events'
+import type { OutputPipe } from './hook-pipes.ts'
 import type { HookEnd, HookRequest, HookResult } from './hook-protocol.ts'
 
 /** What a hook left in the background may hold its pipes open for ever; only what was printed before it ended counts. */
@@ -16,6 +18,8 @@ const lastErrorChars = 2 * 1024
 
 export interface HookTools {
   readonly clock: Clock
+  /** A pipe for one output of a hook; null: none to be had. */
+  readonly openPipe: () => OutputPipe | null
   readonly environment: Readonly<Record<string, string | undefined>>
   /** Ends a process group by SIGKILL; says nothing when that cannot be done. */
   readonly kill: (groupId: number) => void
@@ -40,29 +44,22 @@ export class HookProcess {
     const { promise, resolve } = Promise.withResolvers<HookEnd>()
     this.ended = promise
     this.#resolve = resolve
-    const { path, args, env } = request
-    let child: ChildProcess
-    try {
-      child = spawn(path, args, {
-        env: { ...tools.environment, ...env },
-        stdio: ['ignore', 'pipe', 'pipe'],
-        detached: true,
-      })
-    } catch (error) {
-      // An argument that no program can be given.
-      this.#end('not_run', null, (error as Error).message)
+    const [out, err] = [tools.openPipe(), tools.openPipe()]
+    const child = this.#spawn(out, err)
+    this.pid = child?.pid
+    // Without a pid there was no process, and nothing else is heard of it.
+    if (child?.pid === undefined) {
+      out?.reader.destroy()
+      err?.reader.destroy()
       return
     }
-    this.pid = child.pid
-    child.once('error', error => this.#end('not_run', null, error.message))
-    // Without a pid there was no process, and nothing else is heard of it.
-    if (child.pid === undefined) return
-    this.#hear(child)
+    const outputs = [out?.reader ?? child.stdout!, err?.reader ?? child.stderr!] as const
+    this.#hear(...outputs)
     const cancel = tools.clock.schedule(request.timeoutMs, () => this.#tooLate())
     child.once('exit', (exitCode, signal) => {
       cancel()
       const finish = () => this.#exited(exitCode, signal)
-      child.once('close', finish)
+      void Promise.all(outputs.map(closed)).then(finish)
       tools.clock.schedule(drainMs, finish)
     })
   }
@@ -71,13 +68,33 @@ export class HookProcess {
     if (this.pid !== undefined) this.#tools.kill(this.pid)
   }
 
+  #spawn(out: OutputPipe | null, err: OutputPipe | null): ChildProcess | null {
+    using _out = out
+    using _err = err
+    const { path, args, env } = this.#request
+    try {
+      const child = spawn(path, args, {
+        env: { ...this.#tools.environment, ...env },
+        stdio: ['ignore', out?.writeFd ?? 'pipe', err?.writeFd ?? 'pipe'],
+        detached: true,
+      })
+      return child.once('error', error => this.#end('not_run', null, error.message))
+    } catch (error) {
+      // An argument that no program can be given.
+      this.#end('not_run', null, (error as Error).message)
+      return null
+    }
+  }
+
   /** Its pipes are read for as long as somebody writes to them: what a hook left in the background must not die of its own words. */
-  #hear({ stdout, stderr }: ChildProcess): void {
-    onLines(stdout!, line => {
+  #hear(stdout: Readable, stderr: Readable): void {
+    onLines(stdout, line => {
       this.#objectId ??= storedLine.exec(line)?.[1] ?? null
     })
+    // Who cannot be read from any more has said enough.
+    for (const output of [stdout, stderr]) output.on('error', () => undefined)
     let shownChars = 0
-    stderr!.setEncoding('utf8').on('data', (text: string) => {
+    stderr.setEncoding('utf8').on('data', (text: string) => {
       this.#lastError = (this.#lastError + text).slice(-lastErrorChars)
       if (shownChars >= stderrShownChars) return
       shownChars += text.length
@@ -122,4 +139,8 @@ function onLines(stream: Readable, heard: (line: string) => void): void {
     for (const line of lines) heard(line)
   })
   stream.on('end', () => heard(begun))
+}
+
+async function closed(stream: Readable): Promise<void> {
+  if (!stream.closed) await once(stream, 'close')
 }

@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline'
 import { systemClock } from '@qsfs/concurrency/clock'
+import { PipeStock } from './hook-pipes.ts'
 import { HookProcess, type HookTools } from './hook-process.ts'
 import type { HookOrder, HookReport, HookRequest } from './hook-protocol.ts'
 
@@ -7,8 +8,10 @@ import type { HookOrder, HookReport, HookRequest } from './hook-protocol.ts'
  *  does: cachedb is gone then. What may outlive cachedb ends first; the rest is killed; of a crash, the hook of it is run. */
 
 const running = new Map<number, { readonly hook: HookProcess; readonly outlives: boolean }>()
+const pipes = new PipeStock()
 const tools: HookTools = {
   clock: systemClock,
+  openPipe: () => pipes.take(),
   environment: process.env,
   kill: killGroup,
   say: text => process.stderr.write(text),
