@@ -61,9 +61,12 @@ const schema = z
     cache_bytes: size().default(0),
     /** Namespaces that always stay on the local disk. */
     pinned_namespaces: z.array(z.string()).default(['meta']),
-    /** When appends reach the disk. "on-request": when a client sends FSYNC; a power cut loses what was not synced, always a
-     *  tail, never a middle. "always": before SET and DEL are answered. "interval": each second as well.
-     *  A killed process loses nothing in any of them. */
+    /** When appends reach the disk. A killed process loses nothing that was answered, in any of them. A power cut takes a tail of
+     *  each namespace, never a middle:
+     *  "on-request": what was written since the last FSYNC, or the last segment that was closed.
+     *  "interval": what was written in the last second, and while its sync took.
+     *  "always": nothing that was answered; SET and DEL are answered when they are on disk, and all that come at once share a sync.
+     *  A sync that fails is not tried again: what it covered is written elsewhere, or the namespace turns read-only. */
     fsync: z.enum(['on-request', 'always', 'interval']).default('on-request'),
     /** Program run at events, with 0-db's arguments. A segment counts as stored only when it printed `stored <object id>`. */
     hook: path().optional(),
@@ -83,7 +86,8 @@ const schema = z
     compact_below: z.number().min(0).max(0.9).default(0.5),
     /** Disk traffic of that, reads and writes together, each second; 0 = no limit. */
     compact_bytes_per_second: size().default(32 * MiB),
-    /** Namespaces that are never rewritten: their HISTORY stays whole, and 0-db's tools can make its index from their files. */
+    /** Namespaces of which nothing ever leaves, dead or alive, but by FLUSH and NSDEL: their HISTORY stays whole, and 0-db's tools can
+     *  make its index from their files. */
     never_compacted_namespaces: z.array(z.string()).default([]),
     /** Memory for values that were read lately and not found in the page cache. */
     value_cache_bytes: size().default(64 * MiB),

@@ -57,6 +57,8 @@ export class Commands {
     if (dice < 94) return this.#sync(namespace, order)
     if (dice < 96) return this.#plain(namespace, 'NSJUMP')
     if (dice < 97) return this.#history(namespace)
+    if (dice < 98) return this.#check(namespace)
+    if (dice < 99) return this.#point(namespace, order)
     return this.#flush(namespace, order)
   }
 
@@ -257,6 +259,49 @@ export class Commands {
       })
     }
     return { answer, change: null, isAwaited: this.#prng.chance(0.3), verify, text: textOf(namespace, ['FSYNC']) }
+  }
+
+  /** CHECK never says that a value is damaged which lives. */
+  #check(namespace: ReferenceNamespace): Sent {
+    const key = this.#anyKey(namespace)
+    const answer = this.#life.send(namespace.name, 'CHECK', key)
+    const verify = () => {
+      if (namespace.isClouded) return
+      const wanted = new Set<unknown>([namespace.contents.has(key.toString('hex')) ? 1 : null])
+      if (this.#weather().mayNotRead) wanted.add(-1).add(0)
+      const stop = namespace.onChange((change, changed) => {
+        if (change.kind === 'clear') wanted.add(null).add(-1)
+        else if (key.toString('hex') === changed) wanted.add(change.value === null ? null : 1)
+      })
+      answer.whenSettled(() =>
+        this.late.push(() => {
+          stop()
+          if (namespace.isClouded || namespace.existence !== 'yes') return
+          if (!wanted.has(answer.reply)) wrong(answer, [...wanted].join(' or '))
+        }),
+      )
+    }
+    return { answer, change: null, isAwaited: false, verify, text: textOf(namespace, ['CHECK', key]) }
+  }
+
+  /** A recovery point holds what was executed before it, on disk. */
+  #point(namespace: ReferenceNamespace, order: number): Sent {
+    const answer = this.#life.send(null, 'POINT', namespace.name)
+    answer.whenSettled(() => {
+      if (answer.state === 'reply') namespace.synced(order)
+    })
+    const verify = () => undefined
+    return { answer, change: null, isAwaited: false, verify, text: textOf(namespace, ['POINT']) }
+  }
+
+  /** RELOAD changes nothing. No other command goes to the namespace in the same turn. */
+  reload(namespace: ReferenceNamespace): Sent {
+    const answer = this.#life.send(null, 'RELOAD', namespace.name)
+    const verify = () => {
+      if (answer.error !== null && !namespace.isClouded && !this.#weather().mayNotRead)
+        this.#requireHonest(answer, null)
+    }
+    return { answer, change: null, isAwaited: true, verify, text: textOf(namespace, ['RELOAD']) }
   }
 
   #plain(namespace: ReferenceNamespace, name: string): Sent {

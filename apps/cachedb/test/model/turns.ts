@@ -76,6 +76,10 @@ export class Turns {
     const free = there.filter(one => this.#isConnected(one))
     if (free.length === 0) return null
     const reference = prng.pick(free)
+    if (prng.chance(0.005)) {
+      busy.add(reference)
+      return this.#commands.reload(reference)
+    }
     if (prng.chance(0.04)) {
       busy.add(reference)
       return this.#commands.set(reference)
