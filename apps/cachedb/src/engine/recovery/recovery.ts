@@ -20,6 +20,7 @@ import { cutPath } from './cuts.ts'
 import { firstRecords, type ZdbSource } from './import.ts'
 import { LoadProgress } from './load-progress.ts'
 import { isWhole, replaySegment } from './replay.ts'
+import { removeStrays } from './strays.ts'
 
 export interface OpenedNamespace {
   readonly shelf: Shelf
