@@ -46,8 +46,13 @@ export class Compactor {
     this.#pace = new Pace(clock, options.bytesPerSecond)
   }
 
+  /** Whether nothing of a namespace leaves, not even what is dead. */
+  keepsAll(name: string): boolean {
+    return this.#options.excluded.has(name)
+  }
+
   add(name: string, writer: Writer): void {
-    if (this.#options.below === 0 || this.#options.excluded.has(name)) return
+    if (this.#options.below === 0 || this.keepsAll(name)) return
     this.#writers.add(writer)
     this.press()
   }

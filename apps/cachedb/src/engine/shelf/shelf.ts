@@ -1,4 +1,5 @@
 import assert from 'node:assert'
+import { basename } from 'node:path'
 import { Backoff } from '@qsfs/concurrency/backoff'
 import { SingleFlight } from '@qsfs/concurrency/single-flight'
 import type { SegmentState } from '@qsfs/protocol/cachedb-commands'
@@ -299,7 +300,8 @@ export class Shelf {
   }
 
   isDead(segment: Segment): boolean {
-    return segment.state !== 'open' && segment.life.isDead(this.neighbours, { isStored: segment.objectId !== null })
+    if (segment.state === 'open' || this.context.compactor.keepsAll(basename(this.directory))) return false
+    return segment.life.isDead(this.neighbours, { isStored: segment.objectId !== null })
   }
 
   /** Whether a segment may be evicted sooner or later. */
