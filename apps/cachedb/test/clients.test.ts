@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { CachedbProcess, request } from './cachedb-process.ts'
 
 test('clients of other makes, and of all manners', async t => {
@@ -92,6 +93,25 @@ test('a client that asks for half a gigabyte and reads nothing costs what its li
   greedy.on('data', () => undefined)
   while (greedy.bytesRead < expectedBytes) await once(greedy, 'data')
   equal(greedy.bytesRead, expectedBytes)
+})
+
+test('an idle client is dropped with a line in the log, one that speaks or listens is not', async t => {
+  const cachedb = await CachedbProcess.start(t, { idle_timeout: '1s' })
+  const [idle, speaking, mirror] = [await cachedb.raw(), await cachedb.raw(), await cachedb.raw()]
+  equal(await mirror.ask('MIRROR'), '+Starting mirroring')
+  let isOpen = true
+  idle.socket.once('close', () => {
+    isOpen = false
+  })
+  equal(await idle.ask('PING'), '+PONG')
+  while (isOpen) {
+    equal(await speaking.ask('PING'), '+PONG')
+    await setTimeout(100)
+  }
+  const [line] = await cachedb.process.waitForLine(/.*"client\.dropped".*/)
+  equal(JSON.parse(line).reason, 'it was idle for 1000 ms')
+  equal(await speaking.ask('PING'), '+PONG')
+  ok(!mirror.socket.destroyed)
 })
 
 function residentMiB(pid: number): number {
