@@ -14,6 +14,8 @@ type Encodable<P extends FieldPlace> = P[1] extends 'bytes' ? Uint8Array : P[1] 
 export interface Layout<T extends FieldTable> {
   readonly name: string
   readonly sizeBytes: number
+  /** Where each field begins, for who reads one of very many records and wants no object of it. */
+  readonly offsets: { readonly [K in keyof T]: number }
   /** Bytes fields are views of `buffer`: borrowed, copy what you keep.
    *  @throws RangeError when the buffer is too short, or a u53 or i53 is no safe integer */
   decode(buffer: Buffer, offsetBytes?: number): { readonly [K in keyof T]: Decoded<T[K]> }
@@ -38,6 +40,9 @@ export function layout<const T extends FieldTable>(name: string, sizeBytes: numb
   const self: Layout<T> = {
     name,
     sizeBytes,
+    offsets: Object.freeze(
+      Object.fromEntries(Object.entries(fields).map(([field, [offsetBytes]]) => [field, offsetBytes])),
+    ) as Layout<T>['offsets'],
     decode(buffer, offsetBytes = 0) {
       checkRoom(buffer, offsetBytes)
       return decode(buffer, offsetBytes, helpers) as ReturnType<Layout<T>['decode']>

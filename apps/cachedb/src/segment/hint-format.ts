@@ -38,6 +38,8 @@ export const HintEntry = layout('hint_entry', 22, {
 
 export const HintFlag = { deleted: 1, killsOne: 2, copied: 4 } as const
 
+const { offsets } = HintEntry
+
 const magic = Buffer.from('QSH1')
 const version = 1
 
@@ -175,6 +177,63 @@ export function decodeHint(bytes: Buffer): HintIdentity & { readonly entryCount:
   return { ...head, entries }
 }
 
+/** Walks encoded entries as `hintRecords` does, without an object for each: its fields are those of the entry it stands on. */
+export class HintCursor {
+  readonly bytes: Buffer
+  readonly #view: DataView
+  #at = 0
+  #nextAt = 0
+
+  constructor(entries: Buffer) {
+    this.bytes = entries
+    this.#view = new DataView(entries.buffer, entries.byteOffset, entries.length)
+  }
+
+  /** @returns false behind the last one
+   *  @throws FormatError when an entry reaches beyond the end */
+  next(): boolean {
+    this.#at = this.#nextAt
+    if (this.#at >= this.bytes.length) return false
+    this.#nextAt = this.#at + HintEntry.sizeBytes + this.keyBytes
+    if (this.#nextAt > this.bytes.length) throw new FormatError(`the hint entry at ${this.#at} reaches beyond the end`)
+    return true
+  }
+
+  get keyAt(): number {
+    return this.#at + HintEntry.sizeBytes
+  }
+
+  get keyBytes(): number {
+    return this.bytes[this.#at]!
+  }
+
+  get offsetBytes(): number {
+    return this.#view.getUint32(this.#at + offsets.offsetBytes, true)
+  }
+
+  get valueBytes(): number {
+    return this.#view.getUint32(this.#at + offsets.valueBytes, true)
+  }
+
+  get valueCrc(): number {
+    return this.#view.getUint32(this.#at + offsets.valueCrc, true)
+  }
+
+  get timestampSeconds(): number {
+    return this.#view.getUint32(this.#at + offsets.timestampSeconds, true)
+  }
+
+  /** A value that is no copy. */
+  get isNewValue(): boolean {
+    return this.bytes[this.#at + offsets.flags] === 0
+  }
+
+  /** The same as an object. */
+  get record(): HintRecord {
+    return recordAt(this.bytes, this.#at)
+  }
+}
+
 /** Walks encoded entries. Keys are views of `entries`.
  *  @param at where to begin: 0, or a `nextAt` of an earlier walk
  *  @throws FormatError when an entry reaches beyond the end */
@@ -183,20 +242,19 @@ export function* hintRecords(entries: Buffer, at = 0): Generator<HintRecord & { 
     const keyAt = at + HintEntry.sizeBytes
     const nextAt = keyAt + entries[at]!
     if (nextAt > entries.length) throw new FormatError(`the hint entry at ${at} reaches beyond the end`)
-    const entry = HintEntry.decode(entries, at)
-    yield {
-      key: entries.subarray(keyAt, nextAt),
-      offsetBytes: entry.offsetBytes,
-      valueBytes: entry.valueBytes,
-      valueCrc: entry.valueCrc,
-      timestampSeconds: entry.timestampSeconds,
-      tombstone:
-        (entry.flags & HintFlag.deleted) === 0
-          ? null
-          : { killsOne: (entry.flags & HintFlag.killsOne) !== 0, originSegmentId: entry.origin },
-      copied: (entry.flags & HintFlag.copied) !== 0,
-      nextAt,
-    }
+    yield { ...recordAt(entries, at), nextAt }
     at = nextAt
+  }
+}
+
+function recordAt(entries: Buffer, at: number): HintRecord {
+  const { flags, keyBytes, origin, ...entry } = HintEntry.decode(entries, at)
+  const keyAt = at + HintEntry.sizeBytes
+  const isDeleted = (flags & HintFlag.deleted) !== 0
+  return {
+    ...entry,
+    key: entries.subarray(keyAt, keyAt + keyBytes),
+    tombstone: isDeleted ? { killsOne: (flags & HintFlag.killsOne) !== 0, originSegmentId: origin } : null,
+    copied: (flags & HintFlag.copied) !== 0,
   }
 }

@@ -2,7 +2,7 @@ import { entryBytes } from '../../segment/format.ts'
 import type { Tombstone } from '../../segment/hint-format.ts'
 import type { KeyMode } from '../namespace.ts'
 import type { SegmentLife } from '../shelf/life.ts'
-import type { EntryLocation, Keydir } from './keydir.ts'
+import type { EntryLocation, Keydir, ValueInHint } from './keydir.ts'
 import { SequentialKeydir } from './keydir-sequential.ts'
 import { UserKeydir } from './keydir-user.ts'
 
@@ -53,6 +53,15 @@ export class Catalog {
     this.#lifeOf(location.segmentId).addValue(entryBytes(key.length, location.valueBytes))
     this.#dataBytes += location.valueBytes
     if (previous !== null) this.#forget(key, previous)
+  }
+
+  /** As `put`, of a key that nothing is known of, for millions of them.
+   *  @returns false when something is: nothing has changed then, and it is to be `put` */
+  add(value: ValueInHint, life: SegmentLife): boolean {
+    if (!this.#keydir.add(value, life.segmentId)) return false
+    life.addValue(entryBytes(value.keyBytes, value.valueBytes))
+    this.#dataBytes += value.valueBytes
+    return true
   }
 
   /** A value that lies elsewhere was appended again. It is not updated by that, so that its deletion needs to remember no more than

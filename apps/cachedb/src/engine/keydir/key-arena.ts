@@ -29,26 +29,28 @@ export class KeyArena {
     return (this.#chunks.length - this.#freeNumbers.length) * chunkBytes
   }
 
-  /** Copies the key. @returns its reference */
-  add(entry: number, key: Uint8Array): number {
-    assert(key.length > 0 && key.length < 256)
-    const neededBytes = headBytes + key.length
+  /** Copies the key: `keyBytes` bytes from `keyAt` on. @returns its reference */
+  add(entry: number, from: Uint8Array, keyAt = 0, keyBytes = from.length): number {
+    assert(keyBytes > 0 && keyBytes < 256)
+    const neededBytes = headBytes + keyBytes
     let chunk = this.#chunks[this.#newest]
     if (!chunk || chunk.usedBytes + neededBytes > chunkBytes) chunk = this.#begin()
     const at = chunk.usedBytes
-    chunk.bytes.writeUInt32LE(entry, at)
-    chunk.bytes[at + 4] = key.length
-    chunk.bytes.set(key, at + headBytes)
+    const { bytes } = chunk
+    bytes.writeUInt32LE(entry, at)
+    bytes[at + 4] = keyBytes
+    // A loop: most keys are shorter than a call of `set` takes.
+    for (let i = 0; i < keyBytes; i++) bytes[at + headBytes + i] = from[keyAt + i]!
     chunk.usedBytes += neededBytes
     chunk.liveBytes += neededBytes
     return this.#newest * chunkBytes + at
   }
 
-  equals(reference: number, key: Uint8Array): boolean {
+  equals(reference: number, other: Uint8Array, keyAt: number, keyBytes: number): boolean {
     const bytes = this.#chunks[Math.floor(reference / chunkBytes)]!.bytes
     const at = reference % chunkBytes
-    if (bytes[at + 4] !== key.length) return false
-    for (let i = 0; i < key.length; i++) if (bytes[at + headBytes + i] !== key[i]) return false
+    if (bytes[at + 4] !== keyBytes) return false
+    for (let i = 0; i < keyBytes; i++) if (bytes[at + headBytes + i] !== other[keyAt + i]) return false
     return true
   }
 

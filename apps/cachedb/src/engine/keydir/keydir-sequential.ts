@@ -1,4 +1,4 @@
-import type { EntryLocation, Keydir } from './keydir.ts'
+import type { EntryLocation, Keydir, ValueInHint } from './keydir.ts'
 import { UserKeydir } from './keydir-user.ts'
 
 const idsPerPage = 1024
@@ -65,6 +65,26 @@ export class SequentialKeydir implements Keydir {
     return previous
   }
 
+  add(value: ValueInHint, segmentId: number): boolean {
+    const id = value.keyBytes === 8 ? idAt(value.bytes, value.keyAt) : null
+    if (id === null) throw new RangeError('a sequential key has 8 bytes')
+    let page = this.#pages.get(pageOf(id))
+    if (page === undefined) {
+      if (pageOf(id) <= this.#newestPage) return this.#sparse.add(value, segmentId)
+      page = this.#begin(pageOf(id))
+    }
+    const { words } = page
+    const at = (id % idsPerPage) * wordsPerId
+    if ((words[at + Word.lengthAndFlags]! & liveBit) !== 0) return false
+    words[at + Word.segmentId] = segmentId
+    words[at + Word.offsetBytes] = value.offsetBytes
+    words[at + Word.lengthAndFlags] = value.valueBytes | liveBit
+    words[at + Word.timestampSeconds] = value.timestampSeconds
+    page.live++
+    this.#denseCount++
+    return true
+  }
+
   delete(key: Uint8Array): EntryLocation | null {
     const id = decodeId(key)
     if (id === null) return null
@@ -111,9 +131,12 @@ export function encodeId(id: number): Buffer {
 
 /** null when these bytes are no id below 2^53. */
 export function decodeId(key: Uint8Array): number | null {
-  if (key.length !== 8) return null
-  const low = key[0]! + key[1]! * 2 ** 8 + key[2]! * 2 ** 16 + key[3]! * 2 ** 24
-  const high = key[4]! + key[5]! * 2 ** 8 + key[6]! * 2 ** 16 + key[7]! * 2 ** 24
+  return key.length === 8 ? idAt(key, 0) : null
+}
+
+function idAt(bytes: Uint8Array, at: number): number | null {
+  const low = bytes[at]! + bytes[at + 1]! * 2 ** 8 + bytes[at + 2]! * 2 ** 16 + bytes[at + 3]! * 2 ** 24
+  const high = bytes[at + 4]! + bytes[at + 5]! * 2 ** 8 + bytes[at + 6]! * 2 ** 16 + bytes[at + 7]! * 2 ** 24
   return high < 2 ** 21 ? high * 2 ** 32 + low : null
 }
 

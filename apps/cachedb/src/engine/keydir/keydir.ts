@@ -10,6 +10,18 @@ export interface EntryLocation {
   readonly updated: boolean
 }
 
+/** A value that an entry of a hint tells, without an object of it. */
+export interface ValueInHint {
+  /** Its key: `keyBytes` bytes from `keyAt` on. */
+  readonly bytes: Buffer
+  readonly keyAt: number
+  readonly keyBytes: number
+  readonly offsetBytes: number
+  readonly valueBytes: number
+  readonly timestampSeconds: number
+  readonly valueCrc: number
+}
+
 /** Key → location of every live key, in memory. Keys passed in are borrowed. */
 export interface Keydir {
   readonly count: number
@@ -17,6 +29,9 @@ export interface Keydir {
   get(key: Uint8Array): EntryLocation | null
   /** @returns the location it had before */
   set(key: Uint8Array, location: EntryLocation): EntryLocation | null
+  /** As `set` of a key that is not there.
+   *  @returns false when it is: nothing has changed then */
+  add(value: ValueInHint, segmentId: number): boolean
   /** @returns the location it had */
   delete(key: Uint8Array): EntryLocation | null
 }

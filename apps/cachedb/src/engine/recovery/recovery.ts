@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path'
 import { ActiveSegment } from '../../segment/active.ts'
 import { decodeFileHeader, entryBytes, FileHeader, FormatError } from '../../segment/format.ts'
-import { HintEntries, type HintRecord, hintRecords } from '../../segment/hint-format.ts'
+import { HintCursor, HintEntries, type HintRecord } from '../../segment/hint-format.ts'
 import type { ReadFile } from '../../segment/storage.ts'
 import type { EngineContext } from '../context.ts'
 import { Catalog } from '../keydir/catalog.ts'
@@ -87,6 +87,9 @@ async function openManifest(
   await storage.syncDirectory(dirname(directory))
   return Manifest.create(storage, path, random(8), await firstRecords(directory, initial, source, context))
 }
+
+/** A few milliseconds of loading. */
+const entriesPerSlice = 8_192
 
 /** One recovery, segment by segment in the order they were opened. */
 class Recovery {
@@ -181,7 +184,7 @@ class Recovery {
     if (segment.isLocal) await this.#trim(segment)
     const hint = readHintIfGood(storage, segment)
     if (hint !== null) {
-      this.#apply(segment, hintRecords(hint.entries))
+      await this.#load(segment, new HintCursor(hint.entries))
       this.#nextId = Math.max(this.#nextId, hint.nextId)
       return
     }
@@ -343,12 +346,18 @@ class Recovery {
     return { ...result, nextId }
   }
 
-  #apply(segment: Segment, records: Iterable<HintRecord>): void {
-    for (const { key, tombstone, copied, ...location } of records) {
-      if (tombstone !== null) this.#catalog.delete(key, segment.id, tombstone)
-      else if (copied) this.#catalog.copy(key, { ...location, segmentId: segment.id })
-      else this.#catalog.put(key, { ...location, segmentId: segment.id })
+  /** Applies the entries of a hint, with a pause for others after each slice of them. */
+  async #load({ id, life }: Segment, hint: HintCursor): Promise<void> {
+    for (let count = 1; hint.next(); count++) {
+      if (!hint.isNewValue || !this.#catalog.add(hint, life)) this.#apply(id, hint.record)
+      if (count % entriesPerSlice === 0) await new Promise(resolve => setImmediate(resolve))
     }
+  }
+
+  #apply(segmentId: number, { key, tombstone, copied, ...location }: HintRecord): void {
+    if (tombstone !== null) this.#catalog.delete(key, segmentId, tombstone)
+    else if (copied) this.#catalog.copy(key, { ...location, segmentId })
+    else this.#catalog.put(key, { ...location, segmentId })
   }
 }
 
