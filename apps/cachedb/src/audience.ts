@@ -14,6 +14,8 @@ export interface Listener {
 /** A command that is over, well or not. */
 export interface Executed {
   readonly by: Listener
+  /** Its namespace when it had been executed. */
+  readonly hosted: HostedNamespace
   readonly command: string
   /** Whose change it is, by what a MASTER said; else 0. */
   readonly ownerId: number
@@ -67,16 +69,16 @@ export class Audience {
   }
 
   hear(executed: Executed): void {
-    const { by, command, ownerId, args } = executed
+    const { by, hosted, command, ownerId, args } = executed
     for (const [listener, wait] of this.#waits) {
       // As in 0-db, a mirror's wait only ever times out: it is told of the command anyway.
       if (listener === by || this.#mirrors.has(listener)) continue
       // Nobody can execute anything there any more.
       if (listener.hosted.dropped) this.#answer(listener, new NamespaceDetached())
-      else if (listener.hosted === by.hosted && (wait.command ?? command) === command) this.#answer(listener, command)
+      else if (listener.hosted === hosted && (wait.command ?? command) === command) this.#answer(listener, command)
     }
     if (this.#mirrors.size === 0) return
-    const name = Buffer.from(by.hosted.namespace.name)
+    const name = Buffer.from(hosted.namespace.name)
     const record = [Math.floor(this.#clock.nowMs() / 1000), name, ownerId, ...args]
     for (const listener of this.#mirrors) if (listener !== by) listener.push(record)
   }

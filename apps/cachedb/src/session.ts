@@ -108,11 +108,17 @@ export class Session implements RespSession, Listener {
     const isAloud = audience.isListening
     if (!isTimed && !isAloud) return this.#run(command, args)
     const startMs = this.server.clock.monotonicMs()
+    let { hosted } = this
     return thenTelling(
-      () => this.#run(command, args),
+      () => {
+        const reply = this.#run(command, args)
+        // Where a SELECT has led; before it ends, another one may lead elsewhere.
+        hosted = this.hosted
+        return reply
+      },
       () => {
         if (isTimed) stats.commandSeconds.observe((this.server.clock.monotonicMs() - startMs) / 1000, [command.name])
-        if (isAloud) this.#tell(command, args, ownerId)
+        if (isAloud) this.#tell(command, args, hosted, ownerId)
       },
     )
   }
@@ -176,6 +182,8 @@ export class Session implements RespSession, Listener {
     this.#serial = true
     try {
       await reloading
+    } catch (error) {
+      throw this.#asReply(command, error)
     } finally {
       this.#serial = false
     }
@@ -184,10 +192,10 @@ export class Session implements RespSession, Listener {
   }
 
   /** To those who listen, when it is over, well or not. The arguments are ours until it is answered. */
-  #tell({ name, secretsFrom }: Command, args: Buffer[], ownerId: number): void {
+  #tell({ name, secretsFrom }: Command, args: Buffer[], hosted: HostedNamespace, ownerId: number): void {
     const hiddenFrom = secretsFrom ?? args.length
     const shown = args.map((argument, index) => (index < hiddenFrom ? argument : hiddenSecret))
-    this.server.audience.hear({ by: this, command: name, ownerId, args: shown })
+    this.server.audience.hear({ by: this, hosted, command: name, ownerId, args: shown })
   }
 
   /** The checks of a row, in 0-db's order. */

@@ -141,6 +141,22 @@ test('MIRROR hears of every command of the others, but of no password', async ()
   equal(server.state.audience.isListening, false)
 })
 
+test('a command is heard of in the namespace it ran in, whatever its connection selects meanwhile', async () => {
+  await using server = await SocketlessServer.start()
+  const [mirror, waiting, other] = [server.client(), server.client(), server.client()]
+  equal(await other.ask('NSNEW', 'ns'), '+OK')
+  await mirror.ask('MIRROR')
+  await waiting.ask('WAIT', 'FSYNC')
+  const syncing = other.ask('FSYNC')
+  equal(await other.ask('SELECT', 'ns'), '+OK')
+  await syncing
+  deepEqual(
+    mirror.pushed.slice(1).map(record => record.replace(/^\[:\d+ /, '[')),
+    ['[$ns :0 $SELECT $ns]', '[$default :0 $FSYNC]'],
+  )
+  deepEqual(waiting.pushed, ['+FSYNC'])
+})
+
 test('MASTER: requests end with an owner id', async () => {
   await using server = await SocketlessServer.start({ adminPassword: 'root' })
   const [master, mirror] = [server.client(), server.client()]
