@@ -16,7 +16,7 @@ test('WAIT: what it takes', async () => {
   equal(await client.ask('WAIT', 'BIPBIP'), '-Unknown command to watch')
   equal(await client.ask('WAIT', ''), '-Unknown command to watch')
   equal(await client.ask('WAIT', 'SE'), '-Unknown command to watch', 'no prefixes here either')
-  for (const timeout of ['99', '1800001', 'soon', '', '-500', '0'.repeat(14) + '100'])
+  for (const timeout of ['99', '1800001', 'soon', '', '-500', `${'0'.repeat(14)}100`])
     equal(await client.ask('WAIT', 'SET', timeout), '-Invalid timeout', timeout)
   equal(client.session.listening, false)
   equal(await client.ask('wait', 'set', '0000000000000100'), '')
