@@ -201,6 +201,14 @@ test('a data file that 0-db moved away is fetched by the hook', async () => {
   await assert.rejects(open(disk(rest), { hooks: failing }), /d0 is missing.*exit 7/)
 })
 
+test('0-db died when it had made an index file and not yet the data file', async () => {
+  const { d0, i0, i1 } = userNamespace
+  for (const header of [i1.subarray(0, 29), i1.subarray(0, 7), Buffer.alloc(0)]) {
+    await using namespace = await open(disk({ d0, i0, i1: header }))
+    assert.deepEqual(await shown(namespace), { [hex('k')]: digest(key('')) })
+  }
+})
+
 test('empty files, in the middle and at the end, and a mode that is told', async () => {
   const header = (id: number) => Buffer.concat([userNamespace.d0.subarray(0, 24), Buffer.from([id, 0, 0, 0])])
   const files = { d0: sequentialNamespace.d0, d1: header(1), d2: Buffer.alloc(0), d3: header(3) }

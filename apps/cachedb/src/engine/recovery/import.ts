@@ -39,7 +39,7 @@ export async function firstRecords(
   log.event('import.begun', { directory, files: segmentIds.length, mode, hasIndex: index !== null })
   return [
     { type: 'settings', ...initial, ...index?.settings, mode },
-    ...segmentIds.flatMap(id => records(storage, directory, id)),
+    ...segmentIds.flatMap(id => records(directory, id, index, context)),
   ]
 }
 
@@ -65,7 +65,9 @@ async function completeFiles(
   const isHere = new Set(here)
   if (count - isHere.size > missingMax) throw new FormatError(`${directory} lacks ${count - isHere.size} data files`)
   const all = Array.from({ length: count }, (_, id) => id)
-  for (const id of all) if (!isHere.has(id)) await fetch(join(directory, `d${id}`))
+  // 0-db makes an index file first, and may die before the data file is there.
+  const isOpening = (id: number) => index !== null && id === count - 1 && !index.knowsValuesIn(id)
+  for (const id of all) if (!isHere.has(id) && !isOpening(id)) await fetch(join(directory, `d${id}`))
   return all
 
   async function fetch(dataPath: string): Promise<void> {
@@ -83,11 +85,19 @@ async function completeFiles(
 
 const missingMax = 1_000_000
 
-function records(storage: Storage, directory: string, segmentId: number): readonly ManifestRecord[] {
+function records(
+  directory: string,
+  segmentId: number,
+  index: ZdbIndex | null,
+  { storage, log }: EngineContext,
+): readonly ManifestRecord[] {
   const path = join(directory, `d${segmentId}`)
   const dataBytes = storage.sizeBytes(path) ?? 0
   // 0-db makes the file before its header, and may die between.
-  if (dataBytes < FileHeader.sizeBytes) return []
+  if (dataBytes < FileHeader.sizeBytes) {
+    if (index?.knowsValuesIn(segmentId)) log.error('import.values_lost', { path, dataBytes })
+    return []
+  }
   if (dataBytes >= 2 ** 32) throw new FormatError(`${path} is longer than 4 GiB, where its places end`)
   using file = storage.openRead(path)
   if (decodeHeader(path, file.readSync(0, FileHeader.sizeBytes)).salt !== null)

@@ -19,13 +19,13 @@ export class ZdbIndex {
   readonly settings: ZdbDescriptor | null
   readonly #storage: Storage
   readonly #paths: readonly string[]
-  /** Per index file, its number of slots; of a sequential namespace. */
-  readonly #slots: readonly number[]
+  /** Per index file, the bytes of its entries. */
+  readonly #entriesBytes: readonly number[]
 
   private constructor(storage: Storage, directory: string) {
     this.#storage = storage
     const paths: string[] = []
-    const slots: number[] = []
+    const entriesBytes: number[] = []
     let mode: ZdbMode | null = null
     // As 0-db does: in their order, up to the first that is not there. One without a header was made by a crash.
     for (;;) {
@@ -34,11 +34,11 @@ export class ZdbIndex {
       if (sizeBytes === null || sizeBytes < IndexHeader.sizeBytes) break
       mode = decodeIndexHeader(readBytes(storage, path, IndexHeader.sizeBytes)).mode
       paths.push(path)
-      slots.push(Math.floor((sizeBytes - IndexHeader.sizeBytes) / slotBytes))
+      entriesBytes.push(sizeBytes - IndexHeader.sizeBytes)
     }
     this.mode = mode
     this.#paths = paths
-    this.#slots = slots
+    this.#entriesBytes = entriesBytes
     const path = join(directory, 'zdb-namespace')
     const sizeBytes = storage.sizeBytes(path)
     this.settings = sizeBytes === null ? null : decodeDescriptor(readBytes(storage, path, sizeBytes))
@@ -62,8 +62,13 @@ export class ZdbIndex {
 
   /** The first id of index file `fileId` of a sequential namespace; of the one behind the last: the next id. null beyond. */
   baseOf(fileId: number): number | null {
-    if (this.mode !== 'sequential' || fileId > this.#slots.length) return null
-    return this.#slots.slice(0, fileId).reduce((sum, slots) => sum + slots, 0)
+    if (this.mode !== 'sequential' || fileId > this.fileCount) return null
+    return this.#entriesBytes.slice(0, fileId).reduce((sum, bytes) => sum + Math.floor(bytes / slotBytes), 0)
+  }
+
+  /** Whether values were written to this data file. */
+  knowsValuesIn(fileId: number): boolean {
+    return (this.#entriesBytes[fileId] ?? 0) > 0
   }
 
   /** Every value of this data file, as it was when it was appended, by offset; `isDead` as it is now. */
