@@ -6,6 +6,8 @@ import type { Session } from '../session.ts'
 
 /** An MGET of 1,023 full values would be an 8 GiB reply. */
 const multiGetBytesMax = 64 * 1024 * 1024
+/** Of those, what is read while everybody waits; the rest is left to threads. */
+const multiGetBytesAtOnce = 1024 * 1024
 
 /** SET key value [timestamp] → the key, or nil when it has that value already. */
 export function set(session: Session, args: Buffer[]): MaybePromise<Reply> {
@@ -52,7 +54,12 @@ export function multiGet(session: Session, args: Buffer[]): MaybePromise<Reply> 
   const { namespace } = session.hosted
   const replyBytes = keys.reduce((sum, key) => sum + (namespace.stat(key)?.valueBytes ?? 0), 0)
   if (replyBytes > multiGetBytesMax) throw new Refused(`ERR reply would be over ${multiGetBytesMax} bytes`)
-  const values = keys.map(key => getOne(session, key))
+  let atOnceBytes = 0
+  const values = keys.map(key => {
+    const value = getOne(session, key, atOnceBytes < multiGetBytesAtOnce)
+    if (Buffer.isBuffer(value)) atOnceBytes += value.length
+    return value
+  })
   if (!values.some(value => value instanceof Promise)) return values as ReplyOrError[]
   session.expectBytes(replyBytes)
   return Promise.all(values)
@@ -63,9 +70,9 @@ function asElement(error: unknown): RespError {
   throw error
 }
 
-function getOne(session: Session, key: Buffer): MaybePromise<ReplyOrError> {
+function getOne(session: Session, key: Buffer, atOnce: boolean): MaybePromise<ReplyOrError> {
   try {
-    const value = session.hosted.namespace.get(key, coldRule(session))
+    const value = session.hosted.namespace.get(key, { ...coldRule(session), atOnce })
     return value instanceof Promise ? value.catch(asElement) : value
   } catch (error) {
     return asElement(error)

@@ -178,11 +178,15 @@ export class Namespace implements AsyncDisposable {
     return this.#changes.delete(key, timestampSeconds, { atOnce: false })
   }
 
-  /** null when the key does not live. `cold` says what an absent segment means: an error at once, or waiting for its restore.
+  /** null when the key does not live. `cold` says what an absent segment means: an error at once, or waiting for its restore;
+   *  `atOnce` whether the loop may be held up for a read from the page cache.
    *  @throws ColdSegment, SegmentUnavailable, also as a rejection */
-  get(key: Buffer, { cold }: { readonly cold: Cold }): MaybePromise<Buffer | null> {
+  get(
+    key: Buffer,
+    { cold, atOnce = true }: { readonly cold: Cold; readonly atOnce?: boolean },
+  ): MaybePromise<Buffer | null> {
     const location = this.#writer.find(key)
-    return location === null ? null : this.#values.get(key, location, cold)
+    return location === null ? null : this.#values.get(key, location, cold, atOnce)
   }
 
   /** A part of the value; shorter or empty at its end. */

@@ -35,15 +35,15 @@ export class ValueReader {
     return `${this.#placePrefix}${segmentId}.${offsetBytes}`
   }
 
-  /** The value a key has at its location: at once when it is in memory, or likely in the page cache.
+  /** The value a key has at its location: at once when it is in memory or, if that is wanted, likely in the page cache.
    *  @throws ColdSegment, SegmentUnavailable, also as a rejection */
-  get(key: Buffer, location: EntryPlace & ValuePlace, cold: Cold): MaybePromise<Buffer | null> {
+  get(key: Buffer, location: EntryPlace & ValuePlace, cold: Cold, atOnce: boolean): MaybePromise<Buffer | null> {
     const { clock, values } = this.#shelf.context
     const segment = this.#shelf.get(location.segmentId)
     const nowMs = clock.monotonicMs()
     segment.lastReadMs = nowMs
-    const value = this.#readAtOnce(segment, key, location, nowMs) ?? values.get(() => this.placeOf(location))
-    return value ?? this.read(key, cold)
+    const value = atOnce ? this.#readAtOnce(segment, key, location, nowMs) : null
+    return value ?? values.get(() => this.placeOf(location)) ?? this.read(key, cold)
   }
 
   /** The value a key has; null when it does not live. While its segment is restored the key may move or go.
