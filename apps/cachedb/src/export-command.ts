@@ -10,6 +10,7 @@ import { Metrics } from '@qsfs/telemetry/metrics'
 import { type CachedbConfig, cachedbSchema } from './config.ts'
 import { Compactor } from './engine/compaction/compactor.ts'
 import type { EngineContext } from './engine/context.ts'
+import { finishDrop } from './engine/dropped.ts'
 import { ExecHooks } from './engine/hooks/exec-hooks.ts'
 import { HookFailed, type Hooks, noHooks } from './engine/hooks/hooks.ts'
 import { EngineMetrics } from './engine/metrics/engine-metrics.ts'
@@ -71,7 +72,11 @@ export async function exportAll(
     limits: { segmentBytesMax: config.segmentBytesMax, fsync: 'on-request' },
   }
   const output = prepare(storage, fromCaller(request.target))
-  for (const name of names) report(name, await explained(name, exportOne(name, config, output, context)))
+  for (const name of names) {
+    // Dropped, and its files are still on their way out: no namespace.
+    if (await explained(name, finishDrop(join(dataDirectory, name), context))) continue
+    report(name, await explained(name, exportOne(name, config, output, context)))
+  }
   storage.rename(output.dataRoot, join(output.target, 'data'))
   storage.rename(output.indexRoot, join(output.target, 'index'))
   await storage.syncDirectory(output.target)
