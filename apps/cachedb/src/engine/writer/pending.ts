@@ -30,7 +30,8 @@ export class Pending {
   /** A large value, behind all others; borrowed. */
   #lastValue: Uint8Array = nothing
   #entries: PendingEntry[] = []
-  readonly #keys = new Set<string>()
+  /** Hashes of the keys. */
+  readonly #keys = new Set<number>()
   #valueCount = 0
   #written: PromiseWithResolvers<void> | null = null
 
@@ -49,8 +50,9 @@ export class Pending {
     return this.#written.promise
   }
 
-  has(key: Buffer): boolean {
-    return this.#keys.size > 0 && this.#keys.has(nameOf(key))
+  /** true also, but rarely, for a key that is not there. */
+  mayHave(key: Buffer): boolean {
+    return this.#keys.size > 0 && this.#keys.has(hashOf(key))
   }
 
   /** Copies the entry; a value of `writtenAtOnceBytes` is borrowed, and nothing may follow it before `end`.
@@ -81,7 +83,7 @@ export class Pending {
     else this.#lastValue = value
     this.#usedBytes = isCopied ? valueAt + value.length : valueAt
     this.#entries.push(entry)
-    this.#keys.add(nameOf(key))
+    this.#keys.add(hashOf(key))
     if (kind === 'value') this.#valueCount++
   }
 
@@ -116,7 +118,9 @@ export class Pending {
   }
 }
 
-/** One character per byte, so that no two keys have one name. */
-function nameOf(key: Buffer): string {
-  return key.toString('latin1')
+/** FNV-1a, cut to what V8 keeps without an object. */
+function hashOf(key: Buffer): number {
+  let hash = 0x811c9dc5
+  for (let at = 0; at < key.length; at++) hash = Math.imul(hash ^ key[at]!, 0x01000193)
+  return (hash ^ (hash >>> 15)) & 0x3fffffff
 }

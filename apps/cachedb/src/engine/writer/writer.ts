@@ -89,7 +89,7 @@ export class Writer {
 
   /** As the catalog's, but what is pending may stay so when it says nothing of this key. */
   find(key: Buffer): EntryLocation | null {
-    if (this.#pending.has(key)) this.writePending()
+    if (this.#pending.mayHave(key)) this.writePending()
     return this.#catalog.find(key)
   }
 
@@ -182,8 +182,14 @@ export class Writer {
     // A full disk must not keep the process: the next start closes the rest.
     await Promise.race([this.#closing, this.#closingStuck.promise])
     const { segmentId, syncedBytes } = this.#active
-    this.shelf.manifest.append({ type: 'synced', segmentId, syncedBytes })
-    await this.shelf.manifest.sync()
+    try {
+      this.shelf.manifest.append({ type: 'synced', segmentId, syncedBytes })
+      await this.shelf.manifest.sync()
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error
+      // All is on disk; the next start reads it again.
+      this.shelf.context.log.warn('manifest.sync_not_noted', { directory: this.shelf.directory, error })
+    }
     // The directory may be another writer's from now on.
     this.#readOnlyReason = 'the namespace is closed'
   }
