@@ -89,6 +89,7 @@ export function declareServerMetrics({ namespaces, points, stats, clock }: Serve
   gauge('segments_lost', 'Closed segments whose file is missing', () => now().lost)
   gauge('namespaces', 'Namespaces that are served', () => now().namespaces)
   gauge('namespaces_read_only', 'Namespaces that take no writes because a disk failed them', () => now().readOnly)
+  gauge('namespaces_waiting', 'Namespaces that cannot be opened yet', () => namespaces.waitingCount)
   gauge('entries', 'Live keys', () => now().entries)
   gauge('data_bytes', 'Bytes of live values', () => now().dataBytes)
   gauge('keydir_bytes', 'Memory of the tables of keys', () => now().keydirBytes)

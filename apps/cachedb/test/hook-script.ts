@@ -1,6 +1,6 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { systemClock } from '@qsfs/concurrency/clock'
+import { type Clock, systemClock } from '@qsfs/concurrency/clock'
 import { type Log, silentLog } from '@qsfs/telemetry/log'
 import { ExecHooks, type ExecHooksOptions } from '../src/engine/hooks/exec-hooks.ts'
 
@@ -20,11 +20,16 @@ segment-deleted) rm -f "$store/$4" "$store/$4.hint" ;;
 esac
 `
 
+interface ScriptHooksOptions extends Partial<ExecHooksOptions> {
+  readonly log?: Log
+  readonly clock?: Clock
+}
+
 /** Writes a script and starts hooks that run it, with STORE_DIR set to `<directory>/store`. */
 export async function scriptHooks(
   directory: string,
   script: string,
-  { log = silentLog, ...options }: Partial<ExecHooksOptions> & { readonly log?: Log } = {},
+  { log = silentLog, clock = systemClock, ...options }: ScriptHooksOptions = {},
 ): Promise<ExecHooks> {
   const store = join(directory, 'store')
   mkdirSync(store, { recursive: true })
@@ -33,7 +38,7 @@ export async function scriptHooks(
   chmodSync(path, 0o755)
   const { timeoutMs = 10_000, retrieveTimeoutMs = timeoutMs, closeTimeoutMs = timeoutMs, ...rest } = options
   const defaults = { path, instanceId: 'unix:///test', storeMax: 2, retrieveMax: 2 }
-  return ExecHooks.start({ ...defaults, ...rest, timeoutMs, retrieveTimeoutMs, closeTimeoutMs }, systemClock, log)
+  return ExecHooks.start({ ...defaults, ...rest, timeoutMs, retrieveTimeoutMs, closeTimeoutMs }, clock, log)
 }
 
 /** Makes a hook of a text for sh. */

@@ -120,6 +120,33 @@ test('who waits for others of its pool is not run when nobody wants it any more,
   assert.deepEqual({ succeeded, failed, waiting }, { succeeded: 3, failed: 0, waiting: 0 })
 })
 
+test('HOOKS shows a run until 300 s after its end, and one that goes on for as long as it does', {
+  timeout,
+}, async () => {
+  await using directory = await temporaryDirectory()
+  let laterMs = 0
+  const clock = { ...systemClock, nowMs: () => systemClock.nowMs() + laterMs }
+  const gate = join(directory.path, 'go')
+  await using hooks = await scriptHooks(
+    directory.path,
+    `test "$1" != jump-data || while ! test -e '${gate}'; do sleep 0.02; done`,
+    { clock },
+  )
+  assert.equal(await hooks.event('ready', []), 0)
+  const running = hooks.segmentClosed(closed)
+  await until(() => hooks.runs().some(({ event, pid }) => event === 'jump-data' && pid > 0))
+  laterMs = 298_000
+  assert.deepEqual(
+    hooks.runs().map(({ event }) => event),
+    ['ready', 'jump-data'],
+  )
+  laterMs = 303_000
+  const [run, ...others] = hooks.runs()
+  assert.deepEqual([run?.event, run?.endSeconds, run?.exitCode, others.length], ['jump-data', 0, 0, 0])
+  writeFileSync(gate, '')
+  await running
+})
+
 test('however many events come at once, few of their hooks run', { timeout }, async () => {
   await using directory = await temporaryDirectory()
   await using hooks = await scriptHooks(directory.path, 'sleep 0.1')

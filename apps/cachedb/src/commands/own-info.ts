@@ -61,6 +61,7 @@ export function ownSections({ server, isAdmin }: Session): Readonly<Record<strin
     namespaces: [
       ['namespaces', survey.namespaces],
       ['namespaces_read_only', survey.readOnly],
+      ['namespaces_waiting', namespaces.waitingCount],
     ],
     points: [
       ['point_published', point.published],

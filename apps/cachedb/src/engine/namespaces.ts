@@ -62,6 +62,8 @@ export class Namespaces implements AsyncDisposable {
   readonly #waiting = new Map<string, string>()
   /** Those of them that wait for the store now. */
   readonly #fetching = new Set<string>()
+  /** Those of which the log says that they cannot be opened. */
+  readonly #refused = new Set<string>()
   readonly #stopping = new AbortController()
 
   private constructor(options: NamespacesOptions, context: EngineContext) {
@@ -104,6 +106,11 @@ export class Namespaces implements AsyncDisposable {
     this.#requireNotWaiting(name)
     const hosted = this.#byName.get(name)
     return hosted?.dropped ? undefined : hosted
+  }
+
+  /** How many cannot be opened before the store or the disk is well again. */
+  get waitingCount(): number {
+    return this.#waiting.size
   }
 
   /** Those that are loaded, whatever becomes of them. */
@@ -176,7 +183,8 @@ export class Namespaces implements AsyncDisposable {
       try {
         await reloading
       } catch (error) {
-        if (!hosted.namespace.isClosed) hosted.reloading = null
+        if (hosted.namespace.isClosed) this.#reloadLater(hosted)
+        else hosted.reloading = null
         throw error
       }
       hosted.reloading = null
@@ -252,7 +260,11 @@ export class Namespaces implements AsyncDisposable {
       name,
       isWaiting ? `${waitsForStore}${error.reason}` : `the namespace cannot be opened: ${error.message}`,
     )
-    this.#context.log.error('namespace.not_opened', { namespace: name, reason: this.#waiting.get(name) })
+    const fields = { namespace: name, reason: this.#waiting.get(name) }
+    // Tried again for ever: said when it begins.
+    if (this.#refused.has(name)) this.#context.log.debug('namespace.not_opened', fields)
+    else this.#context.log.error('namespace.not_opened', fields)
+    this.#refused.add(name)
     return true
   }
 
@@ -263,12 +275,22 @@ export class Namespaces implements AsyncDisposable {
     try {
       for (let opening = first; !(await opening); opening = this.#openOrWait(name))
         await delay(clock, backoff.next(), { signal })
+      this.#refused.delete(name)
       if (this.#byName.has(name)) log.event('namespace.opened', { namespace: name })
     } catch (error) {
       if (signal.aborted) return
       log.error('namespace.not_opened', { namespace: name, error })
       this.#waiting.set(name, (error as Error).message)
     }
+  }
+
+  /** A full disk, or a store that does not answer, shall not keep it closed for longer than that lasts. */
+  #reloadLater(hosted: HostedNamespace): void {
+    this.#context.clock.schedule(openPauses.firstMs, () => {
+      if (this.#stopping.signal.aborted || hosted.dropped || !hosted.namespace.isClosed) return
+      // Its clients hear of a failure, and it leads here again.
+      this.reload(hosted).catch(() => undefined)
+    })
   }
 
   async #loadAgain(hosted: HostedNamespace): Promise<void> {
