@@ -84,7 +84,7 @@ test('a second process on the same directory, a wrong key, a busy socket: one se
   match(wrong.stderr, /other\.toml:3: \[cachedb\] sokcet is not a key; did you mean socket\?/)
   const nowhere = attempt('[cachedb]\ndata_dir = "/tmp/x"\n')
   equal(nowhere.status, 2)
-  match(nowhere.stderr, /needs socket, listen or both/)
+  match(nowhere.stderr, /needs socket, listen or tls_listen/)
   const busy = attempt(`[cachedb]\ndata_dir = "${cachedb.directory}/other"\nsocket = "${cachedb.socketPath}"\n`)
   equal(busy.status, 1)
   match(busy.stderr, /another server listens on/)

@@ -120,19 +120,19 @@ test('cursors, positions and places of random bytes: an answer or a refusal, nev
   await client.ask('FSYNC')
   const below = (limit: number) => prng.bytes(4).readUInt32LE(0) % limit
   const cursor = Buffer.from((await client.ask('KEYCUR', 'key 11')).slice(1), 'latin1')
+  const older = Buffer.from((await client.ask('HISTORY', 'key 11')).slice(2, 10), 'latin1')
   const answers = new Map<string, number>()
   for (let i = 0; i < 700; i++) {
     const near = Buffer.from(cursor)
     near[below(17)] = below(256)
-    const place = Buffer.alloc(8)
-    place.writeUInt32LE(below(6), 0)
-    place.writeUInt32LE(below(400), 4)
+    const place = Buffer.from(older)
+    if (below(3) > 0) place[below(8)] = below(256)
     const bytes = [near, place, prng.bytes(below(20)), Buffer.alloc(17, below(3))][below(4)]!
     for (const args of [
       ['SCAN', bytes],
       ['RSCAN', bytes],
       ['HISTORY', 'key 11', bytes],
-      ['DATA', 'RAW', String(below(8)), String(below(500))],
+      ['DATA', 'RAW', String(place.readUInt32LE(0)), String(place.readUInt32LE(4))],
       ['GETRANGE', 'key 11', String(below(12)), String(below(12))],
       ['KEYCUR', bytes],
       ['KSCAN', bytes],
