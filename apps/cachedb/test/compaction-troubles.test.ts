@@ -185,3 +185,30 @@ test('FLUSH, NSDEL and the end of the server in the middle of a compaction', asy
     await again[Symbol.asyncDispose]()
   }
 })
+
+for (const afterFailedSync of ['cache', 'disk'] as const)
+  test(`the sync of a segment with copies fails, and its file shows what is in the ${afterFailedSync}: nothing is lost`, async () => {
+    const world = newWorld()
+    const { storage, prng } = world
+    const namespace = await open(world, 'sequential')
+    for (let id = 0; id < 7; id++) namespace.put(Buffer.alloc(0), prng.bytes(100))
+    namespace.jump()
+    await pass(world, 2)
+    await namespace.sync()
+    const before = await contentsOf(namespace)
+    for (let id = 0; id < 5; id++) {
+      namespace.delete(encodeId(id))
+      before.delete(encodeId(id).toString('hex'))
+    }
+    storage.afterFailedSync = afterFailedSync
+    storage.failsSync = path => path.endsWith('/d1')
+    await pass(world, 5)
+    assert.equal(namespace.info().compaction.segments, 1)
+    // What reached the disk is there: salvaged, or still where it was.
+    for (const image of [storage.kill(), storage.cut(prng)]) {
+      const found = await open(world, 'sequential', { storage: image, compactBelow: 0 })
+      const contents = await contentsOf(found)
+      for (const [id, value] of before) assert.equal(contents.get(id), value)
+      assert.equal(found.info().nextId, 7)
+    }
+  })

@@ -70,6 +70,7 @@ async function runHistory(prng: Prng): Promise<number> {
     const namespace = await openNamespace(context, mode)
     model.synced = model.states.length - 1
     for (let step = 0; image === null && step < 250; step++) {
+      if (store !== null && prng.chance(0.02)) store.isDown = !store.isDown
       nextIdSynced = Math.max(nextIdSynced, await act(namespace, model, prng, clock))
     }
     compacted += namespace.info().compaction.segments
@@ -80,6 +81,7 @@ async function runHistory(prng: Prng): Promise<number> {
     nextIdSynced = then.nextId
     storage = image
     storage.makeDirectory('/data')
+    if (store !== null) store.isDown = false
     // Looked at in a copy: the next generation recovers from the crash itself, and may be cut while it does.
     const copy = storage.kill()
     const found = await openNamespace(
