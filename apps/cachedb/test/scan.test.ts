@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { type Clock, systemClock } from '@qsfs/concurrency/clock'
+import { ManualClock } from '@qsfs/testkit/manual-clock'
 import { prngFromSeed, seededPrng } from '@qsfs/testkit/prng'
 import { type Hooks, noHooks } from '../src/engine/hooks/hooks.ts'
 import type { KeyMode, Namespace } from '../src/engine/namespace.ts'
@@ -141,16 +142,33 @@ test('a scan whose namespace is closed meanwhile fails: it has not seen everythi
   await Promise.all([namespace[Symbol.asyncDispose](), assert.rejects(scan, /the namespace was closed/)])
 })
 
-test('RSCAN holds compaction until the client has not asked for a while, or is at the end', async () => {
-  const context = engineContext(newDisk(), prngFromSeed(1))
-  await using namespace = await openNamespace(context, 'user')
+test('RSCAN holds compaction until the client has not asked for a while, or has gone on for too long', async () => {
+  const clock = new ManualClock()
+  await using namespace = await openNamespace(engineContext(newDisk(), prngFromSeed(1), { clock }), 'user')
+  const { walks } = namespace
   for (const name of ['a', 'b']) namespace.put(Buffer.from(name), nothing)
-  assert(!namespace.walks.isCompactionHeld)
-  const page = await namespace.scan(null, 0, { backward: true })
-  assert(namespace.walks.isCompactionHeld)
-  const end = await namespace.scan(page!.cursor, 0, { backward: true })
-  assert.equal(await namespace.scan(end!.cursor, 0, { backward: true }), null)
-  assert(!namespace.walks.isCompactionHeld)
+  assert(!walks.isCompactionHeld)
+  const page = await walks.backward(null, 0)
+  assert(walks.isCompactionHeld)
+  const end = await walks.backward(page!.cursor, 0)
+  assert(walks.isCompactionHeld)
+  await clock.advance(9_000)
+  assert.equal(await walks.backward(end!.cursor, 0), null)
+  assert(walks.isCompactionHeld)
+  await clock.advance(1_000)
+  assert(!walks.isCompactionHeld)
+  const held: boolean[] = []
+  for (let minute = 0; minute < 30; minute++) {
+    for (let call = 0; call < 12; call++) {
+      await walks.backward(null, 0)
+      await clock.advance(5_000)
+    }
+    held.push(walks.isCompactionHeld)
+  }
+  const tenTimes = (isHeld: boolean) => Array.from({ length: 10 }, () => isHeld)
+  assert.deepEqual(held.slice(0, 9), tenTimes(true).slice(1))
+  assert.deepEqual(held.slice(10, 19), tenTimes(false).slice(1))
+  assert.deepEqual(held.slice(20, 29), tenTimes(true).slice(1))
 })
 
 describe('cursors', () => {

@@ -1,3 +1,4 @@
+import { WireLimit } from '@qsfs/protocol/cachedb-commands'
 import type { Reply } from '@qsfs/resp/reply'
 import { Refused } from '../errors.ts'
 import type { Session } from '../session.ts'
@@ -11,6 +12,7 @@ const wordBytesMax = 256
 export async function data(session: Session, args: Buffer[]): Promise<Reply> {
   requireWord(args[1]!, 'RAW', 'Unknown DATA subcommand')
   if (args.length < 4) throw new Refused('Missing arguments')
+  session.expectBytes(WireLimit.bulkBytesMax)
   const place = { segmentId: numberIn(args[2]!), offsetBytes: numberIn(args[3]!) }
   const { key, previous, valueCrc, flags, timestampSeconds, value } = await session.hosted.namespace.rawEntry(place)
   const checksum = `0x${valueCrc.toString(16).padStart(8, '0')}`

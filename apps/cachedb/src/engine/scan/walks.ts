@@ -10,8 +10,9 @@ import { Slices } from './slices.ts'
 
 /** As 0-db: a page is what is found in this time, and one entry at least. */
 const pageMs = 2
-/** RSCAN: how long compaction waits for the client's next call. */
+/** RSCAN: how long compaction waits for the client's next call, and how long for calls in a row; after that it has as long for itself. */
 const backwardHoldMs = 10_000
+const backwardHoldMsMax = 10 * 60_000
 const locateAttemptsMax = 5
 
 export interface ScanPage {
@@ -26,6 +27,7 @@ export class Walks {
   readonly pages: HintPages
   readonly #writer: Writer
   readonly #shelf: Shelf
+  #heldFromMs = Number.NEGATIVE_INFINITY
 
   constructor(writer: Writer) {
     this.#writer = writer
@@ -179,7 +181,10 @@ export class Walks {
   /** What compaction moves forward past a client that walks backward, it would miss. */
   #hold(found: Found): ScanPage | null {
     const nowMs = this.#shelf.context.clock.monotonicMs()
-    this.#shelf.compactionHeldUntilMs = found.isEmpty ? nowMs : nowMs + backwardHoldMs
+    if (nowMs - this.#heldFromMs >= 2 * backwardHoldMsMax) this.#heldFromMs = nowMs
+    // At its end a walk holds nothing more; another one may.
+    const isHolding = !found.isEmpty && nowMs - this.#heldFromMs < backwardHoldMsMax
+    if (isHolding) this.#shelf.compactionHeldUntilMs = nowMs + backwardHoldMs
     return found.page()
   }
 
