@@ -2,8 +2,9 @@ import type { Values } from '@qsfs/bytes/layout'
 import { WireLimit } from '@qsfs/protocol/cachedb-commands'
 import { decodeEntry, type Entry, EntryHeader, entryBytes, FileHeader } from './format.ts'
 
-/** Bytes read at once; holds the longest entry twice. */
-const windowBytes = 2 * entryBytes(WireLimit.keyBytesMax, WireLimit.bulkBytesMax)
+/** Bytes read at once; more only for an entry that is longer. 16 MiB each time are fresh pages each time: 210 ms of kernel time for
+ *  256 MiB in place of 50. */
+const windowBytes = 1024 * 1024
 
 /** What a scan needs of a file. */
 export interface ScannedFile {
@@ -97,7 +98,10 @@ export class Window {
   #cover(offsetBytes: number, lengthBytes: number): void {
     const wantedEnd = Math.min(offsetBytes + lengthBytes, this.#endBytes)
     if (offsetBytes >= this.#startBytes && wantedEnd <= this.#startBytes + this.#bytes.length) return
-    this.#bytes = this.#file.readSync(offsetBytes, Math.min(windowBytes, this.#endBytes - offsetBytes))
+    this.#bytes = this.#file.readSync(
+      offsetBytes,
+      Math.min(Math.max(windowBytes, lengthBytes), this.#endBytes - offsetBytes),
+    )
     this.#startBytes = offsetBytes
   }
 }
