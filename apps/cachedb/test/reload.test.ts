@@ -1,8 +1,9 @@
 import { strict as assert } from 'node:assert'
 import { test } from 'node:test'
+import { seededPrng } from '@qsfs/testkit/prng'
 import { HookFailed, type Hooks, noHooks } from '../src/engine/hooks/hooks.ts'
 import { StorageError } from '../src/segment/storage.ts'
-import { SocketlessServer } from './session-fixture.ts'
+import { SocketlessClient, SocketlessServer } from './session-fixture.ts'
 import { SimulatedStorage } from './simulated-storage.ts'
 
 async function turns(count: number): Promise<void> {
@@ -202,4 +203,47 @@ test('a server that ends does not wait for a RELOAD that waits for a store', asy
   await turns(5)
   await server[Symbol.asyncDispose]()
   assert.equal(await reload, '-IOERR the server ends')
+})
+
+test('clients go on through RELOADs as if there were none', async t => {
+  const prng = seededPrng(t)
+  const below = (limit: number) => prng.bytes(4).readUInt32LE(0) % limit
+  const storage = new SimulatedStorage()
+  await using server = await SocketlessServer.start({ storage, hooks: hooksOf(storage).hooks })
+  let isOver = false
+  const clients = Array.from({ length: 8 }, async (_, number) => {
+    // Half of them are answered when their writes are on disk.
+    const client = new SocketlessClient({ ...server.state, syncEachWrite: number % 2 === 0 })
+    const model = new Map<string, string>()
+    while (!isOver) {
+      const key = `${number}.${below(20)}`
+      const value = `${prng.bytes(below(100)).toString('hex')}!`
+      switch (below(4)) {
+        case 0:
+          assert.equal(await client.ask('SET', key, value), model.get(key) === value ? '$-1' : `$${key}`)
+          model.set(key, value)
+          break
+        case 1:
+          assert.equal(await client.ask('DEL', key), model.delete(key) ? '+OK' : '-Key not found')
+          break
+        case 2:
+          assert.match(await client.ask('FSYNC', 'default'), /^\[\[\$/)
+          break
+        default:
+          assert.equal(await client.ask('GET', key), `$${model.get(key) ?? '-1'}`)
+      }
+      await turns(1)
+    }
+    return model
+  })
+  for (let reload = 0; reload < 12; reload++) {
+    await turns(below(40))
+    assert.equal(await server.client().ask('RELOAD', 'default'), '+OK')
+  }
+  isOver = true
+  const models = await Promise.all(clients)
+  const size = models.reduce((sum, model) => sum + model.size, 0)
+  assert.equal(await server.client().ask('DBSIZE'), `:${size}`)
+  for (const model of models)
+    for (const [key, value] of model) assert.equal(await server.client().ask('GET', key), `$${value}`)
 })
