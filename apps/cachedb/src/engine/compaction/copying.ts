@@ -1,3 +1,4 @@
+import { delay } from '@qsfs/concurrency/clock'
 import { decodeEntry, entryBytes } from '../../segment/format.ts'
 import { type HintRecord, hintRecords } from '../../segment/hint-format.ts'
 import { FileMissing, type ReadFile, type Storage } from '../../segment/storage.ts'
@@ -10,8 +11,10 @@ import type { Pace } from './pace.ts'
 /** Entries this close together are read at once, with what lies between them. */
 const gapBytesMax = 32 * 1024
 const batchBytesMax = 256 * 1024
-/** The loop is held no longer than this, or by one entry. */
+/** The loop is held no longer than this, or by one entry, and is then the clients' alone for a while: small values cost more time than
+ *  the budget of bytes allows for. */
 const sliceMs = 2
+const restMs = 4
 
 /** `copied`: nothing in the segment is needed any more. `stopped`: by who asked. `damaged`: an entry that is needed fails its check.
  *  `noRoom`: for the copies. What was copied until then is good. */
@@ -35,6 +38,10 @@ export async function copyNeeded(copying: Copying): Promise<CopyOutcome> {
   const { signal, context } = writer.shelf
   const hints = new HintPages(writer.shelf)
   const slices = new Slices(context.clock, sliceMs)
+  const rest = async () => {
+    await delay(context.clock, restMs, { signal })
+    await slices.pause()
+  }
   using file = openIfThere(context.storage, segment.dataPath)
   if (file === null) return 'damaged'
   const pageCount = await hints.count(segment, slices)
@@ -43,14 +50,14 @@ export async function copyNeeded(copying: Copying): Promise<CopyOutcome> {
       const bytes = await file.read(fromBytes, toBytes - fromBytes)
       let copiedBytes = 0
       for (const record of records) {
-        if (slices.isOver) await slices.pause()
+        if (slices.isOver) await rest()
         const outcome = copyEntry(copying, record, bytes, fromBytes)
         if (outcome === 'copied') copiedBytes += entryBytes(record.key.length, record.valueBytes)
         else if (outcome !== 'notNeeded') return outcome
       }
       await pace.spend(bytes.length + copiedBytes, { signal })
     }
-    if (slices.isOver) await slices.pause()
+    if (slices.isOver) await rest()
   }
   return copying.isWanted() ? 'copied' : 'stopped'
 }
