@@ -209,7 +209,8 @@ class Found {
   }
 
   add({ id: segmentId }: Segment, { key, valueBytes, timestampSeconds, offsetBytes, valueCrc }: HintRecord): void {
-    this.#entries.push({ key: Buffer.copyBytesFrom(key), valueBytes, timestampSeconds })
+    // A view of a page that nobody changes: the reply is gone before that costs anything.
+    this.#entries.push({ key, valueBytes, timestampSeconds })
     this.#last = { keyBytes: key.length, segmentId, valueBytes, offsetBytes, valueCrc }
   }
 
