@@ -40,6 +40,22 @@ test('small replies share a chunk, a large bulk is not copied', () => {
   equal(encoder.take().length, 0)
 })
 
+test('the memory of small replies is used again once they have left, and not before', () => {
+  const encoder = new ReplyEncoder()
+  encoder.push('first')
+  const [first] = encoder.take()
+  encoder.push('second')
+  encoder.reuse()
+  encoder.push('third')
+  equal(Buffer.concat(encoder.take()).toString(), '+second\r\n+third\r\n')
+  equal(first?.toString(), '+first\r\n')
+  encoder.reuse()
+  encoder.push('4')
+  const [fourth] = encoder.take()
+  equal(fourth?.toString(), '+4\r\n')
+  equal(fourth?.byteOffset, first?.byteOffset)
+})
+
 test('what was taken is not written over', () => {
   const encoder = new ReplyEncoder()
   const taken: Buffer[] = []

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { FormatError } from './format.ts'
-import { decodeHint, encodeHint, HintEntries, hintRecords } from './hint-format.ts'
+import { decodeHint, encodeHint, HintCursor, HintEntries, hintRecords } from './hint-format.ts'
 
 const incarnation = Buffer.from('0123456789abcdef', 'hex')
 const identity = { segmentId: 5, salt: 0xdecade01, incarnation, dataBytes: 79, firstId: 2, nextId: 3 }
@@ -70,4 +70,21 @@ test('a hint with any byte changed, or cut, is refused', () => {
     assert.throws(() => decodeHint(bad), FormatError, `byte ${at}`)
     assert.throws(() => decodeHint(good.subarray(0, at)), FormatError, `cut at ${at}`)
   }
+})
+
+test('a cursor stands on the same entries', () => {
+  const { entries } = decodeHint(hintFile())
+  const cursor = new HintCursor(entries)
+  for (const { key, tombstone, copied, ...fields } of records) {
+    assert(cursor.next())
+    const { keyAt, keyBytes, offsetBytes, valueBytes, valueCrc, timestampSeconds, isNewValue } = cursor
+    assert.deepEqual({ offsetBytes, valueBytes, valueCrc, timestampSeconds }, fields)
+    assert.equal(cursor.bytes.toString('latin1', keyAt, keyAt + keyBytes), String(key))
+    assert.equal(isNewValue, tombstone === null && !copied)
+    assert.deepEqual({ ...cursor.record, key: Buffer.from(cursor.record.key) }, { key, tombstone, copied, ...fields })
+  }
+  assert(!cursor.next())
+  const cut = new HintCursor(entries.subarray(0, entries.length - 1))
+  assert(cut.next())
+  assert.throws(() => cut.next(), FormatError)
 })

@@ -44,6 +44,11 @@ function compare(keydir: Keydir, prng: ReturnType<typeof seededPrng>, keepsCrc: 
     if (prng.chance(deletes)) {
       assert.deepEqual(keydir.delete(key), expected)
       model.delete(name)
+    } else if (prng.chance(0.3)) {
+      const value = { ...location(step, keepsCrc), updated: false }
+      const inHint = { ...value, bytes: Buffer.concat([prng.bytes(3), key, prng.bytes(2)]), keyAt: 3 }
+      assert.equal(keydir.add({ ...inHint, keyBytes: key.length }, value.segmentId), expected === null)
+      if (expected === null) model.set(name, value)
     } else if (prng.chance(0.7)) {
       const value = location(step, keepsCrc)
       assert.deepEqual(keydir.set(key, value), expected)
