@@ -136,3 +136,17 @@ test('a record that does not fold is refused before it is written, with those be
   using found = (await Manifest.open(storage.kill(), path))!
   assert.deepEqual([...found.state.segments.keys()], [...manifest.state.segments.keys()])
 })
+
+test('a disk without room for a shorter manifest keeps the long one, and syncs it', async t => {
+  const prng = seededPrng(t)
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data/ns')
+  using manifest = await Manifest.create(storage, path, Buffer.alloc(8, 1), [{ type: 'settings', ...settings }])
+  await storage.syncDirectory('/data')
+  for (let maxBytes = 1; maxBytes <= 4_000; maxBytes++) manifest.append({ type: 'settings', ...settings, maxBytes })
+  storage.capacityBytes = storage.usedBytes
+  await manifest.sync()
+  using found = await Manifest.open(storage.cut(prng), path)
+  assert.equal(found!.state.settings!.maxBytes, 4_000)
+  assert.equal(storage.sizeBytes(`${path}.tmp`), null)
+})

@@ -7,7 +7,7 @@ import {
   encodeRecord,
   type ManifestRecord,
 } from '../../segment/manifest-format.ts'
-import { type AppendFile, appendWhole, type Storage } from '../../segment/storage.ts'
+import { type AppendFile, appendWhole, type Storage, StorageError } from '../../segment/storage.ts'
 import { cutPath } from '../recovery/cuts.ts'
 import { GroupCommit } from '../writer/group-commit.ts'
 import { ManifestState } from './manifest-state.ts'
@@ -113,9 +113,17 @@ export class Manifest implements Disposable {
   }
 
   async #syncOrRewrite(): Promise<void> {
+    if (this.#syncFailed) return this.#rewrite()
     const bytes = this.#file.sizeBytes
-    if (this.#syncFailed || (bytes > rewriteBytesMin && bytes > this.#rewrittenBytes * rewriteRatio))
-      return this.#rewrite()
+    if (bytes > rewriteBytesMin && bytes > this.#rewrittenBytes * rewriteRatio) {
+      try {
+        return await this.#rewrite()
+      } catch (error) {
+        if (!(error instanceof StorageError && error.full) || this.#syncFailed) throw error
+        // No room for a shorter one beside it: the long one goes on.
+        this.#rewrittenBytes = bytes
+      }
+    }
     try {
       await this.#file.sync()
     } catch {
@@ -148,6 +156,7 @@ export class Manifest implements Disposable {
       this.#storage.rename(temporary, this.path)
     } catch (error) {
       file[Symbol.dispose]()
+      this.#storage.remove(temporary)
       throw error
     } finally {
       this.#meanwhile = null
