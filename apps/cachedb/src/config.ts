@@ -95,8 +95,9 @@ const schema = z
     stor_socket: path().optional(),
     /** Connections at once; more are refused with an error. */
     max_clients: z.int().min(1).max(60_000).default(1000),
-    /** Replies that one client has not taken yet. Beyond it that client's commands wait; nobody else's do. */
-    output_bytes: size({ min: 16 * KiB }).default(1 * MiB),
+    /** Replies that one client has not taken yet. Beyond it that client's commands wait; nobody else's do. A client that sends a whole
+     *  pipeline before it reads anything, as hiredis and redis-benchmark do, hangs when the replies are more than this. */
+    output_bytes: size({ min: 16 * KiB }).default(16 * MiB),
     /** The same for what MIRROR and WAIT send unasked: a client that leaves more unread is dropped, with a line in the log. */
     mirror_bytes: size({ min: 1 * MiB }).default(32 * MiB),
     /** A client that takes nothing of its replies for so long is dropped. */

@@ -203,7 +203,8 @@ export class Connection implements Outlet {
 
   /** The clock is read at every eighth command, from the eighth on: most slices are shorter. */
   #isSliceOver(): boolean {
-    if (this.#sliceBytes > this.#limits.sliceBytes) return true
+    // What was read of it, and the replies of this stretch.
+    if (this.#sliceBytes + this.#encoder.bytes > this.#limits.sliceBytes) return true
     const count = this.#sliceCommands++
     if (count === 0 || count % 8 !== 0) return false
     const nowMs = this.#clock.monotonicMs()
@@ -299,12 +300,13 @@ export class Connection implements Outlet {
     if (chunks.length === 0) return
     const last = chunks.length - 1
     const isPooled = chunks.some(chunk => this.#pool.isPooled(chunk.length))
-    this.#socket.cork()
+    // Corked only where there is something to join: it takes a longer way.
+    if (last > 0) this.#socket.cork()
     for (let at = 0; at < last; at++) this.#socket.write(chunks[at]!)
     // Chunks leave in their order: one callback tells of all.
     if (isPooled) this.#socket.write(chunks[last]!, error => this.#sent(chunks, error))
     else this.#socket.write(chunks[last]!)
-    this.#socket.uncork()
+    if (last > 0) this.#socket.uncork()
     if (this.#socket.writableLength === 0) this.#encoder.reuse()
   }
 

@@ -26,6 +26,20 @@ for (const [how, limits, text, count] of [
   })
 }
 
+test('large replies end a slice too', async t => {
+  const { connectClient, executed } = await start(t)
+  const [heavy, light] = [connectClient(), connectClient()]
+  await roundTrip(heavy)
+  await roundTrip(light)
+  executed.length = 0
+  heavy.text = ''
+  heavy.send('BIG 600000\r\n'.repeat(20))
+  light.send(echo('light'))
+  const bytes = 20 * ('$600000\r\n\r\n'.length + 600_000)
+  equal((await heavy.until(bytes)).length, bytes)
+  ok(executed.indexOf('ECHO light') < 10, `it ran as number ${executed.indexOf('ECHO light')}`)
+})
+
 test('slices of several clients take turns, and a client that leaves in between is forgotten', async t => {
   const { connectClient, executed, errors } = await start(t, { limits: { ...defaultConnectionLimits, sliceMs: 0 } })
   const [first, second, leaving] = [connectClient(), connectClient(), connectClient()]

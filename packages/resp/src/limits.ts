@@ -10,13 +10,14 @@ export interface ConnectionLimits extends ParserLimits {
   readonly runningMax: number
   /** What the replies of those may take. One reply may exceed it. */
   readonly runningBytesMax: number
-  /** Replies not yet taken by the kernel; beyond it nothing more is executed. One reply may exceed it. */
+  /** Replies not yet taken by the kernel; beyond it nothing more is executed. One reply may exceed it. Clients that send a whole
+   *  pipeline before they read anything (redis-benchmark, hiredis) need its replies to fit, or both sides wait. */
   readonly outputBytesMax: number
   /** The same for replies that the client did not ask for one by one (WAIT, MIRROR): beyond it the connection is dropped. */
   readonly pushBytesMax: number
   /** A connection that has executed for so long at a stretch lets all others run before it goes on, */
   readonly sliceMs: number
-  /** and so does one that so many bytes were read of. */
+  /** and so does one that so many bytes were read of, or answered at a stretch. */
   readonly sliceBytes: number
   /** A client that takes no byte of waiting output for so long is dropped. */
   readonly unreadMs: number
@@ -33,7 +34,7 @@ export const defaultConnectionLimits: ConnectionLimits = {
   ...defaultLimits,
   runningMax: 16,
   runningBytesMax: 16 * 1024 * 1024,
-  outputBytesMax: 1024 * 1024,
+  outputBytesMax: 16 * 1024 * 1024,
   pushBytesMax: 32 * 1024 * 1024,
   sliceMs: 1,
   sliceBytes: 1024 * 1024,

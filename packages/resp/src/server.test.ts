@@ -75,7 +75,8 @@ test('no more than runningMax commands run at once', async t => {
 })
 
 test('a client that does not read is not executed for, and gets every byte once it reads', async t => {
-  const { connectClient, executed } = await start(t)
+  const limits = { ...defaultConnectionLimits, outputBytesMax: 1024 * 1024 }
+  const { connectClient, executed } = await start(t, { limits })
   const [slow, other] = [connectClient(), connectClient()]
   slow.socket.pause()
   const megabyte = 1024 * 1024
@@ -89,7 +90,9 @@ test('a client that does not read is not executed for, and gets every byte once 
 })
 
 test('a reply in memory of the pool goes back there once it is sent, and not before', async t => {
-  const { connectClient, pool } = await start(t)
+  const { connectClient, pool } = await start(t, {
+    limits: { ...defaultConnectionLimits, outputBytesMax: 1024 * 1024 },
+  })
   const client = connectClient()
   const [count, valueBytes] = [40, 128 * 1024]
   client.socket.pause()
@@ -217,4 +220,19 @@ test('a listener that reads nothing is dropped, and nobody else notices', async 
   match(errors[0].message, /^it left \d+ bytes of what it listens to unread$/)
   const expectedBytes = '$1\r\nx\r\n'.length + 60 * (text.length + '$100000\r\n\r\n'.length)
   equal((await listening.until(expectedBytes)).length, expectedBytes)
+})
+
+test('a client that sends a whole pipeline of megabytes before it reads anything', async t => {
+  const { connectClient } = await start(t)
+  const client = connectClient()
+  await roundTrip(client)
+  client.text = ''
+  client.socket.pause()
+  const text = 'x'.repeat(20)
+  const sent = Promise.withResolvers<void>()
+  client.socket.write(`*2\r\n$4\r\nECHO\r\n$20\r\n${text}\r\n`.repeat(100_000), () => sent.resolve())
+  await sent.promise
+  client.socket.resume()
+  const expected = `$20\r\n${text}\r\n`.repeat(100_000)
+  ok((await client.until(expected.length)) === expected)
 })

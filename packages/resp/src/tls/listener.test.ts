@@ -103,7 +103,7 @@ test('another certificate than the pinned one, or an unknown authority without a
 
 test('a TLS client that reads nothing holds no more than its limit, and is dropped', async t => {
   const clock = new ManualClock()
-  const limits = { ...defaultConnectionLimits, unreadMs: 30_000 }
+  const limits = { ...defaultConnectionLimits, outputBytesMax: 1_000_000, unreadMs: 30_000 }
   const { socket, executed, errors, address, identity } = await startTls(t, hybridGroups, { clock, limits })
   const deaf = await socket()
   deaf.on('error', () => undefined)
