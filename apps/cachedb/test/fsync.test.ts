@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Prng, prngFromSeed, seededPrng } from '@qsfs/testkit/prng'
+import { engineContext, openNamespace } from './engine-fixture.ts'
 import { type Knobs, pickKnobs } from './model/knobs.ts'
 import { Life } from './model/life.ts'
 import { SimulatedStore, wellBehaved } from './model/store.ts'
@@ -110,4 +111,44 @@ test('on-request: nothing is synced before FSYNC; what a power cut takes is a ta
   await life.settled([life.send('default', 'FSYNC')], () => false)
   assert(syncs.count > 0)
   assert.equal(await survivors(storage, prng), 300)
+})
+
+test('a sync waits for the end of a segment that became full while an earlier sync of it was under way', async () => {
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data')
+  const openAppend = storage.openAppend.bind(storage)
+  const gates: PromiseWithResolvers<void>[] = []
+  storage.openAppend = path => {
+    const file = openAppend(path)
+    if (!path.endsWith('/d0')) return file
+    const sync = file.sync.bind(file)
+    file.sync = async () => {
+      const gate = Promise.withResolvers<void>()
+      gates.push(gate)
+      await sync()
+      await gate.promise
+    }
+    return file
+  }
+  const turns = async () => {
+    for (let turn = 0; turn < 30; turn++) await new Promise(resolve => setImmediate(resolve))
+  }
+  const namespace = await openNamespace(engineContext(storage, prngFromSeed(1)), 'user')
+  namespace.put(Buffer.from('a'), Buffer.from('value'))
+  const first = namespace.sync()
+  await turns()
+  namespace.put(Buffer.from('b'), Buffer.from('value'))
+  namespace.jump()
+  gates[0]!.resolve()
+  await first
+  let isAnswered = false
+  const second = namespace.sync().then(() => {
+    isAnswered = true
+  })
+  await turns()
+  assert.equal(gates.length, 2)
+  assert(!isAnswered, 'b was called durable before the last sync of its segment had ended')
+  gates[1]!.resolve()
+  await second
+  await namespace[Symbol.asyncDispose]()
 })

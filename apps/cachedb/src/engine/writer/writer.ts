@@ -282,9 +282,11 @@ export class Writer {
 
   /** Syncs a segment; when that fails, its unsynced entries are salvaged into another one, once. */
   async makeDurable(segment: ActiveSegment): Promise<void> {
+    // One that becomes full while this sync is under way has a tail that only its last sync covers.
+    const isFull = segment !== this.#active
     try {
       await segment.sync()
-      this.#unsynced.delete(segment)
+      if (isFull) this.#unsynced.delete(segment)
     } catch (error) {
       if (!(error instanceof StorageError)) throw error
       // Flushed meanwhile: nobody wants its bytes, and its file may be closed.
