@@ -94,10 +94,7 @@ export class Session implements RespSession, Listener {
    *  @throws RespError, also as a rejection */
   execute(request: Buffer[]): MaybePromise<Reply> | typeof noReply {
     const { stats, audience } = this.server
-    if (this.hosted.dropped) {
-      this.#finished = true
-      throw new NamespaceDetached()
-    }
+    this.#requireAttached()
     const { args, ownerId } = this.isMaster ? takeOwnerId(request) : { args: request, ownerId: 0 }
     const command = findCommand(args[0]!)
     if (!command) {
@@ -187,6 +184,7 @@ export class Session implements RespSession, Listener {
     } finally {
       this.#serial = false
     }
+    this.#requireAttached()
     // What uses a namespace is answered.
     return this.#run(command, args) as MaybePromise<Reply>
   }
@@ -210,6 +208,13 @@ export class Session implements RespSession, Listener {
     if (lock === 'frozen') throw new Refused(ErrorText.namespaceFrozen)
     if (command.access === 'write' && lock === 'locked') throw new Refused(ErrorText.namespaceLocked)
     this.#requireStillOwner(this.hosted)
+  }
+
+  /** @throws NamespaceDetached; the connection is closed behind it */
+  #requireAttached(): void {
+    if (!this.hosted.dropped) return
+    this.#finished = true
+    throw new NamespaceDetached()
   }
 
   /** Asked when a command is executed, not when it was sent: what a dead owner left in a buffer changes nothing. */

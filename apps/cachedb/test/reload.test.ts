@@ -247,3 +247,20 @@ test('clients go on through RELOADs as if there were none', async t => {
   for (const model of models)
     for (const [key, value] of model) assert.equal(await server.client().ask('GET', key), `$${value}`)
 })
+
+test('NSDEL behind a RELOAD detaches who waited for it', async () => {
+  await using server = await SocketlessServer.start()
+  const [admin, client] = [server.client(), server.client()]
+  await admin.ask('NSNEW', 'other')
+  await client.ask('SELECT', 'other')
+  await client.ask('SET', 'a', '1')
+  const reload = admin.ask('RELOAD', 'other')
+  const drop = admin.ask('NSDEL', 'other')
+  await turns(1)
+  const set = client.ask('SET', 'b', '2')
+  assert.equal(await reload, '+OK')
+  assert.equal(await drop, '+OK')
+  assert.match(await set, /^(\$b|-Your active namespace is not available anymore.*)$/)
+  assert.match(await client.ask('GET', 'a'), /^-Your active namespace is not available anymore/)
+  assert(client.session.finished)
+})
