@@ -52,6 +52,8 @@ export class SimulatedStorage implements Storage {
   failsSync: (path: string) => boolean = () => false
   /** What a file shows after its sync failed: the page cache still, or what is on disk. */
   afterFailedSync: 'cache' | 'disk' = 'cache'
+  /** How many turns of the loop a sync of a file takes. */
+  syncTurns: () => number = () => 1
   operationCount = 0
 
   #root = newDirectory()
@@ -181,6 +183,10 @@ export class SimulatedStorage implements Storage {
     return bytesIn(this.#root)
   }
 
+  blocksRead(): number {
+    return 0
+  }
+
   freeBytes(): number {
     return Math.max(0, this.capacityBytes - this.usedBytes)
   }
@@ -215,7 +221,7 @@ export class SimulatedStorage implements Storage {
   async #sync(path: string, inode: Inode): Promise<void> {
     const covered = Buffer.from(inode.current)
     this.#did(`sync-begun ${path}`)
-    await nextTurn()
+    for (let turns = this.syncTurns(); turns > 0; turns--) await nextTurn()
     if (this.failsSync(path)) {
       inode.forgotten.push({ from: inode.durable.length, to: covered.length })
       if (this.afterFailedSync === 'disk') inode.current = withForgotten(inode.current, inode)

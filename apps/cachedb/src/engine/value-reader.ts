@@ -22,12 +22,13 @@ export class ValueReader {
   readonly #shelf: Shelf
   /** Of places in the value cache: another namespace of the same name is another one. */
   readonly #placePrefix: string
-  readonly #pageCache = new PageCache()
+  readonly #pageCache: PageCache
 
   constructor(writer: Writer, incarnation: string) {
     this.#writer = writer
     this.#shelf = writer.shelf
     this.#placePrefix = `${incarnation}.`
+    this.#pageCache = new PageCache(() => writer.shelf.context.storage.blocksRead())
   }
 
   /** Unique over namespaces and segments; bytes of a segment never change. */

@@ -18,6 +18,7 @@ import {
   writevSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { resourceUsage } from 'node:process'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
 import {
   type AppendFile,
@@ -123,6 +124,10 @@ export class DiskStorage implements Storage {
   freeBytes(directory: string): number {
     const { bsize, bavail } = attempt(directory, () => statfsSync(directory))
     return bsize * bavail
+  }
+
+  blocksRead(): number {
+    return resourceUsage().fsRead
   }
 
   /** null also when the process has no descriptor left: a file that must go must go then too. */

@@ -25,6 +25,8 @@ export interface Storage {
   syncDirectory(directory: string): Promise<void>
   /** Free bytes of the filesystem that holds the directory. */
   freeBytes(directory: string): number
+  /** Blocks that this process has read from disks so far, all its threads together. */
+  blocksRead(): number
 }
 
 export interface DirectoryItem {
