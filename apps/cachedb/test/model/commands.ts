@@ -228,7 +228,9 @@ export class Commands {
     const args = name === 'DBSIZE' ? [name] : [name, key]
     const answer = this.#life.send(namespace.name, ...args)
     const verify = () => {
-      if (!namespace.isClouded && answer.reply !== expected()) wrong(answer, String(expected()))
+      if (namespace.isClouded) return
+      if (answer.error !== null) this.#requireHonest(answer, null)
+      else if (answer.reply !== expected()) wrong(answer, String(expected()))
     }
     return { answer, change: null, isAwaited: true, verify, text: textOf(namespace, args) }
   }
@@ -347,7 +349,9 @@ export class Commands {
           namespace.isClouded = true
           namespace.areSettingsUnknown = true
         } else if (!namespace.isClouded) {
-          this.#requireHonest(answer, refusal)
+          // A value sent just before may be refused after this was.
+          const isLate = property === 'mode' && this.#weather().mayBeFull
+          this.#requireHonest(answer, isLate ? 'Cannot change mode of used namespace' : refusal)
           namespace.settingsMaybe.pop()
         }
         return
@@ -421,6 +425,8 @@ export class Commands {
     if (message === refusal) return
     if (weather.mayBeFull && /^FULL /.test(message)) return
     if (weather.mayBeReadOnly && /^READONLY /.test(message)) return
+    // After a RELOAD that met a full disk, until it has room.
+    if (weather.mayNotRead && /^IOERR the namespace cannot be opened/.test(message)) return
     wrong(answer, refusal ?? 'a reply')
   }
 

@@ -23,6 +23,8 @@ export interface Knobs {
   /** Share of needed bytes under which segments are rewritten; 0: never. */
   readonly compactBelow: number
   readonly compactBytesPerSecond: number
+  /** Turns of the loop that the longest sync takes. */
+  readonly syncTurnsMax: number
 }
 
 export function pickKnobs(prng: Prng): Knobs {
@@ -42,5 +44,6 @@ export function pickKnobs(prng: Prng): Knobs {
     keysMax: prng.pick([4, 12, 40]),
     compactBelow: prng.pick([0, 0.5, 0.9]),
     compactBytesPerSecond: prng.pick([0, 2_000]),
+    syncTurnsMax: prng.pick([1, 8]),
   }
 }

@@ -76,6 +76,7 @@ class World {
       crash.order = this.commands
       for (const reference of this.#references.values()) reference.crash()
     }
+    storage.syncTurns = () => 1 + prng.below(this.#knobs.syncTurnsMax)
     const crashAfter = storage.operationCount + 1 + this.#prng.below(this.#prng.pick([30, 400, 2_000]))
     storage.onOperation = () => {
       if (crash.image === null && storage.operationCount >= crashAfter) strike()
