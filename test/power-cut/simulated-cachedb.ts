@@ -4,6 +4,7 @@ import { ConnectionLost, parsePositions, type Reply } from '@qsfs/resp/client'
 import { noReply } from '@qsfs/resp/reply'
 import { type Prng, prngFromSeed } from '@qsfs/testkit/prng'
 import { Audience } from '../../apps/cachedb/src/audience.ts'
+import { Compactor } from '../../apps/cachedb/src/engine/compaction/compactor.ts'
 import { finishDrops } from '../../apps/cachedb/src/engine/dropped.ts'
 import { noHooks } from '../../apps/cachedb/src/engine/hooks/hooks.ts'
 import { EngineMetrics } from '../../apps/cachedb/src/engine/metrics/engine-metrics.ts'
@@ -100,6 +101,7 @@ export class SimulatedCachedb {
       files: new OpenFiles(storage, 4),
       values: new ValueCache(64 * KiB),
       metrics: new EngineMetrics(),
+      compactor: new Compactor(impatientClock, { below: 0, bytesPerSecond: 0, excluded: new Set<string>() }),
       instance: random.bytes(8).toString('hex'),
       limits: { segmentBytesMax, fsync: 'on-request' as const },
     }
