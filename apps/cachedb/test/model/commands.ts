@@ -257,7 +257,11 @@ export class Commands {
     })
     const verify = () => {
       answer.whenSettled(() => {
-        if (answer.error !== null && !namespace.isClouded) this.late.push(() => this.#requireHonest(answer, null))
+        if (answer.error !== null && !namespace.isClouded)
+          this.late.push(() => {
+            // Dropped meanwhile: there is nothing to sync.
+            if (namespace.existence === 'yes') this.#requireHonest(answer, null)
+          })
       })
     }
     return { answer, change: null, isAwaited: this.#prng.chance(0.3), verify, text: textOf(namespace, ['FSYNC']) }
