@@ -64,6 +64,8 @@ export class Connection implements Outlet {
   /** Replies behind a command that still runs. Empty in the common case: then replies go straight to the encoder. */
   #owed: OwedReply[] = []
   #owedBytes = 0
+  /** Since the client had taken everything. */
+  #pushedBytes = 0
   #runningCount = 0
   /** Of the slice that runs: commands, when the first of them were done, bytes read. */
   #sliceCommands = 0
@@ -101,7 +103,10 @@ export class Connection implements Outlet {
     const isBorrowing =
       shared.receiveBuffer !== null && receiveInto(socket, shared.receiveBuffer, bytes => this.#receive(bytes, true))
     if (!isBorrowing) socket.on('data', (chunk: Buffer) => this.#receive(chunk, false))
-    socket.on('drain', () => this.#pump())
+    socket.on('drain', () => {
+      if (this.#outputBytes() === 0) this.#pushedBytes = 0
+      this.#pump()
+    })
     socket.on('end', () => {
       this.#inputEnded = true
       this.#pump()
@@ -136,9 +141,11 @@ export class Connection implements Outlet {
 
   push(reply: ReplyOrError): void {
     if (this.#closing) return
+    // What was asked for is bounded already: only what is pushed counts here, as far as it can still be unread.
+    this.#pushedBytes = Math.min(this.#pushedBytes, this.#outputBytes()) + sizeOf(reply)
     this.#answer(copyOf(reply))
-    const unreadBytes = this.#outputBytes()
-    if (unreadBytes > this.#limits.pushBytesMax) this.#drop(`it left ${unreadBytes} bytes of what it listens to unread`)
+    if (this.#pushedBytes > this.#limits.pushBytesMax)
+      this.#drop(`it left ${this.#pushedBytes} bytes of what it listens to unread`)
     else this.#pumpSoon()
   }
 

@@ -201,6 +201,25 @@ test('what is pushed comes between replies, behind those that are owed', async t
   equal(await listening.until(25), ':1\r\n$5\r\nthree\r\n$4\r\nlast\r\n')
 })
 
+test('a listener is not dropped for a large reply that it asked for', async t => {
+  const limits = { ...defaultConnectionLimits, pushBytesMax: 1_000_000 }
+  const { connectClient, errors } = await start(t, { limits })
+  const [listening, other] = [connectClient(), connectClient()]
+  listening.send('LISTEN\r\n')
+  await roundTrip(listening)
+  listening.text = ''
+  listening.socket.pause()
+  const bytes = 8_000_000
+  listening.send(`BIG ${bytes}\r\n`)
+  await roundTrip(other)
+  other.send('PUSH news\r\n')
+  await other.until(other.text.length + 4)
+  listening.socket.resume()
+  const expectedBytes = `$${bytes}\r\n\r\n$4\r\nnews\r\n`.length + bytes
+  equal((await listening.until(expectedBytes)).length, expectedBytes)
+  equal(errors.length, 0)
+})
+
 test('a listener that reads nothing is dropped, and nobody else notices', async t => {
   const limits = { ...defaultConnectionLimits, pushBytesMax: 3_000_000 }
   const { connectClient, errors, listeners } = await start(t, { limits })

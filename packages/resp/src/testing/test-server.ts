@@ -109,7 +109,10 @@ export class RawClient {
   }
 
   async until(length: number): Promise<string> {
-    while (this.text.length < length && !this.socket.destroyed) await once(this.socket, 'data')
+    while (this.text.length < length) {
+      if (this.socket.destroyed) throw new Error(`closed after ${this.text.length} of ${length} bytes`)
+      await Promise.race([once(this.socket, 'data'), once(this.socket, 'close')])
+    }
     return this.text
   }
 
