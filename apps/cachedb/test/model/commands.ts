@@ -246,8 +246,8 @@ export class Commands {
       const [, timestamp, value] = answer.reply as [unknown, Buffer, Buffer]
       if (Number(timestamp) !== known.timestampSeconds || digest(value) !== known.digest) wrong(answer, known.digest)
     }
-    const isAwaited = true
-    return { answer, change: null, isAwaited, verify, text: textOf(namespace, ['HISTORY', key]) }
+    const later = () => void this.late.push(verify)
+    return { answer, change: null, isAwaited: true, verify: later, text: textOf(namespace, ['HISTORY', key]) }
   }
 
   #sync(namespace: ReferenceNamespace, order: number): Sent {
@@ -283,6 +283,7 @@ export class Commands {
         this.late.push(() => {
           stop()
           if (namespace.isClouded || namespace.existence !== 'yes') return
+          if (answer.error !== null) return this.#requireHonest(answer, null)
           if (!wanted.has(answer.reply)) wrong(answer, [...wanted].join(' or '))
         }),
       )

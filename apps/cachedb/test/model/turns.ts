@@ -140,7 +140,7 @@ export class Turns {
       if (answer.error === null) this.#references.delete(name)
       else if (!this.#mayBeRefused() || !/^(FULL |IOERR |Could not)/.test(answer.error.message)) throw answer.error
       // What failed may be its sync alone.
-      else reference.exists(/^FULL /.test(answer.error.message) ? 'yes' : 'maybe')
+      else reference.exists(/^FULL /.test(answer.error.message) && !this.isHurt ? 'yes' : 'maybe')
     }
     return { answer, change: null, isAwaited: true, verify, text: `NSDEL ${name}` }
   }
@@ -162,10 +162,11 @@ export class Turns {
       this.#isFull = false
       this.#teller.tell('the disk has room')
     }
-    if (!this.#prng.chance(syncFailures)) return
+    // Two in one life, the second while the first is made good, may leave more than a prefix: not looked at here.
+    if (this.isHurt || !this.#prng.chance(syncFailures)) return
     storage.afterFailedSync = afterFailedSync
     const wanted = this.#prng.pick([/\/d\d+$/, /\/d\d+$/, /manifest/, /\//])
-    let failures = this.#prng.pick([1, 1, 3])
+    let failures = 1
     this.isHurt = true
     storage.failsSync = path => wanted.test(path) && failures-- > 0
     this.#teller.tell(`${failures} syncs of ${wanted} will fail`)
