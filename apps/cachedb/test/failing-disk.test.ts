@@ -154,6 +154,29 @@ test('behind a segment that lost bytes and could not be salvaged none is closed:
   await namespace[Symbol.asyncDispose]()
 })
 
+test('a full segment that is salvaged does not end before what was appended behind it is on disk: a cut leaves a prefix', async () => {
+  const storage = newDisk()
+  const prng = prngFromSeed(9)
+  await using namespace = await openNamespace(engineContext(storage, prng, { segmentBytesMax: 1_000 }), 'user')
+  let failures = 1
+  storage.failsSync = path => path.endsWith('/d0') && failures-- > 0
+  let isSlow = false
+  storage.syncTurns = () => (isSlow ? 60 : 1)
+  const disks: SimulatedStorage[] = []
+  storage.onOperation = operation => {
+    isSlow = operation === 'sync-begun /data/ns/d1'
+    for (let n = 0; n < 5; n++) disks.push(storage.cut(prng))
+  }
+  for (let n = 0; n < 11; n++) namespace.put(Buffer.from(`k${n}`), prng.bytes(100))
+  await namespace.sync()
+  storage.onOperation = () => {}
+  for (const disk of disks) {
+    await using after = await openNamespace(engineContext(disk, prng), 'user')
+    const found = [...(await contentsOf(after)).keys()].map(key => Number(Buffer.from(key, 'hex').toString().slice(1)))
+    assert.deepEqual(new Set(found), new Set(found.keys()), `${found} of k0 to k10`)
+  }
+})
+
 test('a salvaged deletion is remembered while the segment it was taken from holds the value', async () => {
   const storage = newDisk()
   const prng = prngFromSeed(8)

@@ -34,7 +34,9 @@ export async function salvage(writer: Writer, failed: ActiveSegment, cause: Stor
       writer.appendCopy(key, value, timestampSeconds, null)
     }
   }
-  await Promise.all([rescue.sync(), writer.syncNames()])
+  // What was appended between the two must not be found without what was salvaged, which lies behind it now.
+  const between = writer.unsyncedBehind(failed).map(segment => writer.makeDurable(segment))
+  await Promise.all([...between, rescue.sync(), writer.syncNames()])
   // Flushed meanwhile: the manifest does not know it any more.
   if (shelf.find(segmentId) === undefined) return
   shelf.manifest.append({ type: 'ends', segmentId, endBytes: syncedBytes })

@@ -280,6 +280,11 @@ export class Writer {
     this.#namedCount = covered
   }
 
+  /** Full segments behind this one that are not yet known to be on disk. */
+  unsyncedBehind({ segmentId }: ActiveSegment): readonly ActiveSegment[] {
+    return [...this.#unsynced].filter(segment => segment.segmentId > segmentId)
+  }
+
   /** Syncs a segment; when that fails, its unsynced entries are salvaged into another one, once. */
   async makeDurable(segment: ActiveSegment): Promise<void> {
     // One that becomes full while this sync is under way has a tail that only its last sync covers.
