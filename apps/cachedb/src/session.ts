@@ -170,7 +170,7 @@ export class Session implements RespSession, Listener {
       const reply = command.run(this, args)
       return reply instanceof Promise ? this.#whenDone(command, reply) : reply
     } catch (error) {
-      throw this.#asReply(command, error)
+      throw this.#asReply(command, error, this.hosted)
     }
   }
 
@@ -180,7 +180,7 @@ export class Session implements RespSession, Listener {
     try {
       await reloading
     } catch (error) {
-      throw this.#asReply(command, error)
+      throw this.#asReply(command, error, this.hosted)
     } finally {
       this.#serial = false
     }
@@ -226,13 +226,15 @@ export class Session implements RespSession, Listener {
 
   async #whenDone(command: NumberedCommand, reply: Promise<Reply>): Promise<Reply> {
     const expectedBytes = this.#expectedBytes
+    // Before it is answered, a SELECT may lead elsewhere.
+    const { hosted } = this
     this.#expectedBytes = 0
     this.#replyBytesDue += expectedBytes
     if (command.serial) this.#serial = true
     try {
       return await reply
     } catch (error) {
-      throw this.#asReply(command, error)
+      throw this.#asReply(command, error, hosted)
     } finally {
       if (command.serial) this.#serial = false
       this.#replyBytesDue -= expectedBytes
@@ -240,18 +242,18 @@ export class Session implements RespSession, Listener {
   }
 
   /** The one place where an unknown error becomes a reply. A failed assertion is a bug: it ends the process. */
-  #asReply(command: NumberedCommand, error: unknown): RespError | AssertionError {
+  #asReply(command: NumberedCommand, error: unknown, hosted: HostedNamespace): RespError | AssertionError {
     this.server.stats.refused[command.row]!++
     if (error instanceof AssertionError) return error
     if (!(error instanceof RespError) || error instanceof SegmentUnavailable || error instanceof NamespaceReadOnly) {
-      this.hosted.dataErrors++
-      this.hosted.lastDataErrorSeconds = Math.floor(this.server.clock.nowMs() / 1000)
+      hosted.dataErrors++
+      hosted.lastDataErrorSeconds = Math.floor(this.server.clock.nowMs() / 1000)
     }
     if (error instanceof RespError) return error
     // The disk's refusal is nobody's bug; who asked for a change hears that it was not made.
     if (error instanceof StorageError)
       return error.full ? new CacheFull('space', error) : new SegmentUnavailable(error.message, error)
-    this.server.log.error('command.failed', { command: command.name, namespace: this.hosted.namespace.name, error })
+    this.server.log.error('command.failed', { command: command.name, namespace: hosted.namespace.name, error })
     return new RespError(ErrorText.internal)
   }
 }

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { seededPrng } from '@qsfs/testkit/prng'
+import { HookFailed, type Hooks, noHooks } from '../src/engine/hooks/hooks.ts'
 import { SocketlessServer } from './session-fixture.ts'
+import { SimulatedStorage } from './simulated-storage.ts'
 
 const long = 'x'.repeat(511)
 
@@ -147,4 +149,32 @@ test('cursors, positions and places of random bytes: an answer or a refusal, nev
   // Both kinds were met: what is near is sometimes right.
   for (const kind of ['SCAN [', 'SCAN -', 'HISTORY [', 'HISTORY -', 'DATA [', 'DATA -'])
     assert(answers.has(kind), `${kind}: ${[...answers].join(' ')}`)
+})
+
+test('a read that fails counts against the namespace it was sent to', async () => {
+  const storage = new SimulatedStorage()
+  const { promise: answered, reject } = Promise.withResolvers<never>()
+  const hooks: Hooks = {
+    ...noHooks,
+    configured: true,
+    segmentClosed: async () => '00112233445566778899aabbccddeeff',
+    segmentMissing: () => answered,
+  }
+  {
+    await using server = await SocketlessServer.start({ storage, hooks })
+    await server.client().ask('SET', 'cold', 'value')
+    await server.client().ask('NSJUMP')
+    await server.pass(1_000)
+  }
+  storage.remove('/data/default/d0')
+  await using server = await SocketlessServer.start({ storage, hooks })
+  const client = server.client()
+  await client.ask('NSNEW', 'other')
+  const reading = client.ask('GET', 'cold')
+  assert.equal(await client.ask('SELECT', 'other'), '+OK')
+  await server.pass(1_000)
+  reject(new HookFailed('no backend answers'))
+  assert.match(await reading, /^-IOERR /)
+  for (const [name, errors] of Object.entries({ default: 1, other: 0 }))
+    assert.match(await client.ask('NSINFO', name), new RegExp(`stats_data_io_errors: ${errors}\n`), name)
 })
