@@ -21,7 +21,6 @@ export async function fsync(session: Session, args: Buffer[]): Promise<Reply> {
   const wanted = names.map(name => session.reach(name))
   const reloading = reloadOf(wanted)
   if (reloading !== null) await reloading
-  await Promise.all(wanted.map(({ reloading }) => reloading))
   const positions = await Promise.all(wanted.map(({ namespace }) => namespace.sync()))
   return positions.map(toReply)
 }
