@@ -175,7 +175,8 @@ export class Turns {
   /** Whether making or dropping a namespace may fail. */
   #mayBeRefused(): boolean {
     const { mayBeFull, mayBeReadOnly } = this.#weather()
-    return mayBeFull || mayBeReadOnly
+    // A RELOAD that met a full disk is made good a little later.
+    return mayBeFull || mayBeReadOnly || this.#wasFull
   }
 
   #weather(): Weather {
