@@ -75,6 +75,19 @@ test('a namespace dropped and made again while a segment is restored keeps its o
   assert.equal(String(await again.get(Buffer.from('new'), wait)), 'value')
 })
 
+test('all who read a damaged segment wait for the good one, also while its file is given up', async () => {
+  const { storage, open } = world()
+  await withStoredSegment(open)
+  const bytes = storage.bytesOf('/data/ns/d0')
+  bytes[bytes.length - 1]! ^= 1
+  storage.put('/data/ns/d0', bytes)
+  await using namespace = await open()
+  const reads = Array.from({ length: 3 }, async () => namespace.get(key, wait))
+  await turns(1)
+  reads.push((async () => namespace.get(key, wait))())
+  assert.deepEqual((await Promise.all(reads)).map(String), Array(4).fill('value'))
+})
+
 test('restores that failed often are tried again within ten seconds: somebody waits', async () => {
   const clock = new ManualClock()
   let calls = 0

@@ -110,14 +110,16 @@ export class ValueReader {
   /** An entry fails its check. A stored segment is fetched again; of any other this was the only copy. */
   async #damaged(segment: Segment, { offsetBytes }: EntryPlace): Promise<void> {
     const { id: segmentId } = segment
-    // Evicted or closed between look-up and read: look again.
-    if (segment.activity === 'evicting' || segment.activity === 'burying' || this.#shelf.noticeLoss(segment)) return
-    const { directory, context } = this.#shelf
-    context.metrics.damagedEntries.add()
-    if (segment.isNews('entry.damaged'))
-      context.log.error('entry.damaged', { directory, segmentId, offsetBytes, state: segment.state })
-    if (segment.state !== 'stored') throw new SegmentUnavailable(`an entry of segment ${segmentId} fails its check`)
-    if (segment.activity !== null) return
+    // Dead or closed between look-up and read: look again.
+    if (segment.activity === 'burying' || this.#shelf.noticeLoss(segment)) return
+    if (segment.activity !== 'evicting') {
+      const { directory, context } = this.#shelf
+      context.metrics.damagedEntries.add()
+      if (segment.isNews('entry.damaged'))
+        context.log.error('entry.damaged', { directory, segmentId, offsetBytes, state: segment.state })
+      if (segment.state !== 'stored') throw new SegmentUnavailable(`an entry of segment ${segmentId} fails its check`)
+      if (segment.activity !== null) return
+    }
     try {
       await this.#shelf.giveUpFile(segment, 'damaged')
     } catch (error) {

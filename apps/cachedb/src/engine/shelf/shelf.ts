@@ -37,6 +37,7 @@ export class Shelf {
   readonly compaction: CompactionCounts = noCompaction()
   readonly #segments = new Map<number, Segment>()
   readonly #restores = new SingleFlight<number, void>()
+  readonly #givingUp = new SingleFlight<number, void>()
   readonly #restoring = new Set<Promise<void>>()
   readonly #storing = new Set<Promise<void>>()
   readonly #stopping = new AbortController()
@@ -203,8 +204,13 @@ export class Shelf {
     await Promise.allSettled(this.#storing)
   }
 
-  /** A stored segment whose local file is missing or damaged: from now on it is absent. */
-  async giveUpFile(segment: Segment, event: 'evicted' | 'damaged'): Promise<void> {
+  /** A stored segment whose local file leaves, is missing or damaged: from now on it is absent. Joined by concurrent calls.
+   *  @throws StorageError */
+  giveUpFile(segment: Segment, event: 'evicted' | 'damaged'): Promise<void> {
+    return this.#givingUp.run(segment.id, () => this.#giveUpFile(segment, event))
+  }
+
+  async #giveUpFile(segment: Segment, event: 'evicted' | 'damaged'): Promise<void> {
     const { id: segmentId, objectId } = segment
     assert(objectId !== null && segment.activity === null)
     segment.activity = 'evicting'
