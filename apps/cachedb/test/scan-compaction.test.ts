@@ -86,3 +86,29 @@ for (const mode of ['user', 'sequential'] as const) {
     await assert.rejects(namespace.history.read(updated, older), { message: 'Invalid arguments (index query)' })
   })
 }
+
+test('a SCAN or KSCAN goes on behind a segment that compaction takes away under it', async t => {
+  const prng = seededPrng(t)
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data')
+  const clock = new ManualClock()
+  const context = engineContext(storage, prng, { clock, segmentBytesMax: 1024 * 1024, compactBelow: 0.9 })
+  await using namespace = await openNamespace(context, 'user')
+  // The hint has several pages, and nothing lives in the first ones.
+  const keys = Array.from({ length: 800 }, (_, n) => Buffer.from(String(n).padStart(250, 'k')))
+  for (const key of keys) namespace.put(key, prng.bytes(10))
+  for (const key of keys.slice(0, -1)) namespace.delete(key)
+  namespace.jump()
+  await turns(30)
+  const live = keys.at(-1)!
+  const scanned = namespace.scan(null, 0)
+  const listed = namespace.walks.keysWith(Buffer.from('k'), 1_000_000)
+  const [first] = namespace.segments()
+  await compacted({ namespace, clock })
+  assert.notEqual(namespace.segments()[0]!.id, first!.id)
+  assert.deepEqual(
+    (await scanned)?.entries.map(({ key }) => key),
+    [live],
+  )
+  assert.deepEqual(await listed, [live])
+})

@@ -86,7 +86,8 @@ export class HintPages {
    *  @throws FormatError, StorageError */
   async read(segment: Segment, page: number, slices: Slices): Promise<Buffer> {
     const index = await this.#indexOf(segment, slices)
-    if (page >= index.count) return Buffer.alloc(0)
+    // Its hint went with it, perhaps between two of its pages.
+    if (page >= index.count || this.#shelf.find(segment.id) !== segment) return Buffer.alloc(0)
     const [fromAt, toAt] = index.rangeOf(page)
     if (segment.reader instanceof ActiveSegment)
       return Buffer.copyBytesFrom(segment.reader.entries.bytes, fromAt, toAt - fromAt)
