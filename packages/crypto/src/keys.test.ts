@@ -116,3 +116,21 @@ test('a secret prints as stars, however it is printed', () => {
     assert.doesNotMatch(text, /5a5a|90, 90|ZZ/)
   }
 })
+
+test('a grown ring seals under the new root and opens what the old one sealed; names stay', t => {
+  const random = seededPrng(t)
+  const ring = KeyRing.fresh(random.bytes)
+  const objectId = random.bytes(16)
+  const { keys, wrappedKey } = ring.newObjectKeys(objectId)
+  const name = ring.nameHash('/a')
+  assert.equal(ring.rewrapObjectKey(wrappedKey, objectId), null)
+  const grown = ring.grown()
+  assert.deepEqual([ring.newestRootId, grown.newestRootId], [1, 2])
+  ring.adopt(grown)
+  const rewrapped = ring.rewrapObjectKey(wrappedKey, objectId)!
+  assert.deepEqual(ring.openObjectKeys(rewrapped, objectId).frames.expose(), keys.frames.expose())
+  assert.deepEqual(ring.openObjectKeys(wrappedKey, objectId).frames.expose(), keys.frames.expose())
+  assert.deepEqual(ring.nameHash('/a'), name)
+  assert.equal(ring.rewrapObjectKey(rewrapped, objectId), null)
+  assert.throws(() => ring.adopt(KeyRing.fresh(random.bytes)), /a grown ring/)
+})

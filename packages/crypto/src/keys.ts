@@ -35,10 +35,10 @@ export function unwrapRoot(master: Secret, wrapped: Buffer): { rootId: number; r
 
 /** The root keys of one store. The newest seals, all open; the first one names, for ever. */
 export class KeyRing {
-  readonly #roots: ReadonlyMap<number, Secret>
+  #roots: ReadonlyMap<number, Secret>
   readonly #derived = new Map<string, Secret>()
   readonly #random: RandomBytes
-  readonly #newestId: number
+  #newestId: number
   readonly #firstId: number
 
   /** @param roots at least one, by id */
@@ -59,6 +59,24 @@ export class KeyRing {
     return [...this.#roots.keys()]
   }
 
+  /** The root key that seals from now on. */
+  get newestRootId(): number {
+    return this.#newestId
+  }
+
+  /** The same keys and one new root. Nothing may be sealed under it before the superblock that has it is written. */
+  grown(): KeyRing {
+    const roots = new Map(this.#roots).set(this.#newestId + 1, Secret.random(this.#random))
+    return new KeyRing(roots, this.#random)
+  }
+
+  /** Goes on with the roots of a ring that has all of ours: what others hold of this ring is renewed with it. */
+  adopt(grown: KeyRing): void {
+    for (const [id, root] of this.#roots) assert(grown.#roots.get(id)?.expose().equals(root.expose()), 'a grown ring')
+    this.#roots = grown.#roots
+    this.#newestId = grown.#newestId
+  }
+
   /** Every root key under `master`, for the superblock. */
   wrapRoots(master: Secret): Buffer[] {
     return [...this.#roots].map(([rootId, root]) => wrapRoot(master, rootId, root, this.#random))
@@ -76,6 +94,16 @@ export class KeyRing {
   openObjectKeys(wrappedKey: Buffer, objectId: Buffer): ObjectKeys {
     const wrapping = this.#purpose(boxKeyId(wrappedKey), label.objectWrap)
     return new ObjectKeys(openSecret(wrapping, wrappedKey, objectContext(objectId)))
+  }
+
+  /** An object's key under the newest root; null when it is already.
+   *  @throws as openObjectKeys */
+  rewrapObjectKey(wrappedKey: Buffer, objectId: Buffer): Buffer | null {
+    const rootId = boxKeyId(wrappedKey)
+    if (rootId === this.#newestId) return null
+    const objectKey = openSecret(this.#purpose(rootId, label.objectWrap), wrappedKey, objectContext(objectId))
+    const wrapping = this.#purpose(this.#newestId, label.objectWrap)
+    return sealBox(wrapping, this.#newestId, objectKey.expose(), objectContext(objectId), this.#random)
   }
 
   /** Seals a metadata record. @param context what it is the record of */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { link, open, readFile, rm, stat } from 'node:fs/promises'
+import { link, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { KeyError } from './errors.ts'
 import { type RandomBytes, Secret, secretBytes } from './secret.ts'
@@ -30,14 +30,29 @@ export function parseMaster(text: string): Secret {
 
 /** @throws KeyError as parseMaster, and 'exposed' when others may read the file; the file system's error when it is absent */
 export async function readMasterFile(path: string): Promise<Secret> {
-  const { mode } = await stat(path)
-  if ((mode & 0o077) !== 0) throw new KeyError('exposed', `others may read the master secret: chmod 600 ${path}`)
+  const text = await readSecretFile(path)
   try {
-    return parseMaster(await readFile(path, 'utf8'))
+    return parseMaster(text)
   } catch (error) {
     if (error instanceof KeyError) throw new KeyError(error.reason, `${path}: ${error.message}`)
     throw error
   }
+}
+
+/** The text of a file that only its owner may read; /dev/stdin is one.
+ *  @throws KeyError 'exposed'; the file system's error when it is absent */
+export async function readSecretFile(path: string): Promise<string> {
+  const status = await stat(path)
+  if (status.isFile() && (status.mode & 0o077) !== 0) {
+    throw new KeyError('exposed', `others may read this secret: chmod 600 ${path}`)
+  }
+  return readFile(path, 'utf8')
+}
+
+/** Puts a secret's next version in the place of the one before, whole and on disk: there is always one of them. */
+export async function replaceSecretFile(path: string, nextPath: string): Promise<void> {
+  await rename(nextPath, path)
+  await syncDirectoryOf(path)
 }
 
 /** Generates a master secret into a new file of mode 0600. The file appears whole and on disk, or not at all.
@@ -54,9 +69,13 @@ export async function createMasterFile(path: string, random: RandomBytes): Promi
   } finally {
     await rm(partPath, { force: true })
   }
+  await syncDirectoryOf(path)
+  return master
+}
+
+async function syncDirectoryOf(path: string): Promise<void> {
   await using directory = await open(dirname(path), 'r')
   await directory.sync()
-  return master
 }
 
 function checkDigits(digits: string): string {
