@@ -87,6 +87,26 @@ test('a damaged value in a stored segment: the store has it', async () => {
   assert.deepEqual(await read(namespace, 'k6'), good)
 })
 
+test('who meets a damaged value while its segment is compacted gets it from the store', async () => {
+  const world = newWorld({ hasStore: true })
+  // The second live value is copied some seconds behind the first.
+  const namespace = await open(world, 'user', { segmentBytesMax: 200_000, compactBytesPerSecond: 100 })
+  namespace.put(key('first'), world.prng.bytes(100))
+  namespace.put(key('dead'), world.prng.bytes(100_000))
+  const good = world.prng.bytes(100)
+  namespace.put(key('last'), good)
+  namespace.jump()
+  await pass(world, 2)
+  namespace.delete(key('dead'))
+  await pass(world, 1)
+  assert.equal(namespace.segments()[0]!.note, 'compacting')
+  damageLast(world.storage, '/data/ns/d0')
+  const reading = read(namespace, 'last')
+  await pass(world, 5)
+  assert.deepEqual(await reading, good)
+  assert.equal(namespace.info().compaction.damagedSegments, 1)
+})
+
 /** Time stands still. */
 async function turns(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await new Promise(resolve => setImmediate(resolve))

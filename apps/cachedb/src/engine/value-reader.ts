@@ -1,3 +1,4 @@
+import { delay } from '@qsfs/concurrency/clock'
 import { ColdSegment, SegmentUnavailable } from '../errors.ts'
 import type { ValuePlace } from '../segment/reader.ts'
 import { StorageError } from '../segment/storage.ts'
@@ -13,6 +14,8 @@ export type Cold = 'fail' | 'wait'
 
 /** A value whose segment was evicted again this often between its restore and its read is given up. */
 const readAttemptsMax = 5
+/** How often it is looked whether a compaction has ended. */
+const compactionLookMs = 10
 /** A larger one is copied from the page cache by a thread. */
 const atOnceBytesMax = 1024 * 1024
 
@@ -118,7 +121,7 @@ export class ValueReader {
       if (segment.isNews('entry.damaged'))
         context.log.error('entry.damaged', { directory, segmentId, offsetBytes, state: segment.state })
       if (segment.state !== 'stored') throw new SegmentUnavailable(`an entry of segment ${segmentId} fails its check`)
-      if (segment.activity !== null) return
+      if (segment.activity === 'compacting') return await this.#compactionEnded(segment)
     }
     try {
       await this.#shelf.giveUpFile(segment, 'damaged')
@@ -126,5 +129,12 @@ export class ValueReader {
       if (!(error instanceof StorageError)) throw error
       throw new SegmentUnavailable(`segment ${segmentId} is damaged and cannot be given up: ${error.message}`, error)
     }
+  }
+
+  /** Who copies out of a damaged file stops, and gives it up. */
+  async #compactionEnded(segment: Segment): Promise<void> {
+    const { clock } = this.#shelf.context
+    segment.isDamaged = true
+    while (segment.activity === 'compacting' && !this.#shelf.signal.aborted) await delay(clock, compactionLookMs)
   }
 }

@@ -130,11 +130,12 @@ export class Compactor {
   async #copy(writer: Writer, segment: Segment): Promise<CopyOutcome | 'failed'> {
     const { shelf } = writer
     const { log, hooks } = shelf.context
-    const isWanted = () => shelf.find(segment.id) === segment && this.#mayCopy(writer)
+    const isWanted = () => shelf.find(segment.id) === segment && !segment.isDamaged && this.#mayCopy(writer)
     // One that the store holds, of a pinned namespace, stays until the store has its copies too.
     const leavesSoon = segment.objectId === null || !hooks.configured || !shelf.pinned
     try {
-      return await copyNeeded({ writer, segment, isWanted, leavesSoon, pace: this.#pace })
+      const outcome = await copyNeeded({ writer, segment, isWanted, leavesSoon, pace: this.#pace })
+      return outcome === 'stopped' && segment.isDamaged ? 'damaged' : outcome
     } catch (error) {
       if (shelf.signal.aborted || error instanceof NamespaceReadOnly) return 'stopped'
       if (error instanceof StorageError && error.full) return 'noRoom'

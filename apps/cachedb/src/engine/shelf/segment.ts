@@ -41,6 +41,8 @@ export class Segment {
   keepers = 0
   /** Not compacted before then. */
   compactAfterMs = 0
+  /** While it was compacted, a reader met an entry that fails its check. */
+  isDamaged = false
   /** Bytes copied out of it into room that is kept for others: they get it back when its file leaves. */
   lentBytes = 0
   /** Since it is closed and owed to the store, in this process; null while it is not. */

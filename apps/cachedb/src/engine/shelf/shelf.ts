@@ -256,6 +256,7 @@ export class Shelf {
     this.#closeReader(segment)
     this.context.storage.remove(segment.dataPath)
     this.#giveRoom(segment)
+    segment.isDamaged = false
     if (!segment.life.isCopied) return
     this.compaction.freedBytes += segment.dataBytes
     this.context.metrics.compactionFreedBytes.add(segment.dataBytes)
