@@ -241,6 +241,12 @@ export class Session implements RespSession, Listener {
     }
   }
 
+  /** The error as this client may hear of it: what hooks print, and paths, are for admins. */
+  told(error: RespError): RespError {
+    if (!(error instanceof SegmentUnavailable) || this.isAdmin) return error
+    return new SegmentUnavailable("it cannot be read now: ask again later; the server's log says why", error)
+  }
+
   /** The one place where an unknown error becomes a reply. A failed assertion is a bug: it ends the process. */
   #asReply(command: NumberedCommand, error: unknown, hosted: HostedNamespace): RespError | AssertionError {
     this.server.stats.refused[command.row]!++
@@ -249,10 +255,10 @@ export class Session implements RespSession, Listener {
       hosted.dataErrors++
       hosted.lastDataErrorSeconds = Math.floor(this.server.clock.nowMs() / 1000)
     }
-    if (error instanceof RespError) return error
+    if (error instanceof RespError) return this.told(error)
     // The disk's refusal is nobody's bug; who asked for a change hears that it was not made.
     if (error instanceof StorageError)
-      return error.full ? new CacheFull('space', error) : new SegmentUnavailable(error.message, error)
+      return error.full ? new CacheFull('space', error) : this.told(new SegmentUnavailable(error.message, error))
     this.server.log.error('command.failed', { command: command.name, namespace: hosted.namespace.name, error })
     return new RespError(ErrorText.internal)
   }

@@ -178,3 +178,40 @@ test('a read that fails counts against the namespace it was sent to', async () =
   for (const [name, errors] of Object.entries({ default: 1, other: 0 }))
     assert.match(await client.ask('NSINFO', name), new RegExp(`stats_data_io_errors: ${errors}\n`), name)
 })
+
+test('what a hook printed is told to admins only', async () => {
+  const storage = new SimulatedStorage()
+  let isBroken = false
+  const fail = async () => {
+    throw new HookFailed('exited with 1: no way to https://user:hunter2@store')
+  }
+  const hooks: Hooks = {
+    ...noHooks,
+    configured: true,
+    segmentClosed: async () => (isBroken ? fail() : '00112233445566778899aabbccddeeff'),
+    segmentMissing: fail,
+  }
+  {
+    await using server = await SocketlessServer.start({ storage, hooks })
+    await server.client().ask('SET', 'cold', 'value')
+    await server.client().ask('NSJUMP')
+    await server.pass(1_000)
+  }
+  storage.remove('/data/default/d0')
+  isBroken = true
+  await using server = await SocketlessServer.start({ storage, hooks, adminPassword: 'root' })
+  const [stranger, admin] = [server.client(), server.client()]
+  await admin.ask('AUTH', 'root')
+  await admin.ask('SET', 'new', 'value')
+  await admin.ask('NSJUMP')
+  await server.pass(1_000)
+  const reasons = async (client: typeof stranger) => [
+    await client.ask('HISTORY', 'cold'),
+    await client.ask('MGET', 'cold'),
+    await client.ask('SEGMENTS'),
+  ]
+  for (const reply of await reasons(admin)) assert.match(reply, /hunter2/)
+  for (const reply of await reasons(stranger)) assert.doesNotMatch(reply, /hunter2|exited/)
+  assert.match(await stranger.ask('GET', 'cold'), /^-IOERR .*ask again later/)
+  assert.match(await stranger.ask('MGET', 'cold'), /^\[-IOERR .*ask again later/)
+})

@@ -65,12 +65,11 @@ export function multiGet(session: Session, args: Buffer[]): MaybePromise<Reply> 
   return Promise.all(values)
 }
 
-function asElement(error: unknown): RespError {
-  if (error instanceof RespError) return error
-  throw error
-}
-
 function getOne(session: Session, key: Buffer, atOnce: boolean): MaybePromise<ReplyOrError> {
+  const asElement = (error: unknown) => {
+    if (error instanceof RespError) return session.told(error)
+    throw error
+  }
   try {
     const value = session.hosted.namespace.get(key, { ...coldRule(session), atOnce })
     return value instanceof Promise ? value.catch(asElement) : value

@@ -42,17 +42,17 @@ export async function warm(session: Session, args: Buffer[]): Promise<Reply> {
 
 /** SEGMENTS → per segment [id, state, data bytes, live bytes, object id or nil, local, note]. */
 export function segments(session: Session): Reply {
-  return session.hosted.namespace
-    .segments()
-    .map(({ id, state, dataBytes, liveBytes, objectId, local, note }) => [
-      id,
-      Buffer.from(state),
-      dataBytes,
-      liveBytes,
-      objectId === null ? null : Buffer.from(objectId),
-      local ? 1 : 0,
-      Buffer.from(note),
-    ])
+  const { hosted, isAdmin } = session
+  return hosted.namespace.segments().map(({ id, state, dataBytes, liveBytes, objectId, local, note }) => [
+    id,
+    Buffer.from(state),
+    dataBytes,
+    liveBytes,
+    objectId === null ? null : Buffer.from(objectId),
+    local ? 1 : 0,
+    // Perhaps what a hook printed.
+    Buffer.from(isAdmin ? note : ''),
+  ])
 }
 
 /** A position on the wire. */
