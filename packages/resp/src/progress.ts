@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 
 /** How long a connection has stood still. It is looked at now and then, so that commands pay nothing for it. */
 export class Progress {
@@ -39,7 +39,9 @@ export class Progress {
 /** What is left of the write under way, which may be one reply of many megabytes. Node's own socket timeout looks at it as well, but
  *  no documentation promises it; without it a write counts as taken when it is done. */
 function writeQueueBytes(socket: Socket): number {
-  const handle: unknown = Reflect.get(socket, '_handle')
+  // What TLS has made of a write waits in the socket below it.
+  const below: unknown = Reflect.get(socket, '_parent')
+  const handle: unknown = Reflect.get(below instanceof Socket ? below : socket, '_handle')
   if (typeof handle !== 'object' || handle === null) return 0
   const bytes: unknown = Reflect.get(handle, 'writeQueueSize')
   return typeof bytes === 'number' ? bytes : 0

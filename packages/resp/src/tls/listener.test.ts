@@ -10,7 +10,7 @@ import { ConnectionLost, RespClient } from '../client.ts'
 import { ClientDropped, defaultConnectionLimits } from '../limits.ts'
 import type { RespServerOptions } from '../server.ts'
 import { makeCertificate } from '../testing/certificates.ts'
-import { start } from '../testing/test-server.ts'
+import { roundTrip, start } from '../testing/test-server.ts'
 import { hybridGroups, knownGroups, type TlsGroup } from './groups.ts'
 import { readIdentity } from './identity.ts'
 import { groupOf } from './peer.ts'
@@ -120,6 +120,26 @@ test('a TLS client that reads nothing holds no more than its limit, and is dropp
   }
   ok(errors[0] instanceof ClientDropped)
   equal(errors.length, 1)
+})
+
+test('a TLS client that takes one large reply slowly is not dropped', async t => {
+  const clock = new ManualClock()
+  const limits = { ...defaultConnectionLimits, unreadMs: 5_000 }
+  const { socket, errors, server, connectClient } = await startTls(t, hybridGroups, { clock, limits })
+  const slow = await socket()
+  slow.on('error', () => undefined)
+  slow.write(`BIG ${32 * 1024 * 1024}\r\n`)
+  for (let second = 0; second < 10; second++) {
+    for (let takenBytes = 0; takenBytes < 2 * 1024 * 1024 && !slow.destroyed; ) {
+      const taken: Buffer | null = slow.read()
+      if (taken !== null) takenBytes += taken.length
+      else await Promise.race([once(slow, 'readable'), once(slow, 'close')])
+    }
+    await roundTrip(connectClient())
+    await clock.advance(1000)
+  }
+  deepEqual(errors, [])
+  ok(server.clientCount > 0 && !slow.destroyed)
 })
 
 test('a TLS client that has sent everything still gets its replies', async t => {
