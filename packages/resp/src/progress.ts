@@ -1,4 +1,4 @@
-import { Socket } from 'node:net'
+import type { Socket } from 'node:net'
 
 /** How long a connection has stood still. It is looked at now and then, so that commands pay nothing for it. */
 export class Progress {
@@ -41,7 +41,7 @@ export class Progress {
 function writeQueueBytes(socket: Socket): number {
   // What TLS has made of a write waits in the socket below it.
   const below: unknown = Reflect.get(socket, '_parent')
-  const handle: unknown = Reflect.get(below instanceof Socket ? below : socket, '_handle')
+  const handle: unknown = Reflect.get(typeof below === 'object' && below !== null ? below : socket, '_handle')
   if (typeof handle !== 'object' || handle === null) return 0
   const bytes: unknown = Reflect.get(handle, 'writeQueueSize')
   return typeof bytes === 'number' ? bytes : 0
