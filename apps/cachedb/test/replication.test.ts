@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { zdbCrc } from '@qsfs/bytes/checksum'
+import { prngFromSeed } from '@qsfs/testkit/prng'
 import { HookFailed, type Hooks, noHooks } from '../src/engine/hooks/hooks.ts'
-import { EntryHeader } from '../src/segment/format.ts'
+import { EntryHeader, FileHeader } from '../src/segment/format.ts'
+import { engineContext, openNamespace } from './engine-fixture.ts'
 import { SocketlessServer } from './session-fixture.ts'
 import { SimulatedStorage } from './simulated-storage.ts'
 
@@ -57,6 +59,30 @@ describe('DATA RAW', () => {
     await turns(40)
     assert.match(await client.ask('SEGMENTS'), /^\[\[:1 /)
     assert.equal(await client.ask('DATA', 'RAW', '0', '28'), '-EOF')
+  })
+
+  test('a place inside a value reads no more than an entry may have', async () => {
+    const storage = new SimulatedStorage()
+    storage.makeDirectory('/data')
+    const valueBytes = 9 * 1024 * 1024
+    const context = engineContext(storage, prngFromSeed(1), { segmentBytesMax: 32 * 1024 * 1024 })
+    await using namespace = await openNamespace(context, 'user')
+    const forged = { keyBytes: 1, valueBytes, check: 0, valueCrc: 0, flags: 0, timestampSeconds: 0 }
+    namespace.put(Buffer.from('a'), EntryHeader.toBuffer(forged))
+    for (const key of ['b', 'c']) namespace.put(Buffer.from(key), Buffer.alloc(8 * 1024 * 1024))
+    const openRead = storage.openRead.bind(storage)
+    let longestBytes = 0
+    storage.openRead = path => {
+      const file = openRead(path)
+      const read = (offsetBytes: number, lengthBytes: number) => {
+        longestBytes = Math.max(longestBytes, lengthBytes)
+        return file.read(offsetBytes, lengthBytes)
+      }
+      return { ...file, read, [Symbol.dispose]: () => file[Symbol.dispose]() }
+    }
+    const offsetBytes = FileHeader.sizeBytes + EntryHeader.sizeBytes + 1
+    await assert.rejects(namespace.rawEntry({ segmentId: 0, offsetBytes }), { message: 'Unexpected Internal Error' })
+    assert(longestBytes < 1_000, `${longestBytes} bytes were read at once`)
   })
 
   test('an absent segment comes back; one that does not is an Invalid Request', async () => {

@@ -1,3 +1,4 @@
+import { WireLimit } from '@qsfs/protocol/cachedb-commands'
 import { Refused, SegmentUnavailable } from '../errors.ts'
 import { decodeEntry, EntryFlag, EntryHeader, entryBytes } from '../segment/format.ts'
 import { type ReadFile, StorageError } from '../segment/storage.ts'
@@ -47,7 +48,8 @@ async function read(file: ReadFile, { salt, dataBytes }: Segment, offsetBytes: n
     const { keyBytes, valueBytes, check, flags } = EntryHeader.decode(head)
     const lengthBytes = entryBytes(keyBytes, valueBytes)
     // Compared before it sizes an allocation.
-    const bytes = offsetBytes + lengthBytes <= dataBytes ? await file.read(offsetBytes, lengthBytes) : head
+    const mayBeOne = valueBytes <= WireLimit.bulkBytesMax && offsetBytes + lengthBytes <= dataBytes
+    const bytes = mayBeOne ? await file.read(offsetBytes, lengthBytes) : head
     const entry = decodeEntry(bytes, 0, { salt, offsetBytes })
     if (entry !== null) {
       const { valueCrc, timestampSeconds, deleted, value } = entry
