@@ -11,6 +11,7 @@ import {
 } from '@qsfs/protocol/stor-control'
 import type { z } from 'zod'
 import { StorError } from './errors.ts'
+import { storeFile } from './jobs/store-file.ts'
 import type { Runtime } from './runtime.ts'
 import { ObjectCount, statusOf, testStore } from './status.ts'
 
@@ -33,7 +34,7 @@ export function controlHandlers(runtime: Runtime, clock: Clock): Record<string, 
   const objects = async (signal: AbortSignal) => (await runtime.store(signal)).objects
   return {
     store: verb(storeParams, async (params, context) =>
-      (await objects(context.signal)).store(params, { signal: context.signal, onProgress: thinned(context, clock) }),
+      storeFile(await objects(context.signal), params, { signal: context.signal, onProgress: thinned(context, clock) }),
     ),
     retrieve: verb(retrieveParams, async (params, context) =>
       (await objects(context.signal)).retrieve(params, { signal: context.signal, onProgress: thinned(context, clock) }),

@@ -12,33 +12,53 @@ import { StorError } from './errors.ts'
 import { Runtime } from './runtime.ts'
 import { ObjectCount, statusOf } from './status.ts'
 
-/** Does a command's work in this process, where no daemon runs. The store's lock keeps a daemon, or another such command,
- *  away: there is one writer of records.
+export interface HereOptions {
+  readonly debug: boolean
+  readonly logFile: string | undefined
+  /** The first one that will be asked. */
+  readonly verb: string
+}
+
+/** A store that is open in this process, for the commands of one line typed. */
+export interface StoreHere extends AsyncDisposable {
+  ask(
+    verb: string,
+    params: Readonly<Record<string, unknown>>,
+    onProgress?: (progress: TransferProgress) => void,
+  ): Promise<unknown>
+}
+
+/** Opens the store in this process, where no daemon runs. The store's lock keeps a daemon, or another such command, away:
+ *  there is one writer of records.
  *  @throws ExpectedFailure when the store is in use, StorError */
-export async function runHere(
-  verb: string,
-  params: Readonly<Record<string, string>>,
-  configPath: string,
-  onProgress: ((progress: TransferProgress) => void) | undefined,
-): Promise<unknown> {
+export async function openHere(configPath: string, { debug, logFile, verb }: HereOptions): Promise<StoreHere> {
   const config = loadStorConfig(configPath)
-  const log = createLog({ name: 'stor', level: 'warn' })
-  using _hold = holdProcess()
-  using _lock = lockFile(lockFileOf(config, tmpdir()), 'this store')
-  await using runtime = new Runtime(config, { clock: systemClock, random: randomBytes, log })
+  const log = createLog({
+    name: 'stor',
+    level: debug ? 'debug' : 'warn',
+    ...(logFile === undefined ? {} : { logFile }),
+  })
+  await using opening = new AsyncDisposableStack()
+  opening.use(holdProcess())
+  opening.use(lockFile(lockFileOf(config, tmpdir()), 'this store'))
+  const runtime = opening.use(new Runtime(config, { clock: systemClock, random: randomBytes, log }))
   const stopping = new AbortController()
   const onSignal = () => stopping.abort(new StorError('unavailable', 'interrupted'))
   process.once('SIGINT', onSignal).once('SIGTERM', onSignal)
-  const context: ControlContext = {
-    progress: value => onProgress?.(value as TransferProgress),
-    signal: stopping.signal,
-  }
   try {
     await runtime.openOnce()
   } catch (error) {
     // Status and test are there to say what is wrong.
     if (!(error instanceof StorError) || (verb !== 'status' && verb !== 'test')) throw error
   }
-  if (verb === 'status') return statusOf(runtime, new ObjectCount(systemClock), false)
-  return await controlHandlers(runtime, systemClock)[verb]!(params, context)
+  const handlers = controlHandlers(runtime, systemClock)
+  const owned = opening.move()
+  return {
+    async ask(verb, params, onProgress) {
+      if (verb === 'status') return statusOf(runtime, new ObjectCount(systemClock), false)
+      const progress: ControlContext['progress'] = value => onProgress?.(value as TransferProgress)
+      return await handlers[verb]!(params, { progress, signal: stopping.signal })
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
 }

@@ -3,15 +3,24 @@ import { rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
 import { systemClock } from '@qsfs/concurrency/clock'
+import { fromCaller, typedArguments } from '@qsfs/config/caller'
 import { serveControl } from '@qsfs/daemon/control'
 import { lockFile } from '@qsfs/daemon/lock-file'
-import { ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
+import { type DaemonContext, ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
 import { loadStorConfig, lockFileOf } from './config.ts'
 import { controlHandlers } from './control.ts'
 import { StorError } from './errors.ts'
 import { Runtime } from './runtime.ts'
 
-await runDaemon('stor', async ({ argv, log, stack }) => {
+const options = {
+  config: { type: 'string', short: 'c' },
+  debug: { type: 'boolean', short: 'd' },
+  log_file: { type: 'string' },
+} as const
+// What the log needs is read first; a wrong word is told by the daemon.
+const { debug, log_file: logFile } = parseArgs({ args: typedArguments(), options, strict: false }).values
+
+async function serve({ argv, log, stack }: DaemonContext): Promise<void> {
   const config = loadStorConfig(configPath(argv))
   for (const remark of config.remarks) log.warn('config.without_effect', { remark })
   const { socket, pidFile } = config
@@ -30,14 +39,19 @@ await runDaemon('stor', async ({ argv, log, stack }) => {
   }
   stack.use(await serveControl(socket, controlHandlers(runtime, systemClock), log))
   log.event('stor.ready', { socket })
-})
+}
 
 function configPath(argv: readonly string[]): string {
   try {
-    const { values } = parseArgs({ args: [...argv], options: { config: { type: 'string', short: 'c' } } })
+    const { values } = parseArgs({ args: [...argv], options })
     if (values.config !== undefined) return values.config
   } catch (error) {
     throw new ExpectedFailure(2, (error as Error).message)
   }
   throw new ExpectedFailure(2, 'which config? --config FILE')
 }
+
+await runDaemon('stor', serve, {
+  debug: debug === true,
+  ...(typeof logFile === 'string' ? { logFile: fromCaller(logFile) } : {}),
+})

@@ -174,7 +174,8 @@ export class ObjectStore implements AsyncDisposable {
     this.#lastStoredMs = this.#context.clock.monotonicMs()
     if (shardsConfirmed < record.totalShards) this.#thin.add(objectId)
     const shape = { sizeBytes: record.sizeBytes, shardsConfirmed, shardCount: record.totalShards }
-    return { objectId, name, ...shape, repeated: false, replacedObjectId: replaced?.toString('hex') ?? null }
+    const replacedObjectId = replaced?.toString('hex') ?? null
+    return { objectId, name, ...shape, repeated: false, replacedObjectId, sha256: record.sha256.toString('hex') }
   }
 
   /** The answer when these bytes are this name's object already, its records brought to full width; else null. */
@@ -198,6 +199,7 @@ export class ObjectStore implements AsyncDisposable {
       shardCount: record.totalShards,
       repeated: true,
       replacedObjectId: null,
+      sha256: sha256.toString('hex'),
     }
   }
 

@@ -1,33 +1,48 @@
 import { formatSize } from '@qsfs/bytes/units'
 import type { BackendStatus, CheckResult, DeleteResult, StatusResult, TestResult } from '@qsfs/protocol/stor-control'
 import Table from 'cli-table3'
+import type { VerbName } from './commands/verbs.ts'
 
-/** Writes an answer for people. @returns the exit code */
-export function printAnswer(
-  verb: 'check' | 'delete' | 'status' | 'test',
-  answer: unknown,
-  write: (text: string) => void,
-): number {
+type PrintedVerb = Exclude<VerbName, 'store'>
+interface Writer {
+  write(text: string): unknown
+}
+
+/** 1 when the answer says that something is wrong. */
+export function exitCodeOf(verb: PrintedVerb, answer: unknown): 0 | 1 {
+  return verb === 'test' && !(answer as TestResult).ok ? 1 : 0
+}
+
+/** Writes an answer for people. */
+export function printAnswer(verb: PrintedVerb, answer: unknown, stdout: Writer, stderr: Writer): void {
   switch (verb) {
+    case 'retrieve':
+      return
     case 'check': {
       // As zstor: the checksum and nothing else, or nothing at all; scripts compare it.
       const { found, checksum } = answer as CheckResult
-      if (found) write(`${checksum}\n`)
-      return 0
+      if (found) stdout.write(`${checksum}\n`)
+      stderr.write(
+        found
+          ? 'by its record: its shards were not verified by this\n'
+          : 'no metadata found: entity not found; nothing is stored under this name\n',
+      )
+      return
     }
     case 'delete':
-      write(deletionText(answer as DeleteResult))
-      return 0
+      stdout.write(deletionText(answer as DeleteResult))
+      return
     case 'status':
-      write(statusText(answer as StatusResult))
-      return 0
+      stdout.write(statusText(answer as StatusResult))
+      return
     case 'test': {
-      const { ok, lines } = answer as TestResult
-      for (const line of lines) write(`${line.ok ? 'ok  ' : 'FAIL'}  ${line.subject}: ${line.text}\n`)
-      return ok ? 0 : 1
+      for (const { ok, subject, text } of (answer as TestResult).lines) {
+        stdout.write(`${ok ? 'ok  ' : 'FAIL'}  ${subject}: ${text}\n`)
+      }
+      return
     }
     default:
-      return verb satisfies never
+      verb satisfies never
   }
 }
 

@@ -1,5 +1,6 @@
-import { readSync, writeSync } from 'node:fs'
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { createReadStream, fstatSync, readSync, writeSync } from 'node:fs'
+import { type FileHandle, lstat, open, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { StorError } from './errors.ts'
 
@@ -29,6 +30,41 @@ export async function openSource(path: string): Promise<SourceFile> {
       }
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
+
+/** Deletes a local file when its bytes are still those of the digest. What is written to it between the last look and the
+ *  deletion is lost, as it is to anybody who deletes a file that is in use.
+ *  @returns why it is kept, or null: it is gone */
+export async function removeWhenStored(path: string, sha256: string): Promise<string | null> {
+  try {
+    await using source = await openSource(path)
+    const hash = createHash('sha256')
+    for await (const part of createReadStream(path, { fd: source.fd, autoClose: false, start: 0 })) hash.update(part)
+    if (hash.digest('hex') !== sha256) return `${path} holds other bytes than were stored`
+    await source.assertUnchanged()
+    const [here, opened] = [await lstat(path, { bigint: true }), fstatSync(source.fd, { bigint: true })]
+    if (here.ino !== opened.ino || here.dev !== opened.dev) return `${path} is another file now, or a link`
+    await rm(path)
+    return null
+  } catch (error) {
+    if (error instanceof StorError || isSystemError(error)) return (error as Error).message
+    throw error
+  }
+}
+
+/** The regular files directly in a directory, sorted; links are none. Null when the path is no directory.
+ *  @throws StorError 'file' */
+export async function filesIn(path: string): Promise<string[] | null> {
+  try {
+    const entries = await readdir(path, { withFileTypes: true })
+    return entries
+      .filter(entry => entry.isFile())
+      .map(({ name }) => join(path, name))
+      .sort()
+  } catch (error) {
+    if (isSystemError(error) && (error.code === 'ENOTDIR' || error.code === 'ENOENT')) return null
+    throw new StorError('file', `cannot list ${path}: ${(error as Error).message}`, { cause: error })
   }
 }
 
@@ -88,6 +124,10 @@ export function writeFully(fd: number, bytes: Uint8Array, positionBytes: number)
   for (let done = 0; done < bytes.length; ) {
     done += writeSync(fd, bytes, done, bytes.length - done, positionBytes + done)
   }
+}
+
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error
 }
 
 async function orFileError<T>(text: string, action: Promise<T>): Promise<T> {

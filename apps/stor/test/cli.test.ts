@@ -3,31 +3,11 @@ import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { describe, test } from 'node:test'
-import { spawnProcess } from '@qsfs/testkit/spawn'
+import { cli, run, startDaemon } from './cli-fixture.ts'
 import { directoryStore } from './store-fixture.ts'
 
-const CLI = new URL('../src/cli.ts', import.meta.url).pathname
 const MAIN = new URL('../src/main.ts', import.meta.url).pathname
 const HOOK = new URL('../hooks/qsfs-hook', import.meta.url).pathname
-
-interface Ended {
-  readonly code: number | string
-  readonly stdout: string
-  readonly stderr: string
-}
-
-async function run(command: string, args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
-  await using child = spawnProcess(command, args, { env: { QSFS_STOR_SOCKET: '', ...env } })
-  const code = await child.exited
-  return { code, stdout: child.stdout, stderr: child.stderr }
-}
-const cli = (...args: string[]) => run(process.execPath, [CLI, ...args])
-
-async function startDaemon(stack: AsyncDisposableStack, config: string) {
-  const daemon = stack.use(spawnProcess(process.execPath, [MAIN, '--config', config]))
-  await daemon.waitForLine(/stor\.ready/)
-  return daemon
-}
 
 describe('stor, the command', () => {
   test('works without a daemon, unless told to ask one', async () => {

@@ -20,6 +20,10 @@ export interface DaemonContext {
 export interface DaemonOptions {
   /** Where events go; JSON lines on stderr unless told. */
   readonly log?: Log
+  /** A file for them instead of stderr. */
+  readonly logFile?: string
+  /** More of them than QSFS_LOG_LEVEL says. */
+  readonly debug?: boolean
 }
 
 /** Runs a daemon: `main` sets it up and returns, then it serves until it is told to stop, then `stack` is disposed.
@@ -28,7 +32,7 @@ export interface DaemonOptions {
 export async function runDaemon(
   name: string,
   main: (context: DaemonContext) => Promise<void>,
-  { log = createLog({ name, level: levelFromEnvironment() }) }: DaemonOptions = {},
+  { debug = false, logFile, log = openLog(name, debug, logFile) }: DaemonOptions = {},
 ): Promise<never> {
   const argv = typedArguments()
   const isSupervised = argv.includes('--supervised')
@@ -85,6 +89,17 @@ function onStopSignals(log: Log, stop: () => void): void {
 function onStdinEnd(stop: () => void): void {
   for (const event of ['end', 'close', 'error']) process.stdin.once(event, () => stop())
   process.stdin.resume()
+}
+
+function openLog(name: string, debug: boolean, logFile: string | undefined): Log {
+  const level = debug ? 'debug' : levelFromEnvironment()
+  if (logFile === undefined) return createLog({ name, level })
+  try {
+    return createLog({ name, level, logFile })
+  } catch (error) {
+    process.stderr.write(`${name}: the log file ${logFile} cannot be opened: ${(error as Error).message}\n`)
+    return process.exit(2)
+  }
 }
 
 function levelFromEnvironment(): LogLevel {

@@ -19,6 +19,12 @@ export const storeParams = z.strictObject({
   name: objectName.optional(),
   /** A second small file that becomes part of the object (the segment's hint). */
   attach: absolutePath.optional(),
+  /** Delete the local file once what is in it is stored. */
+  delete: z.boolean().optional(),
+  /** A failed store becomes a job: the daemon keeps trying. */
+  saveFailure: z.boolean().optional(),
+  /** Answer as soon as the job is on the daemon's disk. */
+  notBlocking: z.boolean().optional(),
 })
 export const retrieveParams = z.strictObject({
   /** Where the bytes are published: written beside it, synced, renamed. */
@@ -48,6 +54,14 @@ export interface StoreResult {
   readonly repeated: boolean
   /** The object that had this name before, if another one; it still exists. */
   readonly replacedObjectId: string | null
+  /** SHA-256 of the plain file, hex. */
+  readonly sha256: string
+  /** Only where it was to be deleted and was not: why. */
+  readonly kept?: string
+}
+/** The answer to a store that does not wait. */
+export interface QueuedResult {
+  readonly jobId: string
 }
 export interface RetrieveResult {
   readonly objectId: string

@@ -17,9 +17,17 @@ export type LogFields = Readonly<Record<string, unknown>>
 export const logLevels = ['debug', 'info', 'warn', 'error', 'silent'] as const
 export type LogLevel = (typeof logLevels)[number]
 
-/** JSON lines on stderr, written before the call returns: a daemon that dies has said why. */
-export function createLog({ name, level }: { readonly name: string; readonly level: LogLevel }): Log {
-  const destination = pino.destination({ dest: 2, sync: true })
+export interface LogOptions {
+  readonly name: string
+  readonly level: LogLevel
+  /** Appended to; stderr without it. */
+  readonly logFile?: string
+}
+
+/** JSON lines on stderr or in a file, written before the call returns: a daemon that dies has said why.
+ *  @throws the system's error when the file cannot be opened */
+export function createLog({ name, level, logFile }: LogOptions): Log {
+  const destination = pino.destination({ dest: logFile ?? 2, sync: true })
   return wrap(
     pino(
       { name, level, base: { pid: process.pid }, serializers: { error: pino.stdSerializers.errWithCause } },

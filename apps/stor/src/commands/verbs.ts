@@ -1,0 +1,115 @@
+import { basename, join } from 'node:path'
+import type { ParseArgsOptionsConfig } from 'node:util'
+
+/** What was typed after a verb, checked against its options. */
+export type Flags = Readonly<Record<string, string | boolean | undefined>>
+
+/** What only this verb takes, what it does, and the request that its flags make. */
+export interface Verb {
+  readonly options: ParseArgsOptionsConfig
+  readonly usage: readonly string[]
+  /** Paths become absolute by `here`: the daemon has another working directory.
+   *  @throws WrongUsage */
+  params(flags: Flags, here: (path: string) => string): Readonly<Record<string, unknown>>
+}
+
+export class WrongUsage extends Error {
+  readonly exitCode = 2
+}
+
+const file = { type: 'string', short: 'f' } as const
+const text = { type: 'string' } as const
+const yes = { type: 'boolean' } as const
+
+/** The verbs of stor; `monitor` is apart, it becomes the daemon. */
+export const verbs = {
+  store: {
+    options: {
+      ...{ file, name: text, attach: text, progress: yes },
+      'key-path': { type: 'string', short: 'k' },
+      delete: { type: 'boolean', short: 'd' },
+      'save-failure': { type: 'boolean', short: 's' },
+      notblocking: { type: 'boolean', short: 'n' },
+      'error-on-failure': { type: 'boolean', short: 'e' },
+    },
+    usage: [
+      'store -f FILE [--name NAME] [--attach FILE] [--progress]   store a file; prints: stored <object id>',
+      'store -f DIRECTORY [-e]   store the regular files in it; -e: stop at the first that fails',
+      '  -k, --key-path DIR   name it as if it lay in DIR    -d, --delete   delete the file once its bytes are stored',
+      '  -s, --save-failure   when it fails, the daemon keeps trying, also after a restart; see: stor jobs',
+      '  -n, --notblocking    the daemon answers `queued <job>` once the job is on its disk; without a daemon it is done now',
+    ],
+    params(flags, here) {
+      const path = needed(flags, 'file', 'store: which file? -f FILE')
+      if (flags.name !== undefined && flags['key-path'] !== undefined) {
+        throw new WrongUsage('store: --name and --key-path both say how it is named; give one')
+      }
+      const keyPath = string(flags, 'key-path')
+      const absolute = here(path)
+      return {
+        file: absolute,
+        name: keyPath === undefined ? resolved(flags, 'name', here) : join(here(keyPath), basename(absolute)),
+        attach: resolved(flags, 'attach', here),
+        delete: flags.delete,
+        saveFailure: flags['save-failure'],
+        notBlocking: flags.notblocking,
+      }
+    },
+  },
+  retrieve: {
+    options: { file, name: text, object: text, 'attachment-to': text, progress: yes },
+    usage: ['retrieve -f FILE [--name NAME | --object ID] [--attachment-to FILE] [--progress]'],
+    params: (flags, here) => ({
+      file: here(needed(flags, 'file', 'retrieve: which file? -f FILE')),
+      name: resolved(flags, 'name', here),
+      objectId: flags.object,
+      attachmentTo: resolved(flags, 'attachment-to', here),
+    }),
+  },
+  check: {
+    options: { file, object: text },
+    usage: ["check (-f FILE | --object ID)   the stored file's BLAKE2b-128, by its record"],
+    params: (flags, here) => objectOf('check', flags, here),
+  },
+  delete: {
+    options: { file, object: text },
+    usage: ['delete (-f FILE | --object ID)'],
+    params: (flags, here) => objectOf('delete', flags, here),
+  },
+  status: {
+    options: {},
+    usage: ['status   backends, room, how many more may be lost, what waits'],
+    params: () => ({}),
+  },
+  test: {
+    options: {},
+    usage: ['test   try every backend, data and metadata, the master secret and the placement'],
+    params: () => ({}),
+  },
+} satisfies Record<string, Verb>
+
+export type VerbName = keyof typeof verbs
+
+/** The one object that -f or --object names. */
+function objectOf(verb: string, flags: Flags, here: (path: string) => string) {
+  const [path, objectId] = [string(flags, 'file'), string(flags, 'object')]
+  if (path === undefined && objectId === undefined) throw new WrongUsage(`${verb}: which file? -f FILE or --object ID`)
+  if (path !== undefined && objectId !== undefined) throw new WrongUsage(`${verb}: -f or --object, not both`)
+  return { file: path === undefined ? undefined : here(path), objectId }
+}
+
+function string(flags: Flags, name: string): string | undefined {
+  const value = flags[name]
+  return typeof value === 'string' ? value : undefined
+}
+
+function resolved(flags: Flags, name: string, here: (path: string) => string): string | undefined {
+  const path = string(flags, name)
+  return path === undefined ? undefined : here(path)
+}
+
+function needed(flags: Flags, name: string, question: string): string {
+  const value = string(flags, name)
+  if (value === undefined || value === '') throw new WrongUsage(question)
+  return value
+}
