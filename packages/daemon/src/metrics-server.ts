@@ -19,7 +19,11 @@ export async function serveMetrics(
   render: () => string,
   log: Log,
 ): Promise<MetricsServer> {
-  const limits = { requestTimeout: requestMs, headersTimeout: requestMs, keepAliveTimeout: requestMs }
+  const limits = {
+    ...{ requestTimeout: requestMs, headersTimeout: requestMs, keepAliveTimeout: requestMs },
+    // Node looks for those that took too long every 30 s else, and silent connections would keep the scraper out meanwhile.
+    connectionsCheckingInterval: 1_000,
+  }
   const server = createServer({ ...limits, maxHeaderSize: headerBytesMax }, (request, response) => {
     answer(request, response, render, log)
   })

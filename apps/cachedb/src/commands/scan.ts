@@ -6,8 +6,8 @@ import { exactly } from './arity.ts'
 
 /** As 0-db: a page is what is found in this time, and one entry at least. */
 const scanBudgetMs = 2
-/** Of one KSCAN: some million keys. 0-db has no limit. */
-const prefixReplyBytesMax = 64 * 1024 * 1024
+/** Of one KSCAN: some hundred thousand keys, which are encoded in one go while other clients wait. 0-db has no limit. */
+const prefixReplyBytesMax = 8 * 1024 * 1024
 
 const exactTwo = exactly(2)
 

@@ -38,7 +38,7 @@ export function chooseSegment(shelf: Shelf, below: number): Segment | null {
     }
   }
   if (chosen !== null || tombstoneBytes <= localBytes * tombstoneShareMax) return chosen
-  const oldest = shelf.after(-1)
+  const oldest = shelf.from(0, 1)
   return oldest !== undefined && mayTake(oldest) ? oldest : null
 }
 

@@ -52,7 +52,7 @@ export class Walks {
     const place = after === null ? beforeAll : await this.#placeOf(after, slices)
     const found = new Found()
     let offsetBytes = place.offsetBytes
-    for (let segment = this.#first(place.segmentId); segment !== undefined; segment = this.#shelf.after(segment.id)) {
+    for (let segment = this.#shelf.from(place.segmentId, 1); segment; segment = this.#shelf.from(segment.id + 1, 1)) {
       const isFirst = segment.id === place.segmentId
       let page = isFirst ? Math.max(0, await this.pages.find(segment, offsetBytes, slices)) : 0
       if (!isFirst) offsetBytes = -1
@@ -93,7 +93,7 @@ export class Walks {
     const slices = this.slices()
     const keys: Buffer[] = []
     let replyBytes = 0
-    for (let segment = this.#first(-1); segment !== undefined; segment = this.#shelf.after(segment.id)) {
+    for (let segment = this.#shelf.from(0, 1); segment; segment = this.#shelf.from(segment.id + 1, 1)) {
       for (let page = 0; page < (await this.pages.count(segment, slices)); page++) {
         for (const record of hintRecords(await this.pages.read(segment, page, slices))) {
           if (slices.isOver) await slices.pause()
@@ -135,21 +135,13 @@ export class Walks {
     place: EntryPlace,
     slices: Slices,
   ): AsyncGenerator<{ readonly segment: Segment; readonly bytes: Buffer; readonly endOffset: number }> {
-    for (let segment = this.#last(place.segmentId); segment !== undefined; segment = this.#last(segment.id - 1)) {
+    for (let segment = this.#shelf.from(place.segmentId, -1); segment; segment = this.#shelf.from(segment.id - 1, -1)) {
       const isFirst = segment.id === place.segmentId
       const endOffset = isFirst ? place.offsetBytes : Number.MAX_SAFE_INTEGER
       for (let page = await this.pages.find(segment, endOffset, slices); page >= 0; page--)
         yield { segment, bytes: await this.pages.read(segment, page, slices), endOffset }
     }
     this.#requireOpen()
-  }
-
-  #first(segmentId: number): Segment | undefined {
-    return this.#shelf.after(segmentId - 1)
-  }
-
-  #last(segmentId: number): Segment | undefined {
-    return this.#shelf.all().findLast(({ id }) => id <= segmentId)
   }
 
   #lives({ id: segmentId }: Segment, { key, offsetBytes, tombstone }: HintRecord): boolean {

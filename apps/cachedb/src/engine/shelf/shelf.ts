@@ -110,10 +110,14 @@ export class Shelf {
     }
   }
 
-  /** The first segment that ends behind this one, for scans. */
-  after(segmentId: number): Segment | undefined {
-    for (const segment of this.#segments.values()) if (segment.id > segmentId) return segment
-    return undefined
+  /** The first segment from this number on, or (-1) back. Numbers have few gaps: a walk over all costs what there are. */
+  from(segmentId: number, step: 1 | -1): Segment | undefined {
+    const oldestId: number = this.#segments.keys().next().value ?? Number.POSITIVE_INFINITY
+    const newestId = this.manifest.state.lastSegmentId
+    for (let id = step > 0 ? Math.max(segmentId, oldestId) : Math.min(segmentId, newestId); ; id += step) {
+      if (id < oldestId || id > newestId) return undefined
+      if (this.#segments.has(id)) return this.#segments.get(id)
+    }
   }
 
   /** Durable first, then true: records the event; the caller makes the state it returns true, at once with what that means. */
