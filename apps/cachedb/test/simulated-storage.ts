@@ -167,6 +167,15 @@ export class SimulatedStorage implements Storage {
     await this.#sync(path, this.#inode(path))
   }
 
+  async writeAgain(path: string, fromBytes: number): Promise<void> {
+    const inode = this.#inode(path)
+    inode.forgotten = inode.forgotten
+      .map(({ from, to }) => ({ from, to: Math.min(to, fromBytes) }))
+      .filter(({ from, to }) => from < to)
+    this.#did(`write-again ${path} ${fromBytes}`)
+    await this.#sync(path, inode)
+  }
+
   async syncDirectory(path: string): Promise<void> {
     const directory = this.#directory(path)
     const covered = new Set(directory.changes)
@@ -193,12 +202,17 @@ export class SimulatedStorage implements Storage {
 
   #appendFile(path: string, inode: Inode): AppendFile {
     const storage = this
+    let isClosed = false
+    const requireOpen = () => {
+      if (isClosed) throw new StorageError(`${path} is closed`)
+    }
     return {
       path,
       get sizeBytes() {
         return inode.current.length
       },
       append(parts) {
+        requireOpen()
         const bytes = Buffer.concat(parts)
         const room = Math.max(0, storage.capacityBytes - storage.usedBytes)
         if (room === 0 && bytes.length > 0) throw new StorageError(`${path}: no space`, { full: true })
@@ -208,13 +222,21 @@ export class SimulatedStorage implements Storage {
         return written
       },
       truncate(sizeBytes) {
+        requireOpen()
         inode.current = Buffer.from(inode.current.subarray(0, sizeBytes))
         storage.#did(`truncate ${path} ${sizeBytes}`)
       },
-      sync: () => storage.#sync(path, inode),
-      readSync: (offsetBytes, lengthBytes) =>
-        Buffer.from(inode.current.subarray(offsetBytes, offsetBytes + lengthBytes)),
-      [Symbol.dispose]() {},
+      async sync() {
+        requireOpen()
+        await storage.#sync(path, inode)
+      },
+      readSync(offsetBytes, lengthBytes) {
+        requireOpen()
+        return Buffer.from(inode.current.subarray(offsetBytes, offsetBytes + lengthBytes))
+      },
+      [Symbol.dispose]() {
+        isClosed = true
+      },
     }
   }
 
@@ -223,7 +245,7 @@ export class SimulatedStorage implements Storage {
     this.#did(`sync-begun ${path}`)
     for (let turns = this.syncTurns(); turns > 0; turns--) await nextTurn()
     if (this.failsSync(path)) {
-      inode.forgotten.push({ from: inode.durable.length, to: covered.length })
+      inode.forgotten.push({ from: commonBytes(inode.durable, covered), to: covered.length })
       if (this.afterFailedSync === 'disk') inode.current = withForgotten(inode.current, inode)
       this.#did(`sync-failed ${path}`)
       throw new StorageError(`${path}: the disk failed`)
@@ -352,6 +374,14 @@ function withForgotten(bytes: Buffer, { durable, forgotten }: Inode): Buffer {
     if (from < Math.min(durable.length, kept.length)) durable.copy(kept, from, from, Math.min(to, kept.length))
   }
   return kept
+}
+
+/** How far two files are the same. */
+function commonBytes(one: Buffer, other: Buffer): number {
+  const shorter = Math.min(one.length, other.length)
+  let at = 0
+  while (at < shorter && one[at] === other[at]) at++
+  return at
 }
 
 function nextTurn(): Promise<void> {

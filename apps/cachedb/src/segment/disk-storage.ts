@@ -17,6 +17,7 @@ import {
   unlinkSync,
   writevSync,
 } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { resourceUsage } from 'node:process'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
@@ -29,6 +30,9 @@ import {
   type Storage,
   StorageError,
 } from './storage.ts'
+
+/** Read and written at once by `writeAgain`. */
+const writtenAgainBytes = 1024 * 1024
 
 /** The real disk. The only user of node:fs in cachedb. */
 export class DiskStorage implements Storage {
@@ -114,6 +118,23 @@ export class DiskStorage implements Storage {
       await callback(path, done => fsync(descriptor, done))
     } finally {
       closeSync(descriptor)
+    }
+  }
+
+  async writeAgain(path: string, fromBytes: number): Promise<void> {
+    const file = await attemptLater(path, () => open(path, 'r+'))
+    try {
+      const buffer = Buffer.allocUnsafe(writtenAgainBytes)
+      for (let at = fromBytes; ; ) {
+        const { bytesRead } = await attemptLater(path, () => file.read(buffer, 0, buffer.length, at))
+        if (bytesRead === 0) break
+        for (let from = 0; from < bytesRead; )
+          from += (await attemptLater(path, () => file.write(buffer, from, bytesRead - from, at + from))).bytesWritten
+        at += bytesRead
+      }
+      await attemptLater(path, () => file.sync())
+    } finally {
+      await file.close()
     }
   }
 
@@ -235,6 +256,14 @@ class DiskReadFile extends DiskFile implements ReadFile {
 function attempt<T>(path: string, action: () => T): T {
   try {
     return action()
+  } catch (error) {
+    throw storageError(path, error)
+  }
+}
+
+async function attemptLater<T>(path: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action()
   } catch (error) {
     throw storageError(path, error)
   }

@@ -22,6 +22,10 @@ export interface Storage {
   rename(from: string, to: string): void
   /** Syncs a file that somebody else wrote. */
   syncFile(path: string): Promise<void>
+  /** Writes the bytes that a file shows from `fromBytes` on over themselves, and syncs it: what is there is on disk when it settles.
+   *  A sync alone does not say so of a file that was found, as one that failed in an earlier process may have left pages that the
+   *  kernel takes for written. Needs no room. */
+  writeAgain(path: string, fromBytes: number): Promise<void>
   syncDirectory(directory: string): Promise<void>
   /** Free bytes of the filesystem that holds the directory. */
   freeBytes(directory: string): number

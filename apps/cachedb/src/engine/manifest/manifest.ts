@@ -54,6 +54,8 @@ export class Manifest implements Disposable {
    *  @throws FormatError when it is damaged beyond that, StorageError */
   static async open(storage: Storage, path: string): Promise<Manifest | null> {
     if (storage.sizeBytes(path) === null) return null
+    // What is read may be page cache alone, and stay so whatever a sync says: nothing is built on it before it is on disk.
+    await storage.writeAgain(path, 0)
     const file = storage.openAppend(path)
     try {
       const bytes = file.readSync(0, file.sizeBytes)
@@ -62,9 +64,8 @@ export class Manifest implements Disposable {
       if (rest.length > 0) {
         await storage.publish(cutPath(dirname(path), basename(path), goodBytes), [rest])
         file.truncate(goodBytes)
+        await file.sync()
       }
-      // What was read may be page cache alone; nothing is built on it before it is on disk.
-      await file.sync()
       return new Manifest(storage, file, state, incarnation, { cutBytes: rest.length })
     } catch (error) {
       file[Symbol.dispose]()

@@ -232,6 +232,8 @@ class Recovery {
     // An earlier start found nothing in it that counts; its next id was that of entries that were lost.
     if (known.endBytes === 0) return this.#void(segment)
     this.#nextId = Math.max(this.#nextId, known.firstId)
+    // What is read may be page cache alone, and stay so whatever a sync says.
+    if (segment.dataBytes > known.syncedBytes) await storage.writeAgain(path, known.syncedBytes)
     // A header that was on disk and is damaged takes no entry with it: the manifest knows the salt.
     if (!checkHeader(shelf, segment) && known.syncedBytes <= FileHeader.sizeBytes) {
       if (known.endBytes !== null) this.#cutAt(segment.id, 0)
@@ -251,8 +253,6 @@ class Recovery {
       return
     }
     if (entries.count === 0) return this.#void(segment)
-    // What was just read may be page cache alone.
-    await storage.syncFile(path)
     await storage.syncDirectory(shelf.directory)
     await publishHint(shelf, segment, { dataBytes: goodBytes, nextId: this.#nextId, entries })
     segment.state = await shelf.recorded(segment, 'closed', {
