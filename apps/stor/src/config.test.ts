@@ -54,7 +54,7 @@ describe('[stor]', () => {
     assert.strictEqual(config.metaPrefix, 'someprefix')
     assert.strictEqual(config.groups[0]?.[0]?.name, '127.0.0.1:9910 data1')
     assert.strictEqual(config.metaBackends[0]?.password, 'secret')
-    assert.deepStrictEqual(config.masterKey, Buffer.alloc(32, 0x0a))
+    assert.deepStrictEqual(config.master, { kind: 'inline', key: Buffer.alloc(32, 0x0a) })
     assert.deepStrictEqual(
       config.remarks.map(text => text.split(':')[0]),
       ['compression.algorithm', 'zdb_data_dir_path', 'prometheus_port'],
@@ -63,7 +63,7 @@ describe('[stor]', () => {
 
   test("zstor's second key is needed too when it differs", async () => {
     const other = await load(ZSTOR.replace('0A'.repeat(32), 'bb'.repeat(32)))
-    assert.notDeepStrictEqual(other.masterKey, Buffer.alloc(32, 0x0a))
+    assert.notDeepStrictEqual(other.master, { kind: 'inline', key: Buffer.alloc(32, 0x0a) })
   })
 
   test('the example works', () => {

@@ -4,6 +4,7 @@ import { fromCaller } from '@qsfs/config/caller'
 import { ConfigError, loadSection } from '@qsfs/config/load'
 import { duration, path, size } from '@qsfs/config/values'
 import { z } from 'zod'
+import type { MasterSource } from './master-secret.ts'
 import { type Redundancy, unkeepable } from './placement.ts'
 
 /** Where a backend is; relative paths count from the caller's directory. @see apps/stor/example.toml */
@@ -23,6 +24,8 @@ const backendSchema = z.strictObject({
   password: z.string().min(1).max(63).optional(),
   /** Stable name by which records know the backend; moving it to another address then strands nothing. */
   name: z.string().min(1).max(200).optional(),
+  /** Its shards move to the other data backends, new ones go there only; then it can be taken out of the config. */
+  drain: z.boolean().default(false),
   admin_password_file: path().optional(),
 })
 const encryption = z.strictObject({
@@ -66,8 +69,14 @@ const storSchema = z.strictObject({
   zdbfs_mountpoint: z.string().optional(),
   prometheus_port: count(1, 65_535).optional(),
 
-  /** The master secret, mode 0600; made on the first start of a new store. */
+  /** The master secret, mode 0600; made on the first start of a new store. "/dev/stdin": typed or piped in at each start. */
   master_key_file: path().optional(),
+  /** Name of an environment variable with the text of such a file. */
+  master_key_env: z.string().min(1).optional(),
+  /** Instead of a key: a file (mode 0600, or "/dev/stdin") with a passphrase, which argon2id turns into the secret. */
+  master_passphrase_file: path().optional(),
+  /** Name of an environment variable with the passphrase. */
+  master_passphrase_env: z.string().min(1).optional(),
   /** A namespace that a backend lacks is created, and so is the directory of a `dir:` backend when stor starts. For
    *  backends that are only ours, and directories where no disk is to be mounted. */
   create_namespaces: z.boolean().default(false),
@@ -86,6 +95,14 @@ const storSchema = z.strictObject({
   health_check_interval: duration({ min: 20 }).default(3000),
   /** A backend that has failed its checks for so long is called down: nothing waits for it any more. */
   down_after: duration({ min: 0 }).default(10_000),
+  /** What repair and scrub may read and write together; readers go first all the same. */
+  repair_bytes_per_second: size({ min: 64 * 1024 }).default(64 * MiB),
+  /** Objects that are repaired at once. */
+  repair_concurrency: count(1, 16).default(2),
+  /** Every shard is read and checked once in this time. */
+  scrub_period: duration({ min: 1000 }).default(30 * 24 * 60 * 60 * 1000),
+  /** Pieces that no record names are left alone for so long; an upload gives up after half a day. */
+  orphan_grace: duration({ min: 13 * 60 * 60 * 1000 }).default(24 * 60 * 60 * 1000),
 })
 type StorSection = z.output<typeof storSchema>
 
@@ -95,6 +112,7 @@ export interface BackendConfig {
   readonly namespace: string
   readonly password: string | null
   readonly adminPasswordFile: string | null
+  readonly drain: boolean
 }
 
 export interface StorConfig {
@@ -108,9 +126,7 @@ export interface StorConfig {
   readonly pidFile: string | null
   /** The lock that the daemon, or a command without a daemon, holds. */
   readonly lockFile: string | null
-  readonly masterKeyFile: string | null
-  /** The master secret as zstor's file spells it: 32 bytes. */
-  readonly masterKey: Buffer | null
+  readonly master: MasterSource
   readonly createNamespaces: boolean
   readonly storesMax: number
   readonly retrievesMax: number
@@ -121,6 +137,10 @@ export interface StorConfig {
   readonly backendTimeoutMs: number
   readonly healthCheckIntervalMs: number
   readonly downAfterMs: number
+  readonly repairBytesPerSecond: number
+  readonly repairConcurrency: number
+  readonly scrubPeriodMs: number
+  readonly orphanGraceMs: number
   /** Keys of a zstor file that were read and have no effect, with the reason. */
   readonly remarks: readonly string[]
 }
@@ -144,10 +164,11 @@ export function loadStorConfig(
   const groups = section.groups.map(({ backends }) => backends.map(toBackend))
   const metaBackends = section.meta.config.backends.map(toBackend)
   const reason = unkeepable(
-    groups.map(group => group.length),
+    groups.map(group => group.filter(({ drain }) => !drain).length),
     redundancy,
   )
   if (reason !== null) fail('groups', reason)
+  if (metaBackends.some(({ drain }) => drain)) fail('meta.config.backends', 'drain is for data backends')
   for (const [key, backends] of [
     ['groups', groups.flat()],
     ['meta.config.backends', metaBackends],
@@ -159,9 +180,11 @@ export function loadStorConfig(
     section.meta.config.minimal_shards ?? Math.min(2, Math.max(1, Math.floor(metaBackends.length / 2)))
   if (metaDataShards > metaBackends.length)
     fail('meta.config.minimal_shards', `is more than the ${metaBackends.length} backends`)
-  if (section.encryption === undefined && section.master_key_file === undefined) {
+  const masters = masterSourcesOf(section)
+  if (masters.length === 0) {
     fail('master_key_file', 'is missing: the file that holds the master secret, or will on the first start')
   }
+  if (masters.length > 1) fail('master_key_file', 'the master secret is in one place: a file, a variable, a passphrase')
   return {
     redundancy,
     metaDataShards,
@@ -172,8 +195,7 @@ export function loadStorConfig(
     socket: section.socket ?? null,
     pidFile: section.pid_file ?? null,
     lockFile: section.socket === undefined ? null : `${section.socket}.lock`,
-    masterKeyFile: section.master_key_file ?? null,
-    masterKey: masterKeyOf(section),
+    master: masters[0]!,
     createNamespaces: section.create_namespaces,
     storesMax: section.stores_max,
     retrievesMax: section.retrieves_max,
@@ -184,6 +206,10 @@ export function loadStorConfig(
     backendTimeoutMs: section.backend_timeout,
     healthCheckIntervalMs: section.health_check_interval,
     downAfterMs: section.down_after,
+    repairBytesPerSecond: section.repair_bytes_per_second,
+    repairConcurrency: section.repair_concurrency,
+    scrubPeriodMs: section.scrub_period,
+    orphanGraceMs: section.orphan_grace,
     remarks: remarksOn(section),
   }
 }
@@ -196,6 +222,7 @@ function toBackend(backend: z.output<typeof backendSchema>): BackendConfig {
     namespace,
     password: backend.password ?? null,
     adminPasswordFile: backend.admin_password_file ?? null,
+    drain: backend.drain,
   }
 }
 
@@ -208,6 +235,20 @@ function duplicateOf(backends: readonly BackendConfig[]): string | null {
     }
   }
   return null
+}
+
+/** Our own keys go before zstor's `encryption`, which may stay in the file. */
+function masterSourcesOf(section: StorSection): MasterSource[] {
+  const { master_key_file, master_key_env, master_passphrase_file, master_passphrase_env } = section
+  const ours: readonly (MasterSource | null)[] = [
+    master_key_file === undefined ? null : { kind: 'file', path: master_key_file },
+    master_key_env === undefined ? null : { kind: 'environment', variable: master_key_env },
+    master_passphrase_file === undefined ? null : { kind: 'passphrase-file', path: master_passphrase_file },
+    master_passphrase_env === undefined ? null : { kind: 'passphrase-environment', variable: master_passphrase_env },
+  ]
+  const given = ours.filter(source => source !== null)
+  const key = masterKeyOf(section)
+  return given.length === 0 && key !== null ? [{ kind: 'inline', key }] : given
 }
 
 /** zstor has two keys, one of which it read and never used; with ours both are needed when they differ. */

@@ -5,11 +5,12 @@ import { Metrics } from '@qsfs/telemetry/metrics'
 import { Fleet } from './backend/fleet.ts'
 import type { StorConfig } from './config.ts'
 import { StorError } from './errors.ts'
+import type { Identity } from './identity/identity.ts'
+import { openRecords } from './identity/open-records.ts'
+import { refillBlankMembers } from './identity/refill.ts'
 import { MasterSecret } from './master-secret.ts'
 import { MemberBackend } from './metadata/member-backend.ts'
-import { MetaStore } from './metadata/meta-store.ts'
-import { refillBlankMembers } from './metadata/refill.ts'
-import { inShardOrder, openIdentity } from './metadata/store-identity.ts'
+import type { MetaStore } from './metadata/meta-store.ts'
 import { ObjectStore } from './object-store.ts'
 import { FramePool } from './pipeline/frame-pool.ts'
 
@@ -23,6 +24,7 @@ export interface RuntimeTools {
 export interface OpenStore {
   readonly objects: ObjectStore
   readonly meta: MetaStore
+  readonly identity: Identity
 }
 
 /** Threads that code frames: two keep up with what backends take, and leave the loop its core. */
@@ -37,6 +39,7 @@ export class Runtime implements AsyncDisposable {
   readonly members: readonly MemberBackend[]
   readonly #tools: RuntimeTools
   readonly #pool: FramePool
+  readonly #master: MasterSecret
   readonly #stopping = new AbortController()
   #opening: Promise<OpenStore> | null = null
   #open: OpenStore | null = null
@@ -50,6 +53,7 @@ export class Runtime implements AsyncDisposable {
   constructor(config: StorConfig, tools: RuntimeTools) {
     this.config = config
     this.#tools = tools
+    this.#master = new MasterSecret(config.master, tools.random, tools.log)
     this.fleet = new Fleet(config, tools.clock, tools.random, tools.log, new Metrics())
     this.members = this.fleet.meta.map(({ backend }) => new MemberBackend(backend, config.metaPrefix))
     const framesInFlightMax = config.framesInFlight
@@ -126,26 +130,11 @@ export class Runtime implements AsyncDisposable {
   async #attempt(): Promise<OpenStore> {
     const { clock, random, log } = this.#tools
     const { config, fleet } = this
-    const { metaDataShards, masterKey, masterKeyFile } = config
-    const master = new MasterSecret(masterKey, masterKeyFile, random, log)
-    const superblock = await openIdentity(this.members, {
-      ...{ metaDataShards, random, log },
-      readMaster: () => master.read(),
-      createMaster: () => master.create(),
-    })
-    const members = inShardOrder(this.members, superblock).map(backend => {
-      return { backend, isDown: () => fleet.isMetaDown(backend.name) }
-    })
-    const meta = new MetaStore(members, superblock.keys, clock, random, log, {
-      dataShards: metaDataShards,
-      memberSet: superblock.memberSet,
-      epoch: 1,
-      answerWithinMs: config.backendTimeoutMs,
-      settleWithinMs: config.backendTimeoutMs + config.downAfterMs + 2 * config.healthCheckIntervalMs,
-    })
-    const { keys } = superblock
+    const master = this.#master
+    const { identity, meta } = await openRecords(config, this.members, fleet, { clock, random, log, master })
+    const { keys } = identity.superblock
     const objects = new ObjectStore({ config, fleet, meta, keys, pool: this.#pool, clock, random, log })
-    this.#open = { objects, meta }
+    this.#open = { objects, meta, identity }
     this.#obstacle = null
     return this.#open
   }
@@ -153,8 +142,8 @@ export class Runtime implements AsyncDisposable {
   /** A metadata backend that came back empty is filled, so that it counts again. */
   #keepMembersFilled(): Promise<void> {
     const { log } = this.#tools
-    return this.#again('metadata_backend.not_filled', ({ meta }, signal) =>
-      refillBlankMembers(this.members, meta, this.fleet, log, signal),
+    return this.#again('metadata_backend.not_filled', ({ meta, identity }, signal) =>
+      refillBlankMembers(identity, meta, this.fleet, log, signal),
     )
   }
 

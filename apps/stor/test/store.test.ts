@@ -166,7 +166,7 @@ describe('a store on six directories', () => {
     await assert.rejects(opening(), { message: /others may read/ })
     await chmod(`${path}/master`, 0o600)
 
-    // One damaged copy is passed over; when all are, it is damage and nothing else.
+    // One damaged copy is passed over and mended; when all are, it is damage and nothing else.
     const copies = [1, 2, 3, 4, 5, 6].map(i => `${path}/meta${i}/records/${Buffer.from('s').toString('hex')}`)
     const damage = async (copy: string) => {
       const bytes = await readFile(copy)
@@ -175,7 +175,7 @@ describe('a store on six directories', () => {
     }
     await damage(copies[0]!)
     await opening()
-    for (const copy of copies.slice(1)) await damage(copy)
+    for (const copy of copies) await damage(copy)
     await assert.rejects(opening(), { reason: 'damaged' })
   })
 
@@ -207,19 +207,22 @@ describe('a store on six directories', () => {
     assert.strictEqual((await objects.check({ file })).objectId, objectId)
   })
 
-  test('metadata backends are not exchanged by editing the config', async () => {
+  test('metadata backends are not exchanged all at once, nor for one that holds something', async () => {
     await using stack = new AsyncDisposableStack()
     const { config } = await directoryStore(stack)
     {
       await using first = new AsyncDisposableStack()
       await openRuntime(first, config)
     }
-    await writeFile(config, (await readFile(config, 'utf8')).replace('name = "meta2"', 'name = "another"'))
-    await using second = new AsyncDisposableStack()
-    await assert.rejects(openRuntime(second, config), {
-      reason: 'refused',
-      message: /meta2 is missing from meta.config.backends, and another is no member/,
-    })
+    const renamed = async (from: string, to: string) => {
+      await writeFile(config, (await readFile(config, 'utf8')).replace(`name = "${from}"`, `name = "${to}"`))
+      await using second = new AsyncDisposableStack()
+      return assert.rejects(openRuntime(second, config), { reason: 'refused', message })
+    }
+    let message = /another is to become a metadata backend and is not empty/
+    await renamed('meta2', 'another')
+    message = /meta2, meta3 left meta.config.backends and another, other came: .* one at a time/
+    await renamed('meta3', 'other')
   })
 
   test('names are counted from the root, and files outside it refused', async () => {

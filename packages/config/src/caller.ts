@@ -16,3 +16,8 @@ export function typedArguments(argv: readonly string[] = process.argv): string[]
   const typed = argv.slice(2)
   return typed[0] === '--' ? typed.slice(1) : typed
 }
+
+/** A variable of the environment that the program was started with. */
+export function environmentValue(name: string, environment: NodeJS.ProcessEnv = process.env): string | undefined {
+  return environment[name]
+}

@@ -57,6 +57,14 @@ export class MemberBackend implements RecordBackend {
     this.#assertFilled()
   }
 
+  /** Whether it holds nothing under the store's prefix: what a backend must be like to become a member. */
+  async isEmpty(options?: BackendOptions): Promise<boolean> {
+    for await (const keys of this.#inner.list(options)) {
+      if (keys.some(key => key.subarray(0, this.#prefix.length).equals(this.#prefix))) return false
+    }
+    return true
+  }
+
   stat(options?: BackendOptions): Promise<BackendStat> {
     return this.#inner.stat(options)
   }

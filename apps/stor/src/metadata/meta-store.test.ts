@@ -61,7 +61,7 @@ const text = (value: string) => () => Buffer.from(value)
 /** The short limits only where a test lets them pass: everywhere else nothing may depend on how busy the machine is. */
 function storeOf(members: readonly Faulty[], ring = keys, { answerWithinMs = 20_000, settleWithinMs = 20_000 } = {}) {
   return new MetaStore(
-    members.map(backend => ({ backend, isDown: () => backend.knownDown })),
+    members.map((backend, place) => ({ backend, place, isDown: () => backend.knownDown })),
     ring,
     systemClock,
     randomBytes,

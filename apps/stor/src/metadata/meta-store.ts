@@ -15,6 +15,8 @@ import { decodeShard, joinRecord, type ShardMac, splitRecord } from './record-sh
 /** A metadata backend and its place among the members. */
 export interface Member {
   readonly backend: RecordBackend
+  /** It holds the shard of this index; places may be free, so that members stay where they are. */
+  readonly place: number
   /** The monitor's word: it is not waited for. */
   isDown(): boolean
 }
@@ -28,6 +30,8 @@ export interface MetaStoreLimits {
   readonly answerWithinMs: number
   /** How long a write waits for a member that the monitor calls up. */
   readonly settleWithinMs: number
+  /** While a member is removed: nothing is decided unless all others answer. */
+  readonly allMustAnswer?: boolean
 }
 
 export interface StoredRecord {
@@ -61,7 +65,6 @@ export class MetaStore {
   readonly #writers = new KeyedMutex<string>()
   readonly quorum: Quorum
 
-  /** @param members in the order of the superblock: member i holds shard i */
   constructor(
     members: readonly Member[],
     keys: KeyRing,
@@ -77,8 +80,11 @@ export class MetaStore {
     this.#random = random
     this.#log = log
     this.#limits = limits
-    this.quorum = quorumOf(limits.dataShards, members.length)
-    this.#codec = new ReedSolomon(limits.dataShards, members.length - limits.dataShards)
+    const { dataShards, allMustAnswer = false } = limits
+    const quorum = quorumOf(dataShards, members.length)
+    this.quorum = allMustAnswer ? { ...quorum, writeQuorum: quorum.n } : quorum
+    const placeCount = Math.max(dataShards, ...members.map(({ place }) => place + 1))
+    this.#codec = new ReedSolomon(dataShards, placeCount - dataShards)
   }
 
   /** Reads a record by the rule: never an older one than was committed. Null: there is none.
@@ -213,7 +219,7 @@ export class MetaStore {
     const questions = this.#members.map(async (member, index) => {
       if (until === 'all answers' && member.isDown()) return
       try {
-        answers[index] = await this.#askMember(member, index, key, within)
+        answers[index] = await this.#askMember(member, key, within)
       } catch (error) {
         // Silent: away, too slow, or no longer waited for. Anything else is a bug, and no answer.
         if (!(error instanceof StorError) && !within.aborted) enough.reject(error)
@@ -232,13 +238,13 @@ export class MetaStore {
     return { answers: [...answers], decision: this.#decide(answers) }
   }
 
-  async #askMember({ backend }: Member, index: number, key: Buffer, signal: AbortSignal): Promise<Answer> {
+  async #askMember({ backend, place }: Member, key: Buffer, signal: AbortSignal): Promise<Answer> {
     const [first, second] = await Promise.all(
       [0, 1].map(async slot => {
         const at = storageKey(key, slot)
         const value = await backend.get(at, { signal })
         if (value === null) return 'empty'
-        const shard = decodeShard(value, at, index, this.#mac)
+        const shard = decodeShard(value, at, place, this.#mac)
         if (shard === null) this.#log.warn('record_shard.damaged', { backend: backend.name })
         return shard ?? 'damaged'
       }),
@@ -270,7 +276,7 @@ export class MetaStore {
     await Promise.all(
       this.#members.map(async (member, index) => {
         if (holders.has(index)) return
-        if (await this.#writeShard(member, at, shards[index]!, deadlineMs, signal)) holders.add(index)
+        if (await this.#writeShard(member, at, shards[member.place]!, deadlineMs, signal)) holders.add(index)
         else if (!member.isDown()) missing.push(member.backend.name)
       }),
     )

@@ -121,14 +121,15 @@ export function decodeShard(
 export function joinRecord(shards: readonly RecordShard[], codec: ReedSolomon): Buffer {
   const first = shards[0]
   if (first === undefined) throw new StorError('too-few-shards', 'no shard of the record is left')
-  const { dataShards: k, totalShards: n, recordBytes, recordSha256 } = first
+  const { dataShards: k, recordBytes, recordSha256 } = first
+  // The set of members may have grown or shrunk since: a wider code has the rows of a narrower one, and more.
+  const n = Math.max(codec.totalShards, ...shards.map(({ totalShards }) => totalShards))
   const byIndex: MaybeShard[] = Array.from(
     { length: n },
     (_, i) => shards.find(shard => shard.shardIndex === i)?.bytes ?? null,
   )
-  // A record written before the metadata was spread otherwise still says how it was.
-  const same = codec.dataShards === k && codec.totalShards === n
-  ;(same ? codec : new ReedSolomon(k, n - k)).reconstruct(byIndex, first.bytes.length, 'data')
+  const fits = codec.dataShards === k && codec.totalShards === n
+  ;(fits ? codec : new ReedSolomon(k, n - k)).reconstruct(byIndex, first.bytes.length, 'data')
   const data = byIndex.slice(0, k).filter(bytes => bytes !== null)
   const sealed = Buffer.concat(data).subarray(0, recordBytes)
   if (!sha256(sealed).equals(recordSha256)) throw new StorError('damaged', 'the shards of a record do not fit together')

@@ -3,16 +3,16 @@ import test from 'node:test'
 import { KeyRing } from '@qsfs/crypto/keys'
 import { Secret } from '@qsfs/crypto/secret'
 import { seededPrng } from '@qsfs/testkit/prng'
-import { encodeSuperblock, newSuperblock, openSuperblock } from './superblock.ts'
+import { encodeSuperblock, newSuperblock, openSuperblock, peekSuperblock } from './superblock.ts'
 
 test('a store opens with its master, and says when the master is another', t => {
   const random = seededPrng(t)
   const master = Secret.random(random.bytes)
-  const superblock = newSuperblock(['b1', 'unix:/run/b2', 'b3'], random.bytes)
+  const superblock = newSuperblock(['b1', '', 'unix:/run/b2', 'b3'], 2, null, random.bytes)
   const bytes = encodeSuperblock(superblock, [master])
   const { keys, ...rest } = openSuperblock(bytes, master, random.bytes)
   const { keys: expectedKeys, ...expected } = superblock
-  assert.deepEqual(rest, expected)
+  assert.deepEqual(rest, { ...expected, isShared: false })
   assert.deepEqual(keys.nameHash('x'), expectedKeys.nameHash('x'))
   assert.throws(() => openSuperblock(bytes, Secret.random(random.bytes), random.bytes), { reason: 'wrong-key' })
 })
@@ -20,24 +20,54 @@ test('a store opens with its master, and says when the master is another', t => 
 test('while the master is being changed both open it', t => {
   const random = seededPrng(t)
   const masters = [Secret.random(random.bytes), Secret.random(random.bytes)]
-  const superblock = newSuperblock(['b1'], random.bytes)
+  const superblock = newSuperblock(['b1'], 1, null, random.bytes)
   const bytes = encodeSuperblock(superblock, masters)
   for (const master of masters) {
-    assert.deepEqual(openSuperblock(bytes, master, random.bytes).keys.nameHash('x'), superblock.keys.nameHash('x'))
+    const { keys, isShared } = openSuperblock(bytes, master, random.bytes)
+    assert.deepEqual(keys.nameHash('x'), superblock.keys.nameHash('x'))
+    assert.equal(isShared, true)
   }
 })
+
+/** Every flipped bit and every cut of `bytes` is refused as damage. */
+function assertGuarded(bytes: Buffer, open: (bytes: Buffer) => unknown) {
+  for (let bit = 0; bit < bytes.length * 8; bit++) {
+    const hurt = Buffer.from(bytes)
+    hurt[bit >> 3]! ^= 1 << (bit & 7)
+    assert.throws(() => open(hurt), { reason: 'damaged' }, `bit ${bit}`)
+  }
+  for (let length = 0; length < bytes.length; length++) {
+    assert.throws(() => open(bytes.subarray(0, length)), { reason: 'damaged' })
+  }
+}
 
 test('no flipped bit and no cut goes unnoticed, and damage is never called a wrong key', t => {
   const random = seededPrng(t)
   const master = Secret.random(random.bytes)
-  const bytes = encodeSuperblock(newSuperblock(['b1', 'b2'], random.bytes), [master])
-  for (let bit = 0; bit < bytes.length * 8; bit++) {
-    const hurt = Buffer.from(bytes)
-    hurt[bit >> 3]! ^= 1 << (bit & 7)
-    assert.throws(() => openSuperblock(hurt, master, random.bytes), { reason: 'damaged' }, `bit ${bit}`)
-  }
-  for (let length = 0; length < bytes.length; length++) {
-    assert.throws(() => openSuperblock(bytes.subarray(0, length), master, random.bytes), { reason: 'damaged' })
+  const bytes = encodeSuperblock(newSuperblock(['b1', 'b2'], 1, null, random.bytes), [master])
+  assertGuarded(bytes, hurt => openSuperblock(hurt, master, random.bytes))
+})
+
+test('nor with two roots, two masters and a passphrase', t => {
+  const random = seededPrng(t)
+  const masters = [Secret.random(random.bytes), Secret.random(random.bytes)] as const
+  const passphrase = { memoryKiB: 64, passes: 1, lanes: 1, salt: random.bytes(16) }
+  const plain = newSuperblock(['b1'], 1, passphrase, random.bytes)
+  const bytes = encodeSuperblock({ ...plain, keys: plain.keys.grown() }, masters)
+  const opened = openSuperblock(bytes, masters[1], random.bytes)
+  assert.deepEqual([opened.keys.rootIds, opened.passphrase, opened.isShared], [[1, 2], passphrase, true])
+  assert.deepEqual(peekSuperblock(bytes), { storeId: plain.storeId, counter: 1, passphrase })
+  assertGuarded(bytes, hurt => openSuperblock(hurt, masters[1], random.bytes))
+  assert.throws(() => openSuperblock(bytes, Secret.random(random.bytes), random.bytes), { reason: 'wrong-key' })
+})
+
+test('random bytes are damage, and cost nothing', t => {
+  const random = seededPrng(t)
+  const master = Secret.random(random.bytes)
+  const whole = encodeSuperblock(newSuperblock(['b1'], 1, null, random.bytes), [master])
+  for (let round = 0; round < 2000; round++) {
+    const bytes = Buffer.concat([whole.subarray(0, random.below(80)), random.bytes(random.below(400))])
+    assert.throws(() => openSuperblock(bytes, master, random.bytes), { reason: 'damaged' })
   }
 })
 
@@ -47,7 +77,8 @@ test('golden: a superblock with one member', () => {
   const keys = new KeyRing(new Map([[1, new Secret(Buffer.alloc(32, 0x22))]]), counting)
   const master = new Secret(Buffer.alloc(32, 0x11))
   const storeId = Buffer.alloc(16, 0xab)
-  const bytes = encodeSuperblock({ storeId, counter: 5, memberSet: 2, members: ['b1'], keys }, [master])
+  const identity = { storeId, counter: 5, memberSet: 2, dataShards: 0, members: ['b1'], passphrase: null }
+  const bytes = encodeSuperblock({ ...identity, keys }, [master])
   const expected = [
     '51535342', // magic "QSSB"
     '01000000', // version 1
@@ -56,11 +87,12 @@ test('golden: a superblock with one member', () => {
     '02000000', // member set 2
     '01000000', // 1 wrapped root key
     '5e000000', // 94 bytes of sealed members
-    '00000000', // no passphrase
+    '0000', // no passphrase
+    '0000', // k not said
     '00000000', // its memory
     '00000000', // its passes
     '00000000', // its lanes
-    '00000000', // reserved
+    '00000000', // its check
     '00'.repeat(16), // its salt
     // root key 1 under the master, docs/formats/keys.md
     '01000000010000008a5de7816ef13611bec58cc5a97aa3b98b570c063bba3441c32e0154e20fabdf0001020304050607' +

@@ -1,23 +1,23 @@
 import type { Log } from '@qsfs/telemetry/log'
 import type { Fleet } from '../backend/fleet.ts'
 import { StorError } from '../errors.ts'
-import type { MemberBackend } from './member-backend.ts'
-import type { MetaStore } from './meta-store.ts'
-import { adopt, hasSuperblock } from './store-identity.ts'
+import type { MetaStore } from '../metadata/meta-store.ts'
+import type { Identity } from './identity.ts'
 
-/** Looks for metadata backends that lost everything, and writes every record to them again; the superblock last, which
- *  makes them count for readers. Begun again from the start when it fails: every step may be repeated.
+/** Looks for members that hold nothing, because they are new or lost everything, and writes every record to them; the
+ *  superblock last, which makes them count for readers. Begun again from the start when it fails: every step may be
+ *  repeated. Members that missed a change of the superblock are given it.
  *  @throws StorError */
 export async function refillBlankMembers(
-  members: readonly MemberBackend[],
+  identity: Identity,
   meta: MetaStore,
   fleet: Fleet,
   log: Log,
   signal: AbortSignal,
 ): Promise<void> {
-  for (const member of members) {
-    if (fleet.isMetaDown(member.name)) continue
-    const holds = await hasSuperblock(member)
+  for (const member of identity.places) {
+    if (member === null || fleet.isMetaDown(member.name)) continue
+    const holds = await identity.catchUp(member)
     if (holds === 'silent') continue
     member.blank = !holds
     if (holds) continue
@@ -29,10 +29,7 @@ export async function refillBlankMembers(
         throw new StorError('unavailable', `${member.name} went away while it was being filled`)
       }
     }
-    await adopt(
-      member,
-      members.filter(other => other !== member && !other.blank),
-    )
+    await identity.adopt(member)
     log.event('metadata_backend.filled', { backend: member.name, recordCount: keys.length })
   }
 }
