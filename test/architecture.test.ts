@@ -31,6 +31,7 @@ const touches = {
       'apps/cachedb/src/segment/disk-storage.ts', // the data directory, as Storage
       'apps/fs/src/main.ts', // the admin password
       'apps/stor/src/main.ts', // its pid file
+      'apps/stor/src/jobs/job-journal.ts', // stores that nobody waits for
       'apps/stor/src/backend/directory-files.ts', // backends that are directories
       'apps/stor/src/backend/open-backend.ts', // admin passwords of backends
       'apps/stor/src/segment-file.ts', // the path it was told, the path it was asked for

@@ -49,6 +49,11 @@ const storSchema = z.strictObject({
   /** The control socket; clients find the daemon there. */
   socket: path().optional(),
   pid_file: path().optional(),
+  /** Where stores that nobody waits for are kept until they are done; beside the socket unless told: then on a disk, please,
+   *  if the socket's directory does not outlive a reboot. */
+  jobs_directory: path().optional(),
+  /** How many of them are taken. */
+  jobs_max: count(1, 1_000_000).default(10_000),
   groups: z.array(z.strictObject({ backends: z.array(backendSchema).min(1) })).min(1),
   meta: z.strictObject({
     type: z.literal('zdb').default('zdb'),
@@ -126,6 +131,9 @@ export interface StorConfig {
   readonly pidFile: string | null
   /** The lock that the daemon, or a command without a daemon, holds. */
   readonly lockFile: string | null
+  /** Null where no daemon can run. */
+  readonly jobsDirectory: string | null
+  readonly jobsMax: number
   readonly master: MasterSource
   readonly createNamespaces: boolean
   readonly storesMax: number
@@ -195,6 +203,8 @@ export function loadStorConfig(
     socket: section.socket ?? null,
     pidFile: section.pid_file ?? null,
     lockFile: section.socket === undefined ? null : `${section.socket}.lock`,
+    jobsDirectory: section.socket === undefined ? null : (section.jobs_directory ?? `${section.socket}.jobs`),
+    jobsMax: section.jobs_max,
     master: masters[0]!,
     createNamespaces: section.create_namespaces,
     storesMax: section.stores_max,

@@ -2,7 +2,10 @@ import type { Clock } from '@qsfs/concurrency/clock'
 import type { ControlContext, ControlHandler } from '@qsfs/daemon/control'
 import {
   checkParams,
+  type DropJobResult,
   deleteParams,
+  type JobsResult,
+  jobsParams,
   retrieveParams,
   StorErrorCode,
   statusParams,
@@ -11,6 +14,7 @@ import {
 } from '@qsfs/protocol/stor-control'
 import type { z } from 'zod'
 import { StorError } from './errors.ts'
+import type { JobQueue } from './jobs/job-queue.ts'
 import { storeFile } from './jobs/store-file.ts'
 import type { Runtime } from './runtime.ts'
 import { ObjectCount, statusOf, testStore } from './status.ts'
@@ -29,21 +33,28 @@ class Aborted extends Error {
 const PROGRESS_EVERY_MS = 100
 
 /** The verbs of the control socket: check the parameters, hand them to the store, answer. */
-export function controlHandlers(runtime: Runtime, clock: Clock): Record<string, ControlHandler> {
+export function controlHandlers(runtime: Runtime, clock: Clock, jobs: JobQueue | null): Record<string, ControlHandler> {
   const count = new ObjectCount(clock)
-  const objects = async (signal: AbortSignal) => (await runtime.store(signal)).objects
+  const objects = async (signal?: AbortSignal) => (await runtime.store(signal)).objects
+  const desk = { objects, jobs, root: runtime.config.root }
   return {
-    store: verb(storeParams, async (params, context) =>
-      storeFile(await objects(context.signal), params, { signal: context.signal, onProgress: thinned(context, clock) }),
+    store: verb(storeParams, (params, context) =>
+      storeFile(desk, params, { signal: context.signal, onProgress: thinned(context, clock) }),
     ),
     retrieve: verb(retrieveParams, async (params, context) =>
       (await objects(context.signal)).retrieve(params, { signal: context.signal, onProgress: thinned(context, clock) }),
     ),
     check: verb(checkParams, async (params, { signal }) => (await objects(signal)).check(params, { signal })),
     delete: verb(deleteParams, async (params, { signal }) => (await objects(signal)).delete(params, { signal })),
-    status: verb(statusParams, () => statusOf(runtime, count, true)),
+    status: verb(statusParams, () => statusOf(runtime, count, true, jobs?.status ?? null)),
+    jobs: verb(jobsParams, ({ drop }) => jobsOrDrop(jobs, drop)),
     test: verb(testParams, () => testStore(runtime)),
   }
+}
+
+async function jobsOrDrop(jobs: JobQueue | null, drop: string | undefined): Promise<JobsResult | DropJobResult> {
+  if (jobs === null) throw new StorError('refused', 'the config names no socket: there is no daemon and no job')
+  return drop === undefined ? jobs.list : { dropped: await jobs.drop(Number(drop)) }
 }
 
 function verb<S extends z.ZodType>(

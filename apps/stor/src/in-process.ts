@@ -9,6 +9,7 @@ import { createLog } from '@qsfs/telemetry/log'
 import { loadStorConfig, lockFileOf } from './config.ts'
 import { controlHandlers } from './control.ts'
 import { StorError } from './errors.ts'
+import { openJobs } from './jobs/open-jobs.ts'
 import { Runtime } from './runtime.ts'
 import { ObjectCount, statusOf } from './status.ts'
 
@@ -51,7 +52,8 @@ export async function openHere(configPath: string, { debug, logFile, verb }: Her
     // Status and test are there to say what is wrong.
     if (!(error instanceof StorError) || (verb !== 'status' && verb !== 'test')) throw error
   }
-  const handlers = controlHandlers(runtime, systemClock)
+  const jobs = await openJobs(config, { clock: systemClock, random: randomBytes, log })
+  const handlers = controlHandlers(runtime, systemClock, jobs)
   const owned = opening.move()
   return {
     async ask(verb, params, onProgress) {

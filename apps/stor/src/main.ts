@@ -10,6 +10,8 @@ import { type DaemonContext, ExpectedFailure, runDaemon } from '@qsfs/daemon/run
 import { loadStorConfig, lockFileOf } from './config.ts'
 import { controlHandlers } from './control.ts'
 import { StorError } from './errors.ts'
+import { openJobs } from './jobs/open-jobs.ts'
+import { storeJobWork } from './jobs/store-file.ts'
 import { Runtime } from './runtime.ts'
 
 const options = {
@@ -37,7 +39,10 @@ async function serve({ argv, log, stack }: DaemonContext): Promise<void> {
     if (error instanceof StorError) throw new ExpectedFailure(1, error.message, { cause: error })
     throw error
   }
-  stack.use(await serveControl(socket, controlHandlers(runtime, systemClock), log))
+  const jobs = stack.use(await openJobs(config, { clock: systemClock, random: randomBytes, log }))
+  const objects = async (signal?: AbortSignal) => (await runtime.store(signal)).objects
+  jobs?.start(storeJobWork(objects, jobs, log))
+  stack.use(await serveControl(socket, controlHandlers(runtime, systemClock, jobs), log))
   log.event('stor.ready', { socket })
 }
 

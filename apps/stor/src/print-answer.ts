@@ -1,5 +1,14 @@
 import { formatSize } from '@qsfs/bytes/units'
-import type { BackendStatus, CheckResult, DeleteResult, StatusResult, TestResult } from '@qsfs/protocol/stor-control'
+import type {
+  BackendStatus,
+  CheckResult,
+  DeleteResult,
+  DropJobResult,
+  JobsResult,
+  JobsStatus,
+  StatusResult,
+  TestResult,
+} from '@qsfs/protocol/stor-control'
 import Table from 'cli-table3'
 import type { VerbName } from './commands/verbs.ts'
 
@@ -10,7 +19,9 @@ interface Writer {
 
 /** 1 when the answer says that something is wrong. */
 export function exitCodeOf(verb: PrintedVerb, answer: unknown): 0 | 1 {
-  return verb === 'test' && !(answer as TestResult).ok ? 1 : 0
+  if (verb === 'test') return (answer as TestResult).ok ? 0 : 1
+  if (verb === 'jobs' && 'dropped' in (answer as DropJobResult)) return (answer as DropJobResult).dropped ? 0 : 1
+  return 0
 }
 
 /** Writes an answer for people. */
@@ -32,6 +43,9 @@ export function printAnswer(verb: PrintedVerb, answer: unknown, stdout: Writer, 
     case 'delete':
       stdout.write(deletionText(answer as DeleteResult))
       return
+    case 'jobs':
+      stdout.write(jobsText(answer as JobsResult | DropJobResult))
+      return
     case 'status':
       stdout.write(statusText(answer as StatusResult))
       return
@@ -44,6 +58,26 @@ export function printAnswer(verb: PrintedVerb, answer: unknown, stdout: Writer, 
     default:
       verb satisfies never
   }
+}
+
+function jobsText(answer: JobsResult | DropJobResult): string {
+  if ('dropped' in answer) return answer.dropped ? 'forgotten\n' : 'there is no such job\n'
+  const lines = answer.jobs.map(({ jobId, state, file, attemptCount, nextInMs, lastError }) => {
+    const next = nextInMs === null ? '' : `, next in ${Math.ceil(nextInMs / 1000)} s`
+    const failed = lastError === '' ? '' : `, ${attemptCount} attempts${next}: ${lastError}`
+    return `${jobId}  ${state}  ${file}${failed}\n`
+  })
+  return lines.length === 0 ? 'nothing waits\n' : lines.join('')
+}
+
+/** '' when there is nothing to say. */
+function jobsSummary(jobs: JobsStatus | null): string {
+  if (jobs === null) return ''
+  const { waitingCount, runningCount, failingCount, lastError, damagedFiles } = jobs
+  const damaged = damagedFiles.map(path => `jobs: ${path} is damaged: its job is not done\n`).join('')
+  if (waitingCount + runningCount === 0) return damaged
+  const failing = failingCount === 0 ? '' : `; ${failingCount} failed and are tried again, last: ${lastError}`
+  return `jobs: ${waitingCount} wait, ${runningCount} are done now${failing} (stor jobs lists them)\n${damaged}`
 }
 
 function deletionText({ found, objectId, owedBackends }: DeleteResult): string {
@@ -67,6 +101,7 @@ export function statusText(status: StatusResult): string {
     status.daemon
       ? `running: ${status.storesRunning} stores, ${status.retrievesRunning} retrieves\n`
       : 'no daemon runs\n',
+    jobsSummary(status.jobs),
   ].join('')
 }
 

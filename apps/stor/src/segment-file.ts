@@ -35,7 +35,7 @@ export async function openSource(path: string): Promise<SourceFile> {
 
 /** Deletes a local file when its bytes are still those of the digest. What is written to it between the last look and the
  *  deletion is lost, as it is to anybody who deletes a file that is in use.
- *  @returns why it is kept, or null: it is gone */
+ *  @returns why it is kept, or null: it is gone, or was not there */
 export async function removeWhenStored(path: string, sha256: string): Promise<string | null> {
   try {
     await using source = await openSource(path)
@@ -48,7 +48,9 @@ export async function removeWhenStored(path: string, sha256: string): Promise<st
     await rm(path)
     return null
   } catch (error) {
-    if (error instanceof StorError || isSystemError(error)) return (error as Error).message
+    const cause = error instanceof StorError ? error.cause : error
+    if (isSystemError(cause) && cause.code === 'ENOENT') return null
+    if (error instanceof StorError || isSystemError(error)) return error.message
     throw error
   }
 }

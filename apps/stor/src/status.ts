@@ -1,5 +1,5 @@
 import { type Clock, delay } from '@qsfs/concurrency/clock'
-import type { BackendStatus, StatusResult, TestResult } from '@qsfs/protocol/stor-control'
+import type { BackendStatus, JobsStatus, StatusResult, TestResult } from '@qsfs/protocol/stor-control'
 import type { DataPlace } from './backend/fleet.ts'
 import type { Observation } from './backend/health.ts'
 import type { BackendConfig } from './config.ts'
@@ -43,7 +43,12 @@ export class ObjectCount {
 }
 
 /** How the store is now: from the monitor's last checks, so it answers at once even when a backend hangs. */
-export async function statusOf(runtime: Runtime, count: ObjectCount, daemon: boolean): Promise<StatusResult> {
+export async function statusOf(
+  runtime: Runtime,
+  count: ObjectCount,
+  daemon: boolean,
+  jobs: JobsStatus | null = null,
+): Promise<StatusResult> {
   const { config, fleet } = runtime
   const { open, obstacle } = runtime.now
   const { k, n } = config.redundancy
@@ -70,6 +75,7 @@ export async function statusOf(runtime: Runtime, count: ObjectCount, daemon: boo
     reason,
     storesRunning: open?.objects.running.stores ?? 0,
     retrievesRunning: open?.objects.running.retrieves ?? 0,
+    jobs,
     backends: [
       ...fleet.meta.map(({ config, backend }) => toStatus(config, 'meta', 0, fleet.observeMeta(backend.name))),
       ...fleet.data.map(place => {

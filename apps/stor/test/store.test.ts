@@ -1,5 +1,5 @@
 import assert from 'node:assert'
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { describe, test } from 'node:test'
 import { systemClock } from '@qsfs/concurrency/clock'
@@ -34,6 +34,7 @@ describe('a store on six directories', () => {
         shardCount: 6,
         repeated: false,
         replacedObjectId: null,
+        sha256: createHash('sha256').update(bytes).digest('hex'),
       },
     )
     assert.strictEqual(progress.at(-1), 3_000_007)

@@ -35,6 +35,13 @@ export const retrieveParams = z.strictObject({
 })
 export const checkParams = z.strictObject({ file: objectName.optional(), objectId: objectIdText.optional() })
 export const deleteParams = z.strictObject({ file: objectName.optional(), objectId: objectIdText.optional() })
+/** `drop`: forget this one, instead of a listing. */
+export const jobsParams = z.strictObject({
+  drop: z
+    .string()
+    .regex(/^\d{1,15}$/, 'a job id is a number')
+    .optional(),
+})
 export const statusParams = z.strictObject({})
 export const testParams = z.strictObject({})
 
@@ -86,6 +93,38 @@ export interface DeleteResult {
   readonly owedBackends: readonly string[]
 }
 
+/** Stores that nobody waits for. */
+export interface JobsStatus {
+  readonly waitingCount: number
+  readonly runningCount: number
+  /** Of those: tried and failed. */
+  readonly failingCount: number
+  /** When the oldest was taken, ms since 1970; null: there is none. */
+  readonly oldestMs: number | null
+  /** Of the newest that failed; '' when none did. */
+  readonly lastError: string
+  /** Files of the journal that hold no job any more. */
+  readonly damagedFiles: readonly string[]
+}
+/** The first thousand. */
+export interface JobsResult extends JobsStatus {
+  readonly jobs: readonly {
+    readonly jobId: string
+    readonly file: string
+    readonly name: string | null
+    readonly cause: 'queued' | 'failed'
+    readonly queuedMs: number
+    readonly attemptCount: number
+    readonly lastError: string
+    readonly state: 'waiting' | 'running'
+    /** Until the next attempt; null while it runs. */
+    readonly nextInMs: number | null
+  }[]
+}
+export interface DropJobResult {
+  readonly dropped: boolean
+}
+
 export interface BackendStatus {
   readonly name: string
   readonly address: string
@@ -123,6 +162,8 @@ export interface StatusResult {
   readonly reason: string
   readonly storesRunning: number
   readonly retrievesRunning: number
+  /** Null without a daemon. */
+  readonly jobs: JobsStatus | null
   readonly backends: readonly BackendStatus[]
 }
 export interface TestResult {

@@ -76,6 +76,11 @@ export const verbs = {
     usage: ['delete (-f FILE | --object ID)'],
     params: (flags, here) => objectOf('delete', flags, here),
   },
+  jobs: {
+    options: { drop: text },
+    usage: ['jobs [--drop JOB]   stores that nobody waits for, and why they failed; forget one'],
+    params: flags => ({ drop: flags.drop }),
+  },
   status: {
     options: {},
     usage: ['status   backends, room, how many more may be lost, what waits'],
