@@ -1,5 +1,5 @@
-import { equal, ok } from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { equal, match, ok } from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -28,6 +28,11 @@ test('clients of other makes, and of all manners', async t => {
     equal(String(redisCli(['-r', '3', 'PING'])), 'PONG\n'.repeat(3))
   })
 
+  /** What it says, though it exits 1 when a reply was an error. */
+  const piped = (input: Buffer) =>
+    spawnSync('redis-cli', ['-s', cachedb.socketPath, '--pipe', '--pipe-timeout', '10'], { input, encoding: 'utf8' })
+      .stdout
+
   await t.test('redis-cli asks for RESP3 and gets RESP2', () => {
     equal(
       String(redisCli(['-3', 'PING']))
@@ -36,6 +41,19 @@ test('clients of other makes, and of all manners', async t => {
         .at(-1),
       'PONG',
     )
+  })
+
+  await t.test('redis-cli --pipe: arrays, inline commands, errors', () => {
+    const input = Buffer.concat([request(['SET', 'piped', 'x']), Buffer.from('SET inline 1\r\nNOSUCH\r\n')])
+    match(piped(input), /errors: 1, replies: 3\n$/)
+    match(piped(request(['GET', 'piped'])), /errors: 0, replies: 1\n$/)
+  })
+
+  await t.test('ECHO: each its own bytes, though memory of arguments is used again', async () => {
+    const client = await cachedb.raw()
+    const values = Array.from({ length: 50 }, (_, index) => String.fromCharCode(65 + index).repeat(5000))
+    client.socket.write(Buffer.concat(values.map(value => request(['ECHO', value]))))
+    for (const value of values) equal(await client.reply(), `$${value}`)
   })
 
   await t.test('a stream that is cut at any byte', async () => {

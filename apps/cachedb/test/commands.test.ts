@@ -26,7 +26,9 @@ test('one cachedb, user keys', async t => {
     match(await ask('TIME'), /^\[\$\d{10} \$\d{1,6}\]$/)
     equal(await ask('BIPBIPBIP'), '-Command not supported')
     equal(await ask('G', 'hello'), '-Command not supported')
-    for (const command of ['COMMAND', 'CLIENT', 'HELLO', 'QUIT', 'ECHO']) {
+    equal(await ask('ECHO', 'x'), '$x')
+    equal(await ask('HELLO', '3'), '-NOPROTO only RESP2 is spoken here')
+    for (const command of ['COMMAND', 'CLIENT', 'QUIT']) {
       equal(await ask(command, 'x'), '-Command not supported')
     }
   })

@@ -82,7 +82,19 @@ function goodStream(prng: Prng, bulkBytesMax: number, commandCountMax = 4): Buff
   const parts: Buffer[] = []
   for (let count = prng.below(commandCountMax); count >= 0; count--) {
     if (prng.chance(0.2)) {
-      parts.push(Buffer.from(prng.pick(['PING\r\n', 'get a\n', ' SET  k v \r\n'.trimStart(), 'x\r\n', 'A\t\0b\r\n'])))
+      parts.push(
+        Buffer.from(
+          prng.pick([
+            'PING\r\n',
+            'get a\n',
+            ' SET  k v \r\n'.trimStart(),
+            'x\r\n',
+            'A\t\0b\r\n',
+            'a:\r\n',
+            'b\r\n\r\n',
+          ]),
+        ),
+      )
       continue
     }
     const bulks = Array.from({ length: 1 + prng.below(4) }, () =>

@@ -31,6 +31,9 @@ export class MalformedRequest extends Error {
 
 const emptyBulk = Buffer.alloc(0)
 const lineFeed = 10
+const carriageReturn = 13
+const colon = 0x3a
+const notACommand = 'Malformed request, array expected'
 const bulkTrailerBytes = 2
 
 /** A shorter borrowed chunk is copied whole, a longer one argument by argument. */
@@ -56,6 +59,7 @@ export class RespParser {
   #bulk: Buffer | null = null
   #bulkFilledBytes = 0
   #trailerBytesLeft = 0
+  #mayBeEmptyLine = false
   #failed = false
 
   constructor(limits: ParserLimits = defaultLimits, pool: BulkPool = new BulkPool()) {
@@ -115,6 +119,7 @@ export class RespParser {
       if (!line) return null
       if (!atCommand) this.#beginArgument(line)
       else if (line[0] === 0x2a) this.#beginCommand(line)
+      else if (line.length === 0 || line[0] === carriageReturn) this.#skipEmptyLine(line)
       else return this.#splitInline(line)
     }
   }
@@ -142,8 +147,16 @@ export class RespParser {
 
   #checkFirstByte(): void {
     const first = this.#chunk[this.#offset]!
+    if (first === 0x2a) return
     const isLetter = (first | 0x20) >= 0x61 && (first | 0x20) <= 0x7a
-    if (first !== 0x2a && !isLetter) this.#fail('Malformed request, array expected')
+    const isEmptyLine = this.#mayBeEmptyLine && (first === carriageReturn || first === lineFeed)
+    if (!isLetter && !isEmptyLine) this.#fail(notACommand)
+  }
+
+  /** One behind a command, as `redis-cli --pipe` ends its input. Not behind an HTTP header: what a browser posts ends there. */
+  #skipEmptyLine(line: Buffer): void {
+    if (line.length > 1) this.#fail(notACommand)
+    this.#mayBeEmptyLine = false
   }
 
   /** One line without its line feed, or null; a view, valid until the next call. */
@@ -223,6 +236,7 @@ export class RespParser {
   #takeCommand(): Buffer[] {
     const command = this.#arguments
     this.#arguments = []
+    this.#mayBeEmptyLine = true
     return command
   }
 
@@ -239,6 +253,7 @@ export class RespParser {
       }
     }
     if (words.length > this.#limits.argumentsMax) this.#fail('Too many arguments')
+    this.#mayBeEmptyLine = !words[0]!.includes(colon)
     return words
   }
 }

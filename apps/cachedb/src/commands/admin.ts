@@ -11,6 +11,17 @@ export function ping(): Reply {
   return 'PONG'
 }
 
+/** ECHO bytes → the bytes: `redis-cli --pipe` waits for them behind its input. */
+export function echo(_session: Session, [, bytes]: Buffer[]): Reply {
+  // The memory of arguments is used again once the command is answered, which is before the reply has left.
+  return Buffer.from(bytes!)
+}
+
+/** HELLO → the error at which clients that would speak RESP3 go on with RESP2. @throws Refused */
+export function hello(): Reply {
+  throw new Refused('NOPROTO only RESP2 is spoken here')
+}
+
 /** TIME → unix seconds and microseconds, as bulks. */
 export function time({ server }: Session): Reply {
   const nowMicroseconds = Math.floor(server.clock.nowMs() * 1000)

@@ -1,6 +1,6 @@
 import type { MaybePromise, noReply, Reply } from '@qsfs/resp/reply'
 import type { Session } from '../session.ts'
-import { auth, hooks, info, ping, stop, time } from './admin.ts'
+import { auth, echo, hello, hooks, info, ping, stop, time } from './admin.ts'
 import {
   type Arity,
   anyArguments,
@@ -97,6 +97,8 @@ const rows: readonly Command[] = [
   { name: 'RELOAD', arity: exactly(2), access: 'admin', run: namespaceReload, serial: true },
   { name: 'FLUSH', arity: anyArguments, access: 'write', run: flush, serial: true },
 
+  { name: 'ECHO', arity: exactly(2), access: 'open', run: echo },
+  { name: 'HELLO', arity: anyArguments, access: 'open', run: hello, secretsFrom: 1 },
   { name: 'OWNER', arity: atLeast(3), access: 'open', run: owner },
   { name: 'POINT', arity: atLeast(2), access: 'open', run: point },
   { name: 'FSYNC', arity: anyArguments, access: 'open', run: fsync },

@@ -18,6 +18,7 @@ class Refusal {
 export function meaningOf(stream: Buffer, limits: ParserLimits): Meaning {
   const commands: Buffer[][] = []
   let at = 0
+  let mayBeEmptyLine = false
 
   /** undefined: its end has not arrived. */
   const line = (): string | undefined => {
@@ -32,12 +33,20 @@ export function meaningOf(stream: Buffer, limits: ParserLimits): Meaning {
   const command = (): Buffer[] | undefined => {
     if (at === stream.length) return undefined
     const first = String.fromCharCode(stream[at]!)
+    if (mayBeEmptyLine && /[\r\n]/.test(first)) {
+      const empty = line()
+      if (empty === undefined) return undefined
+      if (empty.length > 1) throw new Refusal('Malformed request, array expected')
+      mayBeEmptyLine = false
+      return command()
+    }
     if (!/[*A-Za-z]/.test(first)) throw new Refusal('Malformed request, array expected')
     const head = line()
     if (head === undefined) return undefined
     if (first !== '*') {
       const words = head.split(/[\0- ]+/).filter(word => word !== '')
       if (words.length > limits.argumentsMax) throw new Refusal('Too many arguments')
+      mayBeEmptyLine = !words[0]!.includes(':')
       return words.map(word => Buffer.from(word, 'latin1'))
     }
     const count = numberIn(head)
@@ -57,6 +66,7 @@ export function meaningOf(stream: Buffer, limits: ParserLimits): Meaning {
       found.push(stream.subarray(at, at + lengthBytes))
       at += lengthBytes + 2
     }
+    mayBeEmptyLine = true
     return found
   }
 
