@@ -120,6 +120,7 @@ const fullFolders: Readonly<Record<string, number>> = {
   'apps/fs/src/tree': 21, // records and the log that keeps them; to be split
   'apps/stor/src': 18, // wiring and commands
   'apps/stor/src/backend': 15, // interface, three kinds, four decorators
+  'apps/stor/src/repair': 16, // one queue; what feeds it, and what works it off
   'apps/stor/src/pipeline': 14, // store and retrieve share the frame pool
 }
 

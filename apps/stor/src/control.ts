@@ -6,6 +6,8 @@ import {
   deleteParams,
   type JobsResult,
   jobsParams,
+  type RebuildParams,
+  rebuildParams,
   retrieveParams,
   StorErrorCode,
   statusParams,
@@ -48,6 +50,7 @@ export function controlHandlers(runtime: Runtime, clock: Clock, jobs: JobQueue |
     delete: verb(deleteParams, async (params, { signal }) => (await objects(signal)).delete(params, { signal })),
     status: verb(statusParams, () => statusOf(runtime, count, true, jobs?.status ?? null)),
     jobs: verb(jobsParams, ({ drop }) => jobsOrDrop(jobs, drop)),
+    rebuild: verb(rebuildParams, (params, context) => rebuild(runtime, params, context, clock)),
     test: verb(testParams, () => testStore(runtime)),
   }
 }
@@ -55,6 +58,19 @@ export function controlHandlers(runtime: Runtime, clock: Clock, jobs: JobQueue |
 async function jobsOrDrop(jobs: JobQueue | null, drop: string | undefined): Promise<JobsResult | DropJobResult> {
   if (jobs === null) throw new StorError('refused', 'the config names no socket: there is no daemon and no job')
   return drop === undefined ? jobs.list : { dropped: await jobs.drop(Number(drop)) }
+}
+
+async function rebuild(runtime: Runtime, params: RebuildParams, context: ControlContext, clock: Clock) {
+  const { file, objectId, all = false } = params
+  const { signal } = context
+  if ([file !== undefined, objectId !== undefined, all].filter(given => given).length !== 1) {
+    throw new WrongRequest('rebuild which? a file, an object id, or all')
+  }
+  const { objects, repairer } = await runtime.store(signal)
+  const ids = all ? null : [await objects.idOf(params, { signal })]
+  const progress = thinned(context, clock)
+  const onProgress = (doneBytes: number, totalBytes: number) => progress({ doneBytes, totalBytes })
+  return repairer.rebuild(ids, { signal, ...(ids === null ? { onProgress } : {}) })
 }
 
 function verb<S extends z.ZodType>(

@@ -42,6 +42,14 @@ export interface StoreContext {
   readonly clock: Clock
   readonly random: RandomSource
   readonly log: Log
+  readonly repairs: RepairSink
+}
+
+/** Hears of what repair must know. */
+export interface RepairSink {
+  wanted(objectId: string, shardIndex: number, reason: string): void
+  stored(record: NewRecord): void
+  deleted(objectId: string): void
 }
 
 export interface AskerOptions {
@@ -64,8 +72,6 @@ export class ObjectStore implements AsyncDisposable {
   readonly #retrievePlaces: Semaphore
   readonly deletions: Deletions
   readonly #places = new KeyedMutex<string>()
-  /** Objects stored on fewer than n locations since the start. */
-  readonly #thin = new Set<string>()
   /** Objects stored less objects deleted since the start. */
   #countChange = 0
   #lastStoredMs = 0
@@ -80,8 +86,8 @@ export class ObjectStore implements AsyncDisposable {
   }
 
   /** `lastStoredMs`: monotonic, 0 for never. */
-  get sinceStart(): { readonly countChange: number; readonly thinCount: number; readonly lastStoredMs: number } {
-    return { countChange: this.#countChange, thinCount: this.#thin.size, lastStoredMs: this.#lastStoredMs }
+  get sinceStart(): { readonly countChange: number; readonly lastStoredMs: number } {
+    return { countChange: this.#countChange, lastStoredMs: this.#lastStoredMs }
   }
 
   get running(): { readonly stores: number; readonly retrieves: number } {
@@ -140,6 +146,13 @@ export class ObjectStore implements AsyncDisposable {
     }
   }
 
+  /** The id of a file's object, or the one that was given.
+   *  @throws StorError 'not-found' */
+  async idOf({ file, objectId }: CheckParams, { signal }: AskerOptions = {}): Promise<Buffer> {
+    const name = file === undefined ? null : objectNameOf(file, this.#context.config.root)
+    return (await this.#find(objectId === undefined ? name : null, objectId, signal)).objectId
+  }
+
   /** @see Deletions */
   async delete({ file, objectId }: DeleteParams, { signal }: AskerOptions = {}): Promise<DeleteResult> {
     const name = file === undefined ? null : objectNameOf(file, this.#context.config.root)
@@ -172,7 +185,7 @@ export class ObjectStore implements AsyncDisposable {
     this.#context.log.event('object.stored', { objectId, sizeBytes: record.sizeBytes, shardsConfirmed })
     this.#countChange++
     this.#lastStoredMs = this.#context.clock.monotonicMs()
-    if (shardsConfirmed < record.totalShards) this.#thin.add(objectId)
+    this.#context.repairs.stored(record)
     const shape = { sizeBytes: record.sizeBytes, shardsConfirmed, shardCount: record.totalShards }
     const replacedObjectId = replaced?.toString('hex') ?? null
     return { objectId, name, ...shape, repeated: false, replacedObjectId, sha256: record.sha256.toString('hex') }
@@ -265,12 +278,17 @@ export class ObjectStore implements AsyncDisposable {
   }
 
   get #readContext(): ReadContext {
-    const { fleet, pool, keys, clock, log } = this.#context
+    const { fleet, pool, keys, clock, log, repairs } = this.#context
     return {
       ...{ pool, keys, clock, spareAfterMs: SPARE_AFTER_MS },
       backend: name => fleet.backend(name),
       isDown: name => fleet.isDown(name),
-      onFault: fault => log.warn('piece.faulty', { ...fault }),
+      onFault: fault => {
+        log.warn('piece.faulty', { ...fault })
+        // Silence passes; what is wrong or missing stays so until it is rewritten.
+        if (fault.kind === 'wrong' || fault.kind === 'missing')
+          repairs.wanted(fault.objectId, fault.shardIndex, `a reader found it ${fault.kind}`)
+      },
     }
   }
 
@@ -295,7 +313,7 @@ export class ObjectStore implements AsyncDisposable {
     const id = objectId.toString('hex')
     const { wasLive, ...result } = await this.deletions.delete(objectId, withSignal(signal))
     if (wasLive) this.#countChange--
-    this.#thin.delete(id)
+    this.#context.repairs.deleted(id)
     return result
   }
 

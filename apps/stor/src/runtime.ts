@@ -13,6 +13,7 @@ import { MemberBackend } from './metadata/member-backend.ts'
 import type { MetaStore } from './metadata/meta-store.ts'
 import { ObjectStore } from './object-store.ts'
 import { FramePool } from './pipeline/frame-pool.ts'
+import { Repairer } from './repair/repairer.ts'
 
 export interface RuntimeTools {
   readonly clock: Clock
@@ -25,6 +26,7 @@ export interface OpenStore {
   readonly objects: ObjectStore
   readonly meta: MetaStore
   readonly identity: Identity
+  readonly repairer: Repairer
 }
 
 /** Threads that code frames: two keep up with what backends take, and leave the loop its core. */
@@ -67,7 +69,7 @@ export class Runtime implements AsyncDisposable {
     this.#pool.warm()
     this.#opening = this.#openPatiently()
     // Whoever asks hears of a failure; nobody may be asking.
-    this.#opening.catch(() => undefined)
+    this.#opening.then(({ repairer }) => this.#stopping.signal.aborted || repairer.start()).catch(() => undefined)
     const first = await Promise.race([this.#opening.then(() => null), this.#hindered.promise])
     if (first !== null && !first.retryable) throw first
     this.#keepMembersFilled()
@@ -105,6 +107,7 @@ export class Runtime implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping.abort(new StorError('unavailable', 'stor is stopping'))
     await this.#opening?.catch(() => undefined)
+    await this.#open?.repairer[Symbol.asyncDispose]()
     await this.#open?.objects[Symbol.asyncDispose]()
     await this.fleet[Symbol.asyncDispose]()
     await this.#pool[Symbol.asyncDispose]()
@@ -133,8 +136,11 @@ export class Runtime implements AsyncDisposable {
     const master = this.#master
     const { identity, meta } = await openRecords(config, this.members, fleet, { clock, random, log, master })
     const { keys } = identity.superblock
-    const objects = new ObjectStore({ config, fleet, meta, keys, pool: this.#pool, clock, random, log })
-    this.#open = { objects, meta, identity }
+    const isReading = () => this.#open !== null && this.#open.objects.running.retrieves > 0
+    const repairer = new Repairer({ meta, fleet, keys, clock, random, log, isReading }, repairLimits(config))
+    const tools = { pool: this.#pool, clock, random, log }
+    const objects = new ObjectStore({ config, fleet, meta, keys, ...tools, repairs: repairer })
+    this.#open = { objects, meta, identity, repairer }
     this.#obstacle = null
     return this.#open
   }
@@ -172,5 +178,17 @@ export class Runtime implements AsyncDisposable {
         await delay(clock, this.config.healthCheckIntervalMs, { signal }).catch(() => undefined)
       }
     }
+  }
+}
+
+function repairLimits(config: StorConfig) {
+  return {
+    redundancy: config.redundancy,
+    bytesPerSecond: config.repairBytesPerSecond,
+    concurrency: config.repairConcurrency,
+    scrubPeriodMs: config.scrubPeriodMs,
+    orphanGraceMs: config.orphanGraceMs,
+    answerWithinMs: config.backendTimeoutMs,
+    pollMs: config.healthCheckIntervalMs,
   }
 }

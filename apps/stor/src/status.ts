@@ -69,13 +69,14 @@ export async function statusOf(
     daemon,
     ...{ k, n, metaK: meta.k, metaN: meta.n, metaWriteQuorum: meta.writeQuorum },
     objectCount,
-    thinObjectCount: daemon ? (open?.objects.sinceStart.thinCount ?? 0) : null,
+    thinObjectCount: daemon ? (open?.repairer.thinCount ?? 0) : null,
     marginLocations: n - k - lostCount,
     writable: reason === '',
     reason,
     storesRunning: open?.objects.running.stores ?? 0,
     retrievesRunning: open?.objects.running.retrieves ?? 0,
     jobs,
+    repair: daemon && open !== null ? open.repairer.status : null,
     backends: [
       ...fleet.meta.map(({ config, backend }) => toStatus(config, 'meta', 0, fleet.observeMeta(backend.name))),
       ...fleet.data.map(place => {

@@ -28,9 +28,11 @@ describe('a place that came back empty gives its ids a second time', () => {
     const { objects } = await runtime.store()
     await objects.store({ file: newer })
     const counts = () => Promise.all(runtime.fleet.data.map(async ({ backend }) => (await backend.stat()).valueCount))
-    assert.deepStrictEqual(await counts(), [3, 3, 6, 6, 6, 6])
+    // Or more than 3, where repair was quick.
+    assert.deepStrictEqual((await counts()).slice(2), [6, 6, 6, 6])
     const { owedBackends } = await objects.delete({ objectId: first.objectId })
-    assert.deepStrictEqual([await counts(), owedBackends], [[3, 3, 3, 3, 3, 3], []])
+    assert.deepStrictEqual(owedBackends, [])
+    await until(async () => (await counts()).every(count => count === 3))
   })
 })
 

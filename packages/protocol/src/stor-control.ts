@@ -42,6 +42,12 @@ export const jobsParams = z.strictObject({
     .regex(/^\d{1,15}$/, 'a job id is a number')
     .optional(),
 })
+/** Which objects are read whole and rebuilt where they lack: exactly one of these. */
+export const rebuildParams = z.strictObject({
+  file: objectName.optional(),
+  objectId: objectIdText.optional(),
+  all: z.boolean().optional(),
+})
 export const statusParams = z.strictObject({})
 export const testParams = z.strictObject({})
 
@@ -49,6 +55,7 @@ export type StoreParams = z.infer<typeof storeParams>
 export type RetrieveParams = z.infer<typeof retrieveParams>
 export type CheckParams = z.infer<typeof checkParams>
 export type DeleteParams = z.infer<typeof deleteParams>
+export type RebuildParams = z.infer<typeof rebuildParams>
 
 export interface StoreResult {
   readonly objectId: string
@@ -125,6 +132,50 @@ export interface DropJobResult {
   readonly dropped: boolean
 }
 
+export interface RebuildResult {
+  /** Objects that were looked at. */
+  readonly objectCount: number
+  readonly verifiedShardCount: number
+  readonly badShardCount: number
+  /** Shards written: bad, owed, or moved from a backend that is gone or drains. */
+  readonly rebuiltShardCount: number
+  /** Objects that are not whole yet; the daemon goes on with them. */
+  readonly pendingCount: number
+  /** The first of them. */
+  readonly pending: readonly { readonly objectId: string; readonly reason: string }[]
+}
+
+/** What repair and scrub do; counts since the daemon started. */
+export interface RepairStatus {
+  /** All records were looked through since the start: before that more may be pending than is told. */
+  readonly surveyed: boolean
+  readonly pendingCount: number
+  readonly runningCount: number
+  /** Of the pending objects: how many more locations the thinnest survives. */
+  readonly thinnestMargin: number | null
+  /** Why objects are pending, the most frequent first. */
+  readonly reasons: readonly { readonly reason: string; readonly count: number }[]
+  /** At the pace of the repairs so far, if nothing hinders them; null: none was made yet. */
+  readonly etaMs: number | null
+  readonly rebuiltShardCount: number
+  /** Attempts that failed. */
+  readonly failedCount: number
+  /** Wrong or missing pieces that readers met. */
+  readonly reportedCount: number
+  /** Read and written by repair and scrub. */
+  readonly movedBytes: number
+  /** ms since 1970; `doneRatio` 0 to 1, of this round. Null until it is known. */
+  readonly scrub: {
+    readonly startedMs: number
+    readonly endsMs: number
+    readonly doneRatio: number
+    readonly verifiedShardCount: number
+    readonly badShardCount: number
+  } | null
+  /** Pieces that no record names: removed since the start; too young, or not ours to remove, at the last look. */
+  readonly orphans: { readonly removedCount: number; readonly youngCount: number; readonly unknownCount: number }
+}
+
 export interface BackendStatus {
   readonly name: string
   readonly address: string
@@ -152,7 +203,7 @@ export interface StatusResult {
   readonly metaWriteQuorum: number
   /** Records listed; null when no metadata backend could list. */
   readonly objectCount: number | null
-  /** Objects stored on fewer than n locations since the daemon started; null without one. */
+  /** Objects on fewer than n locations, as far as records were looked through; null without a daemon. */
   readonly thinObjectCount: number | null
   /** Data locations that may still be lost before an object of full width is, by what answers and is not empty; negative:
    *  some cannot be read now. */
@@ -164,6 +215,8 @@ export interface StatusResult {
   readonly retrievesRunning: number
   /** Null without a daemon. */
   readonly jobs: JobsStatus | null
+  /** Null without a daemon, and while the store is not open. */
+  readonly repair: RepairStatus | null
   readonly backends: readonly BackendStatus[]
 }
 export interface TestResult {

@@ -41,7 +41,6 @@ export class DirectoryBackend implements Backend {
       if (!(error instanceof StorError && error.reason === 'missing')) throw error
       // Emptied, or another disk is mounted there: looked at afresh by the next put.
       this.#opening = null
-      this.#directories.clear()
       throw new StorError('unavailable', `${this.name}: its directories are gone`, { cause: error })
     }
     this.#pending.add(id)
@@ -78,6 +77,8 @@ export class DirectoryBackend implements Backend {
 
   async stat({ signal }: BackendOptions = {}): Promise<BackendStat> {
     signal?.throwIfAborted()
+    // Another disk is mounted there: what was counted is gone.
+    if (this.#valueCount > 0 && (await this.#files.read('next-id')) === null) this.#opening = null
     await this.#open()
     const freeBytes = await this.#files.freeBytes()
     return { valueCount: this.#valueCount, usedBytes: null, freeBytes, durability: 'disk' }
@@ -126,6 +127,7 @@ export class DirectoryBackend implements Backend {
 
   /** Ids go on after all that may have been given: a removal that is still owed must never hit a new piece. */
   async #load(): Promise<void> {
+    this.#directories.clear()
     await this.#files.makeDirectory('pieces')
     const saved = await this.#files.read('next-id')
     const match = saved === null ? null : new RegExp(`^${FORMAT} (\\d{1,15})\\n$`).exec(saved.toString())

@@ -57,6 +57,11 @@ export class Fleet implements AsyncDisposable {
     return this.health.isDown(dataId(name))
   }
 
+  /** Its shards are to move away; it takes no new ones. */
+  isDraining(name: string): boolean {
+    return this.data.some(({ config, backend }) => config.drain && backend.name === name)
+  }
+
   isMetaDown(name: string): boolean {
     return this.health.isDown(metaId(name))
   }
@@ -71,7 +76,8 @@ export class Fleet implements AsyncDisposable {
 
   /** For placement: a backend that is up, or not known to be down, and has room for `shardBytes`. */
   candidates(shardBytes: number): Candidate[] {
-    return this.data.map(({ backend, group }) => {
+    const open = this.data.filter(({ config }) => !config.drain)
+    return open.map(({ backend, group }) => {
       const { state, stat } = this.observeData(backend.name)
       const freeBytes = stat?.freeBytes ?? null
       const hasRoom = freeBytes === null || freeBytes >= shardBytes
