@@ -113,11 +113,11 @@ async function turns(): Promise<void> {
 }
 
 /** Puts and deletes until nothing fits any more, so that one value in five lives. */
-async function fillUp(namespace: Namespace, world: World): Promise<number> {
+async function fillUp(namespace: Namespace, world: World, name = 'v'): Promise<number> {
   for (let n = 0; ; n++) {
     try {
-      namespace.put(key(`v${n}`), world.prng.bytes(100))
-      if (n % 5 > 0) namespace.delete(key(`v${n}`))
+      namespace.put(key(`${name}${n}`), world.prng.bytes(100))
+      if (n % 5 > 0) namespace.delete(key(`${name}${n}`))
       // What is full is closed, and its hint written.
       if (n % 10 === 0) await turns()
     } catch (error) {
@@ -144,6 +144,22 @@ for (const [what, options, capacityBytes] of [
       const more = await fillUp(namespace, world)
       assert(more > count / 3, `${count} puts, then ${more}`)
     })
+
+test('a full cache shrinks by compaction, also when a value in the middle of a segment is damaged', async () => {
+  const world = newWorld()
+  const namespace = await open(world, 'user', { limitBytes: 12 * segmentBytesMax })
+  const count = await fillUp(namespace, world)
+  const bytes = world.storage.bytesOf('/data/ns/d0')
+  bytes[bytes.indexOf('v5') + 2]! ^= 1
+  world.storage.put('/data/ns/d0', bytes)
+  await pass(world, 60)
+  // What was copied before that was met is not lent for ever.
+  assert.equal(namespace.info().compaction.damagedSegments, 1)
+  await fillUp(namespace, world, 'w')
+  await pass(world, 60)
+  const more = await fillUp(namespace, world, 'x')
+  assert(more > count / 4, `${count} puts, then ${more}`)
+})
 
 test('no space in the middle of a copy: all is as it was, and goes on when there is space', async () => {
   const world = newWorld()

@@ -119,6 +119,8 @@ export class Compactor {
     segment.activity = null
     // Flushed, dropped or closed meanwhile.
     if (shelf.find(segment.id) !== segment) return
+    // It stays for long, and what was copied out of it too: room that is lent for it nobody else could have.
+    if (outcome === 'damaged' || outcome === 'failed') shelf.context.room.repay(segment)
     if (outcome === 'copied') finished(shelf, segment, shelf.compaction.copiedBytes - before)
     else if (outcome === 'damaged') await this.#damaged(shelf, segment)
     else if (outcome === 'noRoom') this.#putOff(segment, noRoomAgainMs)

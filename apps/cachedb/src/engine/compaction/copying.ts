@@ -123,10 +123,7 @@ function copyEntry(copying: Copying, record: HintRecord, bytes: Buffer, fromByte
   rotateWhenFull(writer, lengthBytes)
   writer.appendCopy(key, entry.value, timestampSeconds, tombstone)
   if (tombstone !== null) writer.shelf.get(writer.active.segmentId).life.addCopyOf(segment.life)
-  if (leavesSoon) {
-    segment.lentBytes += lengthBytes
-    room.lend(lengthBytes)
-  }
+  if (leavesSoon) room.lend(lengthBytes, segment)
   writer.shelf.compaction.copiedBytes += lengthBytes
   writer.shelf.context.metrics.compactionCopiedBytes.add(lengthBytes)
   return 'copied'

@@ -135,12 +135,15 @@ export class Room {
   }
 
   /** Bytes copied out of a segment that leaves soon do not count against transactions and deletes, until it has left. */
-  lend(bytes: number): void {
+  lend(bytes: number, segment: { lentBytes: number }): void {
+    segment.lentBytes += bytes
     this.#lentBytes += bytes
   }
 
-  repay(bytes: number): void {
-    this.#lentBytes -= bytes
+  /** The segment has left, or stays: nothing is lent for it any more. */
+  repay(segment: { lentBytes: number }): void {
+    this.#lentBytes -= segment.lentBytes
+    segment.lentBytes = 0
   }
 
   /** Whether so many bytes fit when all else has left. A segment made under another limit may not. */

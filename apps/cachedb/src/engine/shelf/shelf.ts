@@ -355,8 +355,7 @@ export class Shelf {
   #giveRoom(segment: Segment): void {
     const { room } = this.context
     room.give(segment.dataBytes)
-    room.repay(segment.lentBytes)
-    segment.lentBytes = 0
+    room.repay(segment)
   }
 
   /** @throws StorageError */
