@@ -164,6 +164,7 @@ test('the socket is ours alone; a live one is refused, a stale one replaced', as
     onConnectionError: () => undefined,
   }
   await rejects(RespServer.listen([{ path }], options), SocketUnavailable)
+  await rejects(RespServer.listen([{ path: `${path}.none/socket` }], options), /its directory does not exist/)
   await rejects(RespServer.listen([{ path: `/tmp/${'x'.repeat(120)}` }], options), /longer than 107 bytes/)
 
   await using directory = await temporaryDirectory()

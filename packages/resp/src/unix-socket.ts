@@ -1,6 +1,7 @@
 import { once } from 'node:events'
-import { lstatSync, unlinkSync } from 'node:fs'
+import { existsSync, lstatSync, unlinkSync } from 'node:fs'
 import { connect } from 'node:net'
+import { dirname } from 'node:path'
 
 /** sizeof(sun_path) - 1; a longer path is EINVAL, which tells nobody why. */
 const socketPathBytesMax = 107
@@ -18,7 +19,11 @@ export async function clearStaleSocket(path: string): Promise<void> {
   if (Buffer.byteLength(path) > socketPathBytesMax)
     throw new SocketUnavailable(`socket path ${path} is longer than ${socketPathBytesMax} bytes`)
   const found = lstatSync(path, { throwIfNoEntry: false })
-  if (!found) return
+  if (!found) {
+    // Node would say EACCES.
+    if (!existsSync(dirname(path))) throw new SocketUnavailable(`socket ${path}: its directory does not exist; make it`)
+    return
+  }
   if (!found.isSocket()) throw new SocketUnavailable(`${path} exists and is not a socket`)
   if (await isListening(path)) throw new SocketUnavailable(`another server listens on ${path}`)
   unlinkSync(path)
