@@ -7,8 +7,10 @@ import {
   type JobsResult,
   jobsParams,
   type RebuildParams,
+  type RotateKeyResult,
   rebuildParams,
   retrieveParams,
+  rotateKeyParams,
   StorErrorCode,
   statusParams,
   storeParams,
@@ -48,6 +50,12 @@ export function controlHandlers(runtime: Runtime, clock: Clock, jobs: JobQueue |
     ),
     check: verb(checkParams, async (params, { signal }) => (await objects(signal)).check(params, { signal })),
     delete: verb(deleteParams, async (params, { signal }) => (await objects(signal)).delete(params, { signal })),
+    'rotate-key': verb(rotateKeyParams, async ({ deep = false }, { signal }): Promise<RotateKeyResult> => {
+      const { upkeep } = await runtime.store(signal)
+      // A daemon seals the records anew beside its other work.
+      await upkeep.rotate({ deep, finish: !runtime.isDaemon }, { signal })
+      return { rootKeyCount: upkeep.status.rootKeyCount }
+    }),
     status: verb(statusParams, () => statusOf(runtime, count, true, jobs?.status ?? null)),
     jobs: verb(jobsParams, ({ drop }) => jobsOrDrop(jobs, drop)),
     rebuild: verb(rebuildParams, (params, context) => rebuild(runtime, params, context, clock)),

@@ -6,6 +6,7 @@ import type {
   DropJobResult,
   JobsResult,
   JobsStatus,
+  RotateKeyResult,
   StatusResult,
   TestResult,
 } from '@qsfs/protocol/stor-control'
@@ -49,6 +50,11 @@ export function printAnswer(verb: PrintedVerb, answer: unknown, stdout: Writer, 
     case 'status':
       stdout.write(statusText(answer as StatusResult))
       return
+    case 'rotate-key': {
+      const { rootKeyCount } = answer as RotateKeyResult
+      stdout.write(`done; the store has ${rootKeyCount} root ${rootKeyCount === 1 ? 'key' : 'keys'}\n`)
+      return
+    }
     case 'test': {
       for (const { ok, subject, text } of (answer as TestResult).lines) {
         stdout.write(`${ok ? 'ok  ' : 'FAIL'}  ${subject}: ${text}\n`)
@@ -97,12 +103,22 @@ export function statusText(status: StatusResult): string {
     '\n',
     `objects: ${status.objectCount ?? 'not known now'}${thinText(status.thinObjectCount)}\n`,
     `margin: ${marginText(status.marginLocations)}\n`,
+    ...upkeepLines(status),
     status.writable ? 'storing: possible\n' : `storing: NOT possible: ${status.reason}\n`,
     status.daemon
       ? `running: ${status.storesRunning} stores, ${status.retrievesRunning} retrieves\n`
       : 'no daemon runs\n',
     jobsSummary(status.jobs),
   ].join('')
+}
+
+function upkeepLines({ fillingBackends, rewrapping }: StatusResult): string[] {
+  return [
+    fillingBackends.length === 0 ? '' : `metadata: being filled: ${fillingBackends.join(', ')}\n`,
+    rewrapping === null
+      ? ''
+      : `keys: ${rewrapping.doneCount} of ${rewrapping.totalCount} records sealed under the new root key\n`,
+  ]
 }
 
 function thinText(thinObjectCount: number | null): string {

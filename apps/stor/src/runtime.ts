@@ -5,9 +5,8 @@ import { Metrics } from '@qsfs/telemetry/metrics'
 import { Fleet } from './backend/fleet.ts'
 import type { StorConfig } from './config.ts'
 import { StorError } from './errors.ts'
-import type { Identity } from './identity/identity.ts'
 import { openRecords } from './identity/open-records.ts'
-import { refillBlankMembers } from './identity/refill.ts'
+import { MetadataUpkeep } from './identity/upkeep.ts'
 import { MasterSecret } from './master-secret.ts'
 import { MemberBackend } from './metadata/member-backend.ts'
 import type { MetaStore } from './metadata/meta-store.ts'
@@ -25,7 +24,7 @@ export interface RuntimeTools {
 export interface OpenStore {
   readonly objects: ObjectStore
   readonly meta: MetaStore
-  readonly identity: Identity
+  readonly upkeep: MetadataUpkeep
   readonly repairer: Repairer
 }
 
@@ -45,6 +44,7 @@ export class Runtime implements AsyncDisposable {
   readonly #stopping = new AbortController()
   #opening: Promise<OpenStore> | null = null
   #open: OpenStore | null = null
+  #isDaemon = false
   /** Settled by the first obstacle. */
   readonly #hindered = Promise.withResolvers<StorError>()
   /** Why the store is not open yet. */
@@ -65,6 +65,7 @@ export class Runtime implements AsyncDisposable {
   /** For a daemon: watches the backends and opens the store, again and again while too few of them answer.
    *  @throws StorError for an obstacle that does not pass by itself */
   async start(): Promise<void> {
+    this.#isDaemon = true
     this.fleet.health.start()
     this.#pool.warm()
     this.#opening = this.#openPatiently()
@@ -72,7 +73,7 @@ export class Runtime implements AsyncDisposable {
     this.#opening.then(({ repairer }) => this.#stopping.signal.aborted || repairer.start()).catch(() => undefined)
     const first = await Promise.race([this.#opening.then(() => null), this.#hindered.promise])
     if (first !== null && !first.retryable) throw first
-    this.#keepMembersFilled()
+    this.#keepMetadataWhole()
     this.#keepDebtsSettled()
   }
 
@@ -97,6 +98,11 @@ export class Runtime implements AsyncDisposable {
       cancel()
     }
     throw this.#obstacle ?? new StorError('unavailable', 'the metadata backends do not answer')
+  }
+
+  /** It watches, and does what is due beside requests. */
+  get isDaemon(): boolean {
+    return this.#isDaemon
   }
 
   /** What is there without waiting. */
@@ -136,21 +142,18 @@ export class Runtime implements AsyncDisposable {
     const master = this.#master
     const { identity, meta } = await openRecords(config, this.members, fleet, { clock, random, log, master })
     const { keys } = identity.superblock
+    const upkeep = new MetadataUpkeep(identity, meta, fleet, clock, log)
     const isReading = () => this.#open !== null && this.#open.objects.running.retrieves > 0
     const repairer = new Repairer({ meta, fleet, keys, clock, random, log, isReading }, repairLimits(config))
     const tools = { pool: this.#pool, clock, random, log }
     const objects = new ObjectStore({ config, fleet, meta, keys, ...tools, repairs: repairer })
-    this.#open = { objects, meta, identity, repairer }
+    this.#open = { objects, meta, upkeep, repairer }
     this.#obstacle = null
     return this.#open
   }
 
-  /** A metadata backend that came back empty is filled, so that it counts again. */
-  #keepMembersFilled(): Promise<void> {
-    const { log } = this.#tools
-    return this.#again('metadata_backend.not_filled', ({ meta, identity }, signal) =>
-      refillBlankMembers(identity, meta, this.fleet, log, signal),
-    )
+  #keepMetadataWhole(): Promise<void> {
+    return this.#again('metadata.not_whole', ({ upkeep }, signal) => upkeep.tick(signal))
   }
 
   /** Removals owed by data backends that were away are sent when they are back; those of former processes too. */

@@ -52,6 +52,7 @@ export async function statusOf(
   const { config, fleet } = runtime
   const { open, obstacle } = runtime.now
   const { k, n } = config.redundancy
+  const upkeep = open?.upkeep.status
   const meta = quorumOf(config.metaDataShards, config.metaBackends.length)
   const objectCount = await count.of(runtime)
   // Where every object has a shard on every backend, one that holds nothing lost its shards: its disk was exchanged.
@@ -73,6 +74,9 @@ export async function statusOf(
     marginLocations: n - k - lostCount,
     writable: reason === '',
     reason,
+    fillingBackends: upkeep?.filling ?? [],
+    rootKeyCount: upkeep?.rootKeyCount ?? 0,
+    rewrapping: upkeep?.rewrapping ?? null,
     storesRunning: open?.objects.running.stores ?? 0,
     retrievesRunning: open?.objects.running.retrieves ?? 0,
     jobs,

@@ -121,6 +121,12 @@ export class KeyRing {
     return openBox(this.#purpose(boxKeyId(sealed), label.records), sealed, context)
   }
 
+  /** The root key that sealed a record.
+   *  @throws KeyError 'damaged' */
+  rootIdOf(sealed: Buffer): number {
+    return boxKeyId(sealed)
+  }
+
   /** 16 bytes by which a name is looked up without being told: BLAKE2b-128 under the first root's key. */
   nameHash(name: string): Buffer {
     const key = this.#purpose(this.#firstId, label.names).expose()

@@ -50,6 +50,8 @@ export const rebuildParams = z.strictObject({
 })
 export const statusParams = z.strictObject({})
 export const testParams = z.strictObject({})
+/** `deep`: a new root key, under which all records are sealed anew; else a new master secret. */
+export const rotateKeyParams = z.strictObject({ deep: z.boolean().optional() })
 
 export type StoreParams = z.infer<typeof storeParams>
 export type RetrieveParams = z.infer<typeof retrieveParams>
@@ -211,6 +213,12 @@ export interface StatusResult {
   /** Can a new object be stored now, and if not, why. */
   readonly writable: boolean
   readonly reason: string
+  /** Metadata backends that do not hold all records yet: they count for nobody. */
+  readonly fillingBackends: readonly string[]
+  /** Root keys so far; above 1 after deep rotations. */
+  readonly rootKeyCount: number
+  /** Records that a deep rotation still has to seal anew; null: none. */
+  readonly rewrapping: { readonly doneCount: number; readonly totalCount: number } | null
   readonly storesRunning: number
   readonly retrievesRunning: number
   /** Null without a daemon. */
@@ -218,6 +226,10 @@ export interface StatusResult {
   /** Null without a daemon, and while the store is not open. */
   readonly repair: RepairStatus | null
   readonly backends: readonly BackendStatus[]
+}
+/** How many root keys there are now. */
+export interface RotateKeyResult {
+  readonly rootKeyCount: number
 }
 export interface TestResult {
   readonly ok: boolean

@@ -86,6 +86,14 @@ export const verbs = {
     usage: ['status   backends, room, how many more may be lost, what waits'],
     params: () => ({}),
   },
+  'rotate-key': {
+    options: { deep: yes },
+    usage: [
+      'rotate-key   replace the master secret: the key file is exchanged; with a passphrase, by the one in <file>.next',
+      '  --deep   replace the root key instead: all records are sealed anew, no shard is sent again',
+    ],
+    params: flags => ({ deep: flags.deep }),
+  },
   test: {
     options: {},
     usage: ['test   try every backend, data and metadata, the master secret and the placement'],

@@ -71,6 +71,17 @@ export class Identity {
     this.#isShared = masters.length > 1
   }
 
+  /** A new root key, which seals from now on. The superblock has it before anything does.
+   *  @throws as change */
+  async growKeys(masters: readonly Secret[]): Promise<void> {
+    const { keys } = this.#superblock
+    const grown = keys.grown()
+    await this.change({ keys: grown }, masters)
+    // One ring for all who hold it.
+    keys.adopt(grown)
+    this.#superblock = { ...this.#superblock, keys }
+  }
+
   /** Brings the superblock in force to W members before anything is built on it.
    *  @throws StorError 'unavailable' */
   settle(): Promise<void> {

@@ -19,6 +19,15 @@ export async function rotateMaster(identity: Identity): Promise<void> {
   log.event('master_secret.rotated', { counter: identity.superblock.counter })
 }
 
+/** A new root key, under which records and object keys are sealed from now on. What older ones sealed is sealed anew by
+ *  `RewrapWalk`; the old root keys stay in the superblock, for shard headers keep what they wrapped.
+ *  @throws StorError */
+export async function rotateRoot(identity: Identity): Promise<void> {
+  const { master, log } = identity.tools
+  await identity.growKeys([await present(master, identity)])
+  log.event('root_key.rotated', { rootId: identity.superblock.keys.newestRootId })
+}
+
 /** At a start: goes on with a change of the master that was interrupted. Where the next secret is gone, and so cannot have
  *  been the only one, the one at hand stays.
  *  @throws StorError */

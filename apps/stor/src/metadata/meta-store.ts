@@ -37,6 +37,8 @@ export interface MetaStoreLimits {
 export interface StoredRecord {
   readonly generation: Generation
   readonly bytes: Buffer
+  /** The root key that sealed it. */
+  readonly rootId: number
 }
 /** Names of the members that hold the new generation, and of those that were away. */
 export interface Committed {
@@ -49,6 +51,8 @@ export interface PutContext {
   readonly memberSet: number
   /** The record that this one replaces. */
   readonly previous: Buffer | null
+  /** The root key that sealed that; null where there is none. */
+  readonly previousRootId: number | null
 }
 
 /** Encrypted records, coded k+m over the metadata backends: two slots each, read and written by the rule of quorum.ts.
@@ -126,8 +130,9 @@ export class MetaStore {
       const counter = Math.max(0, ...generationsOf(answers).map(generation => generation.counter)) + 1
       const generation = { epoch: this.#limits.epoch, counter, attempt: this.#random(16) }
       const { memberSet } = this.#limits
-      const previous = taken === null ? null : this.#open(key, taken, answers).bytes
-      const plain = make({ generation, memberSet, previous })
+      const stored = taken === null ? null : this.#open(key, taken, answers)
+      const previous = stored?.bytes ?? null
+      const plain = make({ generation, memberSet, previous, previousRootId: stored?.rootId ?? null })
       if (plain === null) return null
       const slot = taken === null ? 0 : 1 - slotOf(answers, taken)
       const sealed = this.#keys.sealRecord(plain, contextOf(key, generation))
@@ -331,7 +336,8 @@ export class MetaStore {
   #open(key: Buffer, generation: Generation, answers: readonly Answer[]): StoredRecord {
     const sealed = joinRecord(shardsOf(answers, generation), this.#codec)
     try {
-      return { generation, bytes: this.#keys.openRecord(sealed, contextOf(key, generation)) }
+      const bytes = this.#keys.openRecord(sealed, contextOf(key, generation))
+      return { generation, bytes, rootId: this.#keys.rootIdOf(sealed) }
     } catch (error) {
       if (!(error instanceof KeyError)) throw error
       const reason = error.reason === 'wrong-key' ? 'wrong-key' : 'damaged'

@@ -1,0 +1,84 @@
+import type { Clock } from '@qsfs/concurrency/clock'
+import type { Log } from '@qsfs/telemetry/log'
+import type { Fleet } from '../backend/fleet.ts'
+import type { MetaStore } from '../metadata/meta-store.ts'
+import type { Identity } from './identity.ts'
+import { rotateMaster, rotateRoot } from './key-rotation.ts'
+import { refillBlankMembers } from './refill.ts'
+import { type RewrapProgress, RewrapWalk } from './rewrap-walk.ts'
+import { SuperblockCopies } from './superblock-copies.ts'
+
+/** Copies are looked at so often; the first time so long after the start, when a new store holds something. */
+const COPIES_EVERY_MS = 60 * 60 * 1000
+const COPIES_FIRST_MS = 60_000
+
+interface Signalled {
+  readonly signal?: AbortSignal
+}
+
+/** What keeps the metadata whole beside its records: members are filled, records sealed under the newest root key, copies
+ *  of the superblock kept. */
+export class MetadataUpkeep {
+  readonly #identity: Identity
+  readonly #meta: MetaStore
+  readonly #fleet: Fleet
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #walk: RewrapWalk
+  readonly #copies: SuperblockCopies
+  #copiesDueMs: number
+  /** One change of the superblock at a time. */
+  #rotating: Promise<unknown> = Promise.resolve()
+
+  constructor(identity: Identity, meta: MetaStore, fleet: Fleet, clock: Clock, log: Log) {
+    this.#identity = identity
+    this.#meta = meta
+    this.#fleet = fleet
+    this.#clock = clock
+    this.#log = log
+    this.#walk = new RewrapWalk(meta, identity.superblock.keys)
+    this.#copies = new SuperblockCopies(identity, meta, fleet, log)
+    this.#copiesDueMs = clock.monotonicMs() + COPIES_FIRST_MS
+  }
+
+  /** Root keys so far, records still to be sealed under the newest, and members that do not hold everything yet. */
+  get status() {
+    return {
+      rootKeyCount: this.#identity.superblock.keys.rootIds.length,
+      rewrapping: this.#walk.progress,
+      filling: this.#identity.places.flatMap(member => (member?.blank ? [member.name] : [])),
+    }
+  }
+
+  /** What is due, in the daemon, now and then.
+   *  @throws StorError: it is tried again */
+  async tick(signal: AbortSignal): Promise<void> {
+    await refillBlankMembers(this.#identity, this.#meta, this.#fleet, this.#log, signal)
+    if (this.#walk.isDue) await this.#rewrap({ signal })
+    if (this.#clock.monotonicMs() < this.#copiesDueMs) return
+    await this.#copies.refresh({ signal })
+    this.#copiesDueMs = this.#clock.monotonicMs() + COPIES_EVERY_MS
+  }
+
+  /** A new master secret, or with `deep` a new root key. `finish`: seal all records anew before it resolves; the daemon
+   *  does that beside its other work.
+   *  @throws StorError */
+  rotate(
+    { deep, finish }: { readonly deep: boolean; readonly finish: boolean },
+    options: Signalled & { readonly onProgress?: (progress: RewrapProgress) => void } = {},
+  ): Promise<void> {
+    const rotated = this.#rotating.then(async () => {
+      await (deep ? rotateRoot(this.#identity) : rotateMaster(this.#identity))
+      if (finish) await this.#rewrap(options)
+      const { signal } = options
+      await this.#copies.refresh(signal === undefined ? {} : { signal })
+    })
+    this.#rotating = rotated.catch(() => undefined)
+    return rotated
+  }
+
+  async #rewrap(options: Parameters<RewrapWalk['run']>[0]): Promise<void> {
+    const rewrappedCount = await this.#walk.run(options)
+    this.#log.event('records.rewrapped', { recordCount: rewrappedCount })
+  }
+}
