@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Prng } from '@qsfs/testkit/prng'
 import { encodeId } from '../src/engine/keydir/keydir-sequential.ts'
-import { fill, idsOf, key, newWorld, open, pass } from './compaction-world.ts'
-import { contentsOf, digest } from './engine-fixture.ts'
+import { fill, idsOf, key, newWorld, open, pass, segmentBytesMax } from './compaction-world.ts'
+import { contentsOf, digest, engineContext, openNamespace } from './engine-fixture.ts'
 import { SimulatedStorage } from './simulated-storage.ts'
 
 test('a sparse segment is copied and goes; values, times and next ids stay', async () => {
@@ -203,4 +203,28 @@ test('many deletions: the oldest segments are rewritten, however full, until few
   assert.equal(namespace.info().entries, 40)
   const crashed = await open(world, 'user', { storage: world.storage.kill() })
   assert.equal(crashed.info().entries, 40)
+})
+
+test('namespaces take turns: one that always has something to compact does not keep the others from it', async () => {
+  const { storage, clock, prng } = newWorld()
+  const context = engineContext(storage, prng, {
+    clock,
+    segmentBytesMax,
+    compactBelow: 0.5,
+    compactBytesPerSecond: 100,
+  })
+  const namespaces = [
+    await openNamespace(context, 'user', { name: 'a' }),
+    await openNamespace(context, 'user', { name: 'b' }),
+  ] as const
+  for (const namespace of namespaces) {
+    fill(namespace, 'k', 35, prng)
+    for (let n = 0; n < 35; n++) if (n % 7 > 0) namespace.delete(key(`k${n}`))
+    namespace.jump()
+  }
+  const counts = () => namespaces.map(namespace => namespace.info().compaction.segments)
+  const world = { storage, clock, prng, store: null }
+  while (counts()[0]! + counts()[1]! < 4) await pass(world, 1)
+  assert.deepEqual(counts(), [2, 2])
+  for (const namespace of namespaces) await namespace[Symbol.asyncDispose]()
 })

@@ -115,6 +115,8 @@ export class Compactor {
     segment.activity = 'compacting'
     this.#underWay = segment
     const outcome = await this.#copy(writer, segment)
+    // The next one is another namespace's, if it has any.
+    if (this.#writers.delete(writer)) this.#writers.add(writer)
     this.#underWay = null
     segment.activity = null
     // Flushed, dropped or closed meanwhile.
