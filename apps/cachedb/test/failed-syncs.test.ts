@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { ManualClock } from '@qsfs/testkit/manual-clock'
 import { prngFromSeed } from '@qsfs/testkit/prng'
+import { type Hooks, noHooks } from '../src/engine/hooks/hooks.ts'
 import { NamespaceReadOnly } from '../src/errors.ts'
+import { StorageError } from '../src/segment/storage.ts'
 import { contentsOf, engineContext, openNamespace } from './engine-fixture.ts'
 import { SimulatedStorage } from './simulated-storage.ts'
 
@@ -59,3 +62,39 @@ for (const again of ['loaded again by the same process', 'after kill -9'] as con
     await after[Symbol.asyncDispose]()
   })
 }
+
+test('when the manifest can be neither synced nor written anew, nothing is recorded, stored or evicted any more', async () => {
+  const storage = newDisk()
+  const prng = prngFromSeed(4)
+  const clock = new ManualClock()
+  let storedCount = 0
+  const segmentClosed = async () => `${storedCount++}`.padStart(32, '0')
+  const hooks: Hooks = { ...noHooks, configured: true, segmentClosed }
+  const context = engineContext(storage, prng, { clock, hooks, segmentBytesMax: 300, limitBytes: 3_000 })
+  const namespace = await openNamespace(context, 'user')
+  const settle = async () => {
+    for (let turn = 0; turn < 30; turn++) await clock.advance(100)
+  }
+  for (const key of ['a', 'b']) {
+    namespace.put(Buffer.from(key), Buffer.alloc(200))
+    namespace.jump()
+  }
+  await settle()
+  assert.equal(storedCount, 2)
+  let failures = 2
+  storage.failsSync = path => path.includes('manifest') && failures-- > 0
+  namespace.put(Buffer.from('c'), Buffer.alloc(200))
+  // Whoever comes first hears of it; the namespace is read-only for all.
+  await assert.rejects(namespace.update({ ...namespace.storedSettings, worm: true }), StorageError)
+  assert.match(namespace.info().readOnlyReason!, /^the manifest cannot be synced: /)
+  await assert.rejects(namespace.sync(), NamespaceReadOnly)
+  assert.throws(() => namespace.jump(), NamespaceReadOnly)
+  const manifest = storage.bytesOf('/data/ns/manifest')
+  await settle()
+  assert.deepEqual(storage.bytesOf('/data/ns/manifest'), manifest)
+  assert.equal(storedCount, 2)
+  for (const id of [0, 1]) assert.notEqual(storage.sizeBytes(`/data/ns/d${id}`), null)
+  assert.equal((await contentsOf(namespace)).size, 3)
+  await namespace[Symbol.asyncDispose]()
+  assert.deepEqual(await keysOf(storage.kill()), ['a', 'b', 'c'])
+})

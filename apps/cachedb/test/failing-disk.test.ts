@@ -228,7 +228,7 @@ test('a short append that cannot be taken back ends its segment; what is closed 
   await namespace[Symbol.asyncDispose]()
 })
 
-test('a dead segment whose record cannot be synced stays as it is until it can: nothing else is done with it', async () => {
+test('a dead segment whose record cannot be synced stays as it is until the next start: nothing else is done with it', async () => {
   const storage = newDisk()
   const clock = new ManualClock()
   const hooks: Hooks = { ...noHooks, configured: true, segmentClosed: async () => '00112233445566778899aabbccddeeff' }
@@ -255,6 +255,10 @@ test('a dead segment whose record cannot be synced stays as it is until it can: 
   assert.equal(namespace.segments()[0]!.note, 'burying')
   storage.failsSync = () => false
   await clock.advance(10_000)
-  assert(!namespace.segments().some(({ id }) => id === 0))
+  assert.equal(namespace.segments()[0]!.note, 'burying')
+  assert.throws(() => namespace.put(Buffer.from('more'), Buffer.alloc(1)), /READONLY the manifest cannot be synced/)
   await namespace[Symbol.asyncDispose]()
+  await using after = await openNamespace(engineContext(storage, prngFromSeed(3), { clock, hooks }), 'user')
+  await settle()
+  assert(!after.segments().some(({ id }) => id === 0))
 })

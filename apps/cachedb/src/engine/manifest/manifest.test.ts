@@ -93,7 +93,22 @@ test('after a failed sync the state goes to a new file', async () => {
   await assert.rejects(manifest.sync())
 })
 
-test('a file written anew whose name may not be on disk is written again', async () => {
+test('a sync that was asked for before the file is closed leaves what the next owner wrote', async () => {
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data/ns')
+  const manifest = await Manifest.create(storage, path, Buffer.alloc(8, 1), lives(4))
+  const syncs = Promise.allSettled([manifest.sync(), Promise.resolve().then(() => manifest.sync())])
+  await new Promise(resolve => setImmediate(resolve))
+  manifest[Symbol.dispose]()
+  using next = (await Manifest.open(storage, path))!
+  next.append({ type: 'point', epoch: 1, point: 7 })
+  await next.sync()
+  await syncs
+  using found = (await Manifest.open(storage, path))!
+  assert.equal(found.state.point, 7)
+})
+
+test('a file written anew whose name may not be on disk is the last: nothing more is recorded before the next open', async () => {
   const storage = new SimulatedStorage()
   storage.makeDirectory('/data/ns')
   await storage.syncDirectory('/data')
@@ -107,7 +122,12 @@ test('a file written anew whose name may not be on disk is written again', async
   manifest.append({ type: 'point', epoch: 1, point: 7 })
   await assert.rejects(manifest.sync())
   storage.syncDirectory = syncDirectory
-  await manifest.sync()
+  assert.throws(() => manifest.append({ type: 'point', epoch: 1, point: 8 }), /cannot be synced/)
+  await assert.rejects(manifest.sync(), /cannot be synced/)
+  manifest[Symbol.dispose]()
+  using again = (await Manifest.open(storage, path))!
+  await storage.syncDirectory('/data/ns')
+  assert.equal(again.state.point, 7)
   for (let seed = 0; seed < 20; seed++) {
     using found = (await Manifest.open(storage.cut(prngFromSeed(seed)), path))!
     assert.equal(found.state.point, 7)

@@ -29,7 +29,11 @@ export class Manifest implements Disposable {
   #rewrittenBytes: number
   /** Records appended while the file is being written anew; null otherwise. */
   #meanwhile: ManifestRecord[] | null = null
-  #syncFailed = false
+  /** Why no record reaches the disk any more. */
+  #failure: StorageError | null = null
+  /** Called when a sync failed and what the file should say could not be written to another one at once: from then on the disk may
+   *  know any part of what was not synced, and only what the next `open` reads is sure. */
+  onFailure: (failure: StorageError) => void = () => {}
   /** Bytes that `open` cut off behind the last good record, and kept aside. */
   readonly cutBytes: number
   readonly #commit = new GroupCommit(() => this.#syncOrRewrite())
@@ -92,9 +96,15 @@ export class Manifest implements Disposable {
     return this.#file.sizeBytes
   }
 
+  /** @throws StorageError when nothing can be recorded any more */
+  requireWell(): void {
+    if (this.#failure !== null) throw this.#failure
+  }
+
   /** Appends the records in one write, or none of them.
-   *  @throws StorageError when the disk refuses, AssertionError for a record that does not follow from the state */
+   *  @throws StorageError when the disk refuses or a sync failed, AssertionError for a record that does not follow from the state */
   append(...records: readonly ManifestRecord[]): void {
+    this.requireWell()
     this.state.assertFolds(records)
     appendWhole(
       this.#file,
@@ -104,38 +114,59 @@ export class Manifest implements Disposable {
     this.#meanwhile?.push(...records)
   }
 
-  /** What was appended before the call is on disk when it settles; calls share one sync. */
+  /** What was appended before the call is on disk when it settles; calls share one sync. After a failure it fails for ever.
+   *  @throws StorageError */
   sync(): Promise<void> {
     return this.#commit.run()
   }
 
+  /** A sync that begins later fails: the file may be another owner's by then. */
   [Symbol.dispose](): void {
+    this.#failure ??= new StorageError(`${this.path} is closed`)
     this.#file[Symbol.dispose]()
   }
 
   async #syncOrRewrite(): Promise<void> {
-    if (this.#syncFailed) return this.#rewrite()
-    const bytes = this.#file.sizeBytes
-    if (bytes > rewriteBytesMin && bytes > this.#rewrittenBytes * rewriteRatio) {
-      try {
-        return await this.#rewrite()
-      } catch (error) {
-        if (!(error instanceof StorageError && error.full) || this.#syncFailed) throw error
-        // No room for a shorter one beside it: the long one goes on.
-        this.#rewrittenBytes = bytes
+    this.requireWell()
+    try {
+      const bytes = this.#file.sizeBytes
+      const isLong = bytes > rewriteBytesMin && bytes > this.#rewrittenBytes * rewriteRatio
+      if (!isLong || !(await this.#shortened())) await this.#syncFile()
+    } catch (error) {
+      if (this.#failure === null) {
+        this.#failure = new StorageError(`the manifest cannot be synced: ${(error as Error).message}`, { cause: error })
+        this.onFailure(this.#failure)
       }
+      throw this.#failure
     }
+  }
+
+  /** @returns false when there is no room for a shorter one beside it: the long one goes on */
+  async #shortened(): Promise<boolean> {
+    const bytes = this.#file.sizeBytes
+    try {
+      await this.#replaceFile()
+    } catch (error) {
+      if (!(error instanceof StorageError && error.full)) throw error
+      this.#rewrittenBytes = bytes
+      return false
+    }
+    await this.#storage.syncDirectory(dirname(this.path))
+    return true
+  }
+
+  async #syncFile(): Promise<void> {
     try {
       await this.#file.sync()
     } catch {
       // A failed sync is never repeated on its file: the state in memory is written to a new one, whose failure the caller hears.
-      this.#syncFailed = true
-      return this.#rewrite()
+      await this.#replaceFile()
+      await this.#storage.syncDirectory(dirname(this.path))
     }
   }
 
-  /** Publishes the folded state over the file, while appends to the old one go on. */
-  async #rewrite(): Promise<void> {
+  /** Renames a synced file with the folded state over the old one, appends to which go on meanwhile. */
+  async #replaceFile(): Promise<void> {
     const temporary = `${this.path}.tmp`
     const incarnation = this.state.incarnation
     this.#storage.remove(temporary)
@@ -154,6 +185,7 @@ export class Manifest implements Disposable {
         write(this.#meanwhile.splice(0))
         await file.sync()
       }
+      this.requireWell()
       this.#storage.rename(temporary, this.path)
     } catch (error) {
       file[Symbol.dispose]()
@@ -166,10 +198,6 @@ export class Manifest implements Disposable {
     this.#file = file
     this.#fileIncarnation = incarnation
     this.#rewrittenBytes = file.sizeBytes
-    // Until its name is on disk too, a crash finds the old file.
-    this.#syncFailed = true
-    await this.#storage.syncDirectory(dirname(this.path))
-    this.#syncFailed = false
   }
 }
 

@@ -31,7 +31,8 @@ export async function bury(shelf: Shelf, segment: Segment): Promise<void> {
 }
 
 /** Settles when the record is on disk. Once it is written there is no way back: a segment that the manifest calls gone can be nothing
- *  else, so what fails is tried again, and nothing else is done with the segment until then. */
+ *  else, so what fails is tried again, and nothing else is done with the segment until then.
+ *  @throws StorageError when nothing can be recorded any more: then it stays so until the next start */
 async function recordGone(shelf: Shelf, segment: Segment): Promise<void> {
   const { clock, log, random } = shelf.context
   const { id: segmentId, objectId } = segment
@@ -44,6 +45,7 @@ async function recordGone(shelf: Shelf, segment: Segment): Promise<void> {
       return await shelf.manifest.sync()
     } catch (error) {
       if (!(error instanceof StorageError)) throw error
+      shelf.manifest.requireWell()
       log.error('segment.not_buried', { directory: shelf.directory, segmentId, error })
       if (error.full && segment.isLocal) {
         // No room for the record. The file may go first: a start that misses it finds by its hint that nothing in it lives.

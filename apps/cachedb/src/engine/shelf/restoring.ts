@@ -32,6 +32,7 @@ export async function restore(shelf: Shelf, segment: Segment): Promise<void> {
     }
     isRoomTaken = true
     requireWanted(shelf, segment)
+    shelf.manifest.requireWell()
     if (!isBack) {
       shelf.context.storage.remove(segment.dataPath)
       const { dataPath, hintPath, objectId } = segment

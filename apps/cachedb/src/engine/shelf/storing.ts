@@ -45,6 +45,7 @@ async function attempt(shelf: Shelf, segment: Segment): Promise<void> {
     const sizeBytes = shelf.context.storage.sizeBytes(segment.dataPath)
     if (sizeBytes !== segment.dataBytes)
       throw new StorageError(`the file has ${sizeBytes} bytes, not ${segment.dataBytes}`)
+    shelf.manifest.requireWell()
     if (!segment.indexTold) segment.indexTold = await tellIndex(shelf, segment)
     if (shelf.signal.aborted) return
     if (isGone(segment)) return shelf.inBackground(forgetFlushed(shelf, segment.id, null))

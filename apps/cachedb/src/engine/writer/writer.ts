@@ -52,6 +52,7 @@ export class Writer {
     this.#segmentBytesMax = shelf.context.limits.segmentBytesMax
     this.#active = active
     this.#nextId = nextId
+    shelf.manifest.onFailure = failure => this.turnReadOnly(failure.message, failure)
     this.#noted = { atMs: shelf.context.clock.monotonicMs(), segmentId: active.segmentId, bytes: active.syncedBytes }
   }
 
@@ -293,9 +294,10 @@ export class Writer {
       await segment.sync()
       if (isFull) this.#unsynced.delete(segment)
     } catch (error) {
-      if (!(error instanceof StorageError)) throw error
+      // Of a namespace that was closed or dropped meanwhile nothing is written any more.
+      if (!(error instanceof StorageError) || this.shelf.signal.aborted) throw error
       // Flushed meanwhile: nobody wants its bytes, and its file may be closed.
-      if (this.shelf.find(segment.segmentId) === undefined && !this.shelf.signal.aborted) return
+      if (this.shelf.find(segment.segmentId) === undefined) return
       const rescue = this.#salvages.get(segment) ?? salvage(this, segment, error)
       this.#salvages.set(segment, rescue)
       await rescue
