@@ -48,7 +48,7 @@ export class SimulatedStorage implements Storage {
   onOperation: (operation: string) => void = () => {}
   /** Bytes of all files together; appends stop short there. */
   capacityBytes: number = Number.POSITIVE_INFINITY
-  /** Says which syncs fail. */
+  /** Says which syncs fail, of directories too: what they did not write stays to be written by a later one. */
   failsSync: (path: string) => boolean = () => false
   /** What a file shows after its sync failed: the page cache still, or what is on disk. */
   afterFailedSync: 'cache' | 'disk' = 'cache'
@@ -66,11 +66,12 @@ export class SimulatedStorage implements Storage {
     return after
   }
 
-  /** The disk after kill -9 now: all that reached the kernel, still unsynced where it was. This one goes on unharmed. */
-  kill(): SimulatedStorage {
+  /** The disk after kill -9 now: all that reached the kernel, still unsynced where it was. This one goes on unharmed.
+   *  @param forgets whether the page cache drops the pages of a file that a failed sync left clean */
+  kill(forgets: () => boolean = () => false): SimulatedStorage {
     const after = new SimulatedStorage()
     after.capacityBytes = this.capacityBytes
-    after.#root = copyOfDirectory(this.#root, new Map())
+    after.#root = copyOfDirectory(this.#root, new Map(), forgets)
     return after
   }
 
@@ -181,6 +182,10 @@ export class SimulatedStorage implements Storage {
     const covered = new Set(directory.changes)
     this.#did(`sync-begun ${path}`)
     await nextTurn()
+    if (this.failsSync(path)) {
+      this.#did(`sync-failed ${path}`)
+      throw new StorageError(`${path}: the disk failed`)
+    }
     // Another sync may have been quicker with some of them.
     for (const change of directory.changes) if (covered.has(change)) apply(change, directory.durable)
     directory.changes = directory.changes.filter(change => !covered.has(change))
@@ -329,9 +334,10 @@ function fileAfterCut(inode: Inode, prng: Prng, survivors: Map<Inode, Inode>): I
 }
 
 /** @param copies what lies there under two names stays one */
-function copyOfDirectory(directory: Directory, copies: Map<Item, Item>): Directory {
+function copyOfDirectory(directory: Directory, copies: Map<Item, Item>, forgets: () => boolean): Directory {
   const copy = (item: Item): Item => {
-    const made = copies.get(item) ?? (isDirectory(item) ? copyOfDirectory(item, copies) : copyOfInode(item))
+    const made =
+      copies.get(item) ?? (isDirectory(item) ? copyOfDirectory(item, copies, forgets) : copyOfInode(item, forgets))
     copies.set(item, made)
     return made
   }
@@ -343,8 +349,10 @@ function copyOfDirectory(directory: Directory, copies: Map<Item, Item>): Directo
   }
 }
 
-function copyOfInode({ current, durable, forgotten }: Inode): Inode {
-  return { current: Buffer.from(current), durable: Buffer.from(durable), forgotten: [...forgotten] }
+function copyOfInode(inode: Inode, forgets: () => boolean): Inode {
+  const { current, durable, forgotten } = inode
+  const found = forgotten.length > 0 && forgets() ? withForgotten(current, inode) : current
+  return { current: Buffer.from(found), durable: Buffer.from(durable), forgotten: [...forgotten] }
 }
 
 function survivorOf(inode: Inode, prng: Prng): Inode {

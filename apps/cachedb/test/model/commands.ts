@@ -29,6 +29,14 @@ export class CommandWrong extends Error {}
 
 const exhausted = 1_000
 
+export interface CommandsOptions {
+  readonly keysMax: number
+  readonly syncsEach: boolean
+  /** CHECK may meet a file that is damaged on this machine and whole in the store. */
+  readonly rots: boolean
+  readonly weather: () => Weather
+}
+
 /** Sends random commands to one namespace, and knows what each must be answered. */
 export class Commands {
   readonly #life: Life
@@ -36,14 +44,16 @@ export class Commands {
   readonly #keysMax: number
   readonly #weather: () => Weather
   readonly #syncsEach: boolean
+  readonly #rots: boolean
   /** Reads that are not answered yet, to be verified when they are. */
   readonly late: (() => void)[] = []
 
-  constructor(life: Life, prng: Prng, options: { keysMax: number; syncsEach: boolean; weather: () => Weather }) {
+  constructor(life: Life, prng: Prng, options: CommandsOptions) {
     this.#life = life
     this.#prng = prng
     this.#keysMax = options.keysMax
     this.#syncsEach = options.syncsEach
+    this.#rots = options.rots
     this.#weather = options.weather
   }
 
@@ -158,8 +168,11 @@ export class Commands {
     const verify = () => {
       if (!namespace.isClouded) {
         const refusal = rules.expected()
-        if (answer.error !== null) this.#requireHonest(answer, refusal)
-        else if (refusal !== null || !rules.isAnswer(answer.reply)) wrong(answer, refusal ?? 'another reply')
+        // It was under way when NSDEL came.
+        const isDropped = namespace.existence !== 'yes' && answer.error?.message === 'READONLY the namespace is closed'
+        if (answer.error !== null) {
+          if (!isDropped) this.#requireHonest(answer, refusal)
+        } else if (refusal !== null || !rules.isAnswer(answer.reply)) wrong(answer, refusal ?? 'another reply')
       }
       namespace.settle(change)
     }
@@ -267,7 +280,7 @@ export class Commands {
     return { answer, change: null, isAwaited: this.#prng.chance(0.3), verify, text: textOf(namespace, ['FSYNC']) }
   }
 
-  /** CHECK never says that a value is damaged which lives. */
+  /** CHECK never says that a value is damaged which lives, unless its file is. */
   #check(namespace: ReferenceNamespace): Sent {
     const key = this.#anyKey(namespace)
     const answer = this.#life.send(namespace.name, 'CHECK', key)
@@ -275,6 +288,7 @@ export class Commands {
       if (namespace.isClouded) return
       const wanted = new Set<unknown>([namespace.contents.has(key.toString('hex')) ? 1 : null])
       if (this.#weather().mayNotRead) wanted.add(-1).add(0)
+      if (this.#rots) wanted.add(0)
       const stop = namespace.onChange((change, changed) => {
         if (change.kind === 'clear') wanted.add(null).add(-1)
         else if (key.toString('hex') === changed) wanted.add(change.value === null ? null : 1)

@@ -37,7 +37,7 @@ export function pickKnobs(prng: Prng): Knobs {
     store,
     limitSegments: store !== null && prng.chance(0.6) ? 6 + prng.below(8) : 0,
     fullness: prng.chance(0.3) ? 0.03 : 0,
-    syncFailures: prng.chance(0.2) ? 0.02 : 0,
+    syncFailures: prng.chance(0.3) ? prng.pick([0.02, 0.1]) : 0,
     afterFailedSync: prng.pick(['cache', 'disk']),
     hasQuota: prng.chance(0.5),
     rots: prng.chance(0.4),

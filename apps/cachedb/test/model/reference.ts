@@ -37,7 +37,8 @@ export interface Settings {
 
 export const firstSettings: Settings = { mode: 'user', maxBytes: 0, worm: false, password: '', public: true }
 
-export type Aftermath = 'power cut' | 'kill' | 'close'
+/** `hurt`: it was killed or it ended after a sync had failed, and what was not synced may be gone from the page cache, or go later. */
+export type Aftermath = 'power cut' | 'kill' | 'close' | 'hurt'
 
 interface State {
   readonly contents: Contents
@@ -191,7 +192,8 @@ export class ReferenceNamespace {
       if (outcome === 'refused' && answeredAtCrash) continue
       const next = alive.map(state => ({ ...after(state, change), path: [...state.path, change] }))
       const isCertain = outcome === 'done' && answeredAtCrash
-      const mustBeThere = isCertain && (aftermath !== 'power cut' || change.order < this.#syncedOrderAtCrash)
+      const isKept = aftermath === 'kill' || aftermath === 'close'
+      const mustBeThere = isCertain && (isKept || change.order < this.#syncedOrderAtCrash)
       candidates = mustBeThere ? next : [...candidates, ...next]
       alive = isCertain ? next : [...alive, ...next]
     }

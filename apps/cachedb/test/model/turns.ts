@@ -38,8 +38,8 @@ export class Turns {
     this.#isFull = life.storage.capacityBytes < Number.POSITIVE_INFINITY
     this.#startedFull = this.#isFull
     this.#wasFull = this.#isFull
-    const { keysMax, fsync } = knobs
-    const options = { keysMax, syncsEach: fsync === 'always', weather: () => this.#weather() }
+    const { keysMax, fsync, rots } = knobs
+    const options = { keysMax, rots, syncsEach: fsync === 'always', weather: () => this.#weather() }
     this.#commands = new Commands(life, prng, options)
   }
 
@@ -162,11 +162,10 @@ export class Turns {
       this.#isFull = false
       this.#teller.tell('the disk has room')
     }
-    // Two in one life, the second while the first is made good, may leave more than a prefix: not looked at here.
-    if (this.isHurt || !this.#prng.chance(syncFailures)) return
+    if (!this.#prng.chance(syncFailures)) return
     storage.afterFailedSync = afterFailedSync
-    const wanted = this.#prng.pick([/\/d\d+$/, /\/d\d+$/, /manifest/, /\//])
-    let failures = 1
+    const wanted = this.#prng.pick([/\/d\d+$/, /\/d\d+$/, /manifest/, /\/data(\/[a-z]+)?$/, /\//])
+    let failures = this.#prng.pick([1, 1, 3])
     this.isHurt = true
     storage.failsSync = path => wanted.test(path) && failures-- > 0
     this.#teller.tell(`${failures} syncs of ${wanted} will fail`)
