@@ -62,6 +62,10 @@ const typeNumbers = {
   storing: 13,
 } as const satisfies Record<keyof typeof bodies, number>
 
+/** Not a fact of the namespace but of this file: so many of its bytes were on disk when the record was appended. */
+const durableType = 14
+const Durable = layout('manifest_durable', 4, { manifestBytes: [0, 'u32'] })
+
 const typeNames = new Map(
   Object.entries(typeNumbers).map(([name, number]) => [number as number, name as keyof typeof bodies]),
 )
@@ -109,9 +113,17 @@ export function encodeManifestHeader(incarnation: Buffer): Buffer {
 }
 
 export function encodeRecord(record: ManifestRecord, incarnation: Buffer): Buffer {
-  const body = encodeBody(record)
+  return framed(typeNumbers[record.type], encodeBody(record), incarnation)
+}
+
+/** Says that the first `manifestBytes` of the file are on disk: what is bad there from now on is damage, no torn tail. */
+export function encodeDurable(manifestBytes: number, incarnation: Buffer): Buffer {
+  return framed(durableType, Durable.toBuffer({ manifestBytes }), incarnation)
+}
+
+function framed(type: number, body: Buffer, incarnation: Buffer): Buffer {
   const bytes = Buffer.alloc(RecordHeader.sizeBytes + body.length)
-  RecordHeader.encode({ crc: 0, bodyBytes: body.length, type: typeNumbers[record.type] }, bytes)
+  RecordHeader.encode({ crc: 0, bodyBytes: body.length, type }, bytes)
   bytes.set(body, RecordHeader.sizeBytes)
   bytes.writeUInt32LE(crc32c(bytes.subarray(4), crc32c(incarnation)), 0)
   return bytes
@@ -119,7 +131,8 @@ export function encodeRecord(record: ManifestRecord, incarnation: Buffer): Buffe
 
 /** Reads a manifest up to its first bad record, where a crash may have torn it.
  *  @returns the records and the length of what is good
- *  @throws FormatError when the header is bad, or a good record is of an unknown kind; RangeError when one is too short for its kind */
+ *  @throws FormatError when the header is bad, a good record is of an unknown kind, or the first bad one was on disk once;
+ *  RangeError when a record is too short for its kind */
 export function decodeManifest(bytes: Buffer): {
   readonly incarnation: Buffer
   readonly records: readonly ManifestRecord[]
@@ -140,10 +153,25 @@ export function decodeManifest(bytes: Buffer): {
     const { crc, bodyBytes, type } = RecordHeader.decode(bytes, at)
     const endAt = at + RecordHeader.sizeBytes + bodyBytes
     if (endAt > bytes.length || crc32c(bytes.subarray(at + 4, endAt), seed) !== crc) break
-    records.push(decodeBody(type, bytes.subarray(at + RecordHeader.sizeBytes, endAt)))
+    if (type !== durableType) records.push(decodeBody(type, bytes.subarray(at + RecordHeader.sizeBytes, endAt)))
     at = endAt
   }
+  if (durableBytesIn(bytes, at, seed) > at)
+    throw new FormatError(`the manifest is damaged at byte ${at}, which was on disk: restore it from a backup`)
   return { incarnation, records, goodBytes: at }
+}
+
+/** How much of the manifest was on disk, by what records behind `fromAt` say that can still be read. */
+function durableBytesIn(bytes: Buffer, fromAt: number, seed: number): number {
+  let durableBytes = 0
+  const recordBytes = RecordHeader.sizeBytes + Durable.sizeBytes
+  for (let at = fromAt; at + recordBytes <= bytes.length; at++) {
+    const { crc, bodyBytes, type } = RecordHeader.decode(bytes, at)
+    if (type !== durableType || bodyBytes !== Durable.sizeBytes) continue
+    if (crc32c(bytes.subarray(at + 4, at + recordBytes), seed) !== crc) continue
+    durableBytes = Math.max(durableBytes, Durable.decode(bytes, at + RecordHeader.sizeBytes).manifestBytes)
+  }
+  return durableBytes
 }
 
 function encodeBody(record: ManifestRecord): Buffer {

@@ -170,3 +170,29 @@ test('a disk without room for a shorter manifest keeps the long one, and syncs i
   assert.equal(found!.state.settings!.maxBytes, 4_000)
   assert.equal(storage.sizeBytes(`${path}.tmp`), null)
 })
+
+test('what was on disk once is damaged when it is bad, not torn; a torn tail is cut', async () => {
+  const storage = new SimulatedStorage()
+  storage.makeDirectory('/data/ns')
+  const manifest = await Manifest.create(storage, path, Buffer.alloc(8, 1), lives(4))
+  const createdBytes = manifest.sizeBytes
+  manifest.append({ type: 'point', epoch: 1, point: 1 })
+  await manifest.sync()
+  const syncedBytes = manifest.sizeBytes
+  manifest.append({ type: 'point', epoch: 1, point: 2 })
+  manifest[Symbol.dispose]()
+  const whole = Buffer.from(storage.bytesOf(path))
+  const reopened = async (flippedAt: number) => {
+    const bytes = Buffer.from(whole)
+    bytes[flippedAt]! ^= 1
+    const disk = new SimulatedStorage()
+    disk.makeDirectory('/data/ns')
+    disk.put(path, bytes)
+    using again = await Manifest.open(disk, path)
+    return again!.state.point
+  }
+  for (let at = 20; at < syncedBytes; at++)
+    await assert.rejects(reopened(at), { name: 'FormatError', message: /damaged at byte \d+, which was on disk/ })
+  for (let at = syncedBytes; at < whole.length; at++) assert.equal(await reopened(at), 1)
+  assert.ok(createdBytes < syncedBytes)
+})

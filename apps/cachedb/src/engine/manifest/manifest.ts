@@ -3,6 +3,7 @@ import { basename, dirname } from 'node:path'
 import { FormatError } from '../../segment/format.ts'
 import {
   decodeManifest,
+  encodeDurable,
   encodeManifestHeader,
   encodeRecord,
   type ManifestRecord,
@@ -27,6 +28,9 @@ export class Manifest implements Disposable {
   #file: AppendFile
   /** Bytes of the file when it was last written as a whole. */
   #rewrittenBytes: number
+  /** Bytes of the file that are on disk, and how many of them a record in it says so of. */
+  #durableBytes: number
+  #saidBytes = 0
   /** Records appended while the file is being written anew; null otherwise. */
   #meanwhile: ManifestRecord[] | null = null
   /** Why no record reaches the disk any more. */
@@ -52,6 +56,7 @@ export class Manifest implements Disposable {
     this.#file = file
     this.#fileIncarnation = fileIncarnation
     this.#rewrittenBytes = file.sizeBytes
+    this.#durableBytes = file.sizeBytes
   }
 
   /** null when there is none. A torn tail is cut off and kept aside: from there on bytes on the disk may be damaged instead.
@@ -106,10 +111,12 @@ export class Manifest implements Disposable {
   append(...records: readonly ManifestRecord[]): void {
     this.requireWell()
     this.state.assertFolds(records)
-    appendWhole(
-      this.#file,
-      records.map(record => encodeRecord(record, this.#fileIncarnation)),
-    )
+    const isNews = this.#durableBytes > this.#saidBytes
+    appendWhole(this.#file, [
+      ...(isNews ? [encodeDurable(this.#durableBytes, this.#fileIncarnation)] : []),
+      ...records.map(record => encodeRecord(record, this.#fileIncarnation)),
+    ])
+    this.#saidBytes = this.#durableBytes
     for (const record of records) this.state.apply(record)
     this.#meanwhile?.push(...records)
   }
@@ -157,7 +164,9 @@ export class Manifest implements Disposable {
 
   async #syncFile(): Promise<void> {
     try {
+      const { sizeBytes } = this.#file
       await this.#file.sync()
+      this.#durableBytes = sizeBytes
     } catch {
       // A failed sync is never repeated on its file: the state in memory is written to a new one, whose failure the caller hears.
       await this.#replaceFile()
@@ -198,6 +207,8 @@ export class Manifest implements Disposable {
     this.#file = file
     this.#fileIncarnation = incarnation
     this.#rewrittenBytes = file.sizeBytes
+    this.#durableBytes = file.sizeBytes
+    this.#saidBytes = 0
   }
 }
 
