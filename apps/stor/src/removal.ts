@@ -14,7 +14,7 @@ export function placesOf({ shards, owed }: ObjectRecord): OwedRemoval[] {
 export async function removePieces(
   objectId: Buffer,
   places: readonly OwedRemoval[],
-  fleet: Fleet,
+  fleet: Pick<Fleet, 'backend' | 'isDown'>,
   signal: AbortSignal | undefined,
 ): Promise<OwedRemoval[]> {
   const outcomes = await Promise.all(places.map(place => isRemoved(objectId, place, fleet, signal)))
@@ -24,7 +24,7 @@ export async function removePieces(
 async function isRemoved(
   objectId: Buffer,
   { backend: name, runs }: OwedRemoval,
-  fleet: Fleet,
+  fleet: Pick<Fleet, 'backend' | 'isDown'>,
   signal: AbortSignal | undefined,
 ) {
   if (runs.length === 0) return true

@@ -17,7 +17,7 @@ import { runsOf, verifyShard } from './verify-shard.ts'
 
 export interface ObjectRepairContext {
   readonly meta: MetaStore
-  readonly fleet: Fleet
+  readonly fleet: Pick<Fleet, 'backend' | 'isDown' | 'candidates'>
   readonly keys: KeyRing
   readonly clock: Clock
   readonly random: RandomSource

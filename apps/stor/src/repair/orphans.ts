@@ -4,7 +4,6 @@ import { KeyError } from '@qsfs/crypto/errors'
 import type { KeyRing } from '@qsfs/crypto/keys'
 import type { Log } from '@qsfs/telemetry/log'
 import type { Backend, PieceId } from '../backend/backend.ts'
-import type { Fleet } from '../backend/fleet.ts'
 import { StorError } from '../errors.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
 import { objectKey } from '../metadata/name-record.ts'
@@ -15,7 +14,6 @@ import { NamedPieces } from './named-pieces.ts'
 
 export interface SweepContext {
   readonly meta: MetaStore
-  readonly fleet: Fleet
   readonly keys: KeyRing
   readonly clock: Clock
   readonly log: Log
