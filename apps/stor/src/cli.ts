@@ -71,6 +71,7 @@ class Asker implements AsyncDisposable {
         if (!isAbsent || mustAsk || configPath === undefined) throw error
       }
     }
+    if (verb === 'reload') throw new WrongUsage('reload: no daemon runs; the next one reads the config anyway')
     const { openHere } = await import('./in-process.ts')
     const { debug = false, log_file: logFile } = this.#common
     this.#here = await openHere(configPath!, { debug, logFile, verb })

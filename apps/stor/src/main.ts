@@ -9,10 +9,11 @@ import { lockFile } from '@qsfs/daemon/lock-file'
 import { type DaemonContext, ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
 import { loadStorConfig, lockFileOf } from './config.ts'
 import { controlHandlers } from './control.ts'
+import { LiveStore } from './daemon/live-store.ts'
 import { StorError } from './errors.ts'
 import { openJobs } from './jobs/open-jobs.ts'
 import { storeJobWork } from './jobs/store-file.ts'
-import { Runtime } from './runtime.ts'
+import type { Runtime } from './runtime.ts'
 
 const options = {
   config: { type: 'string', short: 'c' },
@@ -22,7 +23,7 @@ const options = {
 // What the log needs is read first; a wrong word is told by the daemon.
 const { debug, log_file: logFile } = parseArgs({ args: typedArguments(), options, strict: false }).values
 
-async function serve({ argv, log, stack }: DaemonContext): Promise<void> {
+async function serve({ argv, log, stack, stop }: DaemonContext): Promise<void> {
   const config = loadStorConfig(configPath(argv))
   for (const remark of config.remarks) log.warn('config.without_effect', { remark })
   const { socket, pidFile } = config
@@ -32,17 +33,28 @@ async function serve({ argv, log, stack }: DaemonContext): Promise<void> {
     writeFileSync(pidFile, `${process.pid}\n`)
     stack.defer(() => rmSync(pidFile, { force: true }))
   }
-  const runtime = stack.use(new Runtime(config, { clock: systemClock, random: randomBytes, log }))
+  const tools = { clock: systemClock, random: randomBytes, log }
+  const jobs = await openJobs(config, tools)
+  const handlersOf = (runtime: Runtime) => controlHandlers(runtime, systemClock, jobs)
+  const live = stack.use(new LiveStore(config, { load: () => loadStorConfig(configPath(argv)), handlersOf, tools }))
   try {
-    await runtime.start()
+    await live.start()
   } catch (error) {
     if (error instanceof StorError) throw new ExpectedFailure(1, error.message, { cause: error })
     throw error
   }
-  const jobs = stack.use(await openJobs(config, { clock: systemClock, random: randomBytes, log }))
-  const objects = async (signal?: AbortSignal) => (await runtime.store(signal)).objects
-  jobs?.start(storeJobWork(objects, jobs, log))
-  stack.use(await serveControl(socket, controlHandlers(runtime, systemClock, jobs), log))
+  stack.use(jobs)
+  jobs?.start(storeJobWork(signal => live.objects(signal), jobs, log))
+  const reload = async () => {
+    try {
+      await live.reload()
+    } catch (error) {
+      if (!(error instanceof StorError)) return stop(error)
+      log.error('config.not_reloaded', { error })
+    }
+  }
+  process.on('SIGUSR1', () => void reload())
+  stack.use(await serveControl(socket, live.handlers, log))
   log.event('stor.ready', { socket })
 }
 

@@ -6,6 +6,8 @@ import type {
   DropJobResult,
   JobsResult,
   JobsStatus,
+  RebuildResult,
+  ReloadResult,
   RotateKeyResult,
   StatusResult,
   TestResult,
@@ -22,6 +24,7 @@ interface Writer {
 export function exitCodeOf(verb: PrintedVerb, answer: unknown): 0 | 1 {
   if (verb === 'test') return (answer as TestResult).ok ? 0 : 1
   if (verb === 'jobs' && 'dropped' in (answer as DropJobResult)) return (answer as DropJobResult).dropped ? 0 : 1
+  if (verb === 'rebuild' && (answer as RebuildResult).pendingCount > 0) return 1
   return 0
 }
 
@@ -47,6 +50,12 @@ export function printAnswer(verb: PrintedVerb, answer: unknown, stdout: Writer, 
     case 'jobs':
       stdout.write(jobsText(answer as JobsResult | DropJobResult))
       return
+    case 'rebuild':
+      stdout.write(rebuildText(answer as RebuildResult))
+      return
+    case 'reload':
+      stdout.write(reloadText(answer as ReloadResult))
+      return
     case 'status':
       stdout.write(statusText(answer as StatusResult))
       return
@@ -64,6 +73,22 @@ export function printAnswer(verb: PrintedVerb, answer: unknown, stdout: Writer, 
     default:
       verb satisfies never
   }
+}
+
+function rebuildText(result: RebuildResult): string {
+  const { objectCount, verifiedShardCount, badShardCount, rebuiltShardCount, pending, pendingCount } = result
+  const more = pendingCount > pending.length ? [`… and ${pendingCount - pending.length} more\n`] : []
+  return [
+    `${objectCount} objects: ${verifiedShardCount} shards are good, ${badShardCount} were bad, ${rebuiltShardCount} were written\n`,
+    ...pending.map(({ objectId, reason }) => `not whole yet: ${objectId}: ${reason}\n`),
+    ...more,
+  ].join('')
+}
+
+function reloadText({ changed, needsRestart }: ReloadResult): string {
+  const lines = changed.map(text => `${text}\n`).join('')
+  const later = needsRestart.map(key => `${key} changed and takes effect when stor is started again\n`).join('')
+  return lines + later || 'nothing changed\n'
 }
 
 function jobsText(answer: JobsResult | DropJobResult): string {

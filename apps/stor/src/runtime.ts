@@ -18,6 +18,8 @@ export interface RuntimeTools {
   readonly clock: Clock
   readonly random: RandomSource
   readonly log: Log
+  /** One that was read before; by the config unless given. */
+  readonly master?: MasterSecret
 }
 
 /** What there is once the metadata backends said which store this is. */
@@ -55,11 +57,15 @@ export class Runtime implements AsyncDisposable {
   constructor(config: StorConfig, tools: RuntimeTools) {
     this.config = config
     this.#tools = tools
-    this.#master = new MasterSecret(config.master, tools.random, tools.log)
+    this.#master = tools.master ?? new MasterSecret(config.master, tools.random, tools.log)
     this.fleet = new Fleet(config, tools.clock, tools.random, tools.log, new Metrics())
     this.members = this.fleet.meta.map(({ backend }) => new MemberBackend(backend, config.metaPrefix))
     const framesInFlightMax = config.framesInFlight
     this.#pool = new FramePool({ workerCount: CODERS, framesInFlightMax, decodesInFlightMax: framesInFlightMax })
+  }
+
+  get master(): MasterSecret {
+    return this.#master
   }
 
   /** For a daemon: watches the backends and opens the store, again and again while too few of them answer.

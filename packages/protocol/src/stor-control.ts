@@ -231,6 +231,13 @@ export interface StatusResult {
 export interface RotateKeyResult {
   readonly rootKeyCount: number
 }
+/** What a reload of the config did. */
+export interface ReloadResult {
+  /** A sentence per change. */
+  readonly changed: readonly string[]
+  /** Keys that changed in the file and take effect at the next start. */
+  readonly needsRestart: readonly string[]
+}
 export interface TestResult {
   readonly ok: boolean
   readonly lines: readonly { readonly subject: string; readonly ok: boolean; readonly text: string }[]

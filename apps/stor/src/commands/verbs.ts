@@ -76,10 +76,24 @@ export const verbs = {
     usage: ['delete (-f FILE | --object ID)'],
     params: (flags, here) => objectOf('delete', flags, here),
   },
+  rebuild: {
+    options: { file, object: text, all: yes },
+    usage: ['rebuild (-f FILE | --object ID | --all)   read every shard and write again what is lost, bad or owed'],
+    params(flags, here) {
+      if (flags.all === true && flags.file === undefined && flags.object === undefined) return { all: true }
+      if (flags.all === true) throw new WrongUsage('rebuild: --all, or one object')
+      return objectOf('rebuild', flags, here)
+    },
+  },
   jobs: {
     options: { drop: text },
     usage: ['jobs [--drop JOB]   stores that nobody waits for, and why they failed; forget one'],
     params: flags => ({ drop: flags.drop }),
+  },
+  reload: {
+    options: {},
+    usage: ['reload   the daemon reads its config again and works by it, or says why not; as SIGUSR1'],
+    params: () => ({}),
   },
   status: {
     options: {},
