@@ -5,7 +5,7 @@ import type { Segment } from './segment.ts'
 import type { Shelf } from './shelf.ts'
 
 /** When a pinned segment keeps eviction from reaching its goal, it looks again this much later. */
-const lookAgainMs = 1_000
+const lookAgainMs = 200
 
 /** Keeps the local data segments of all namespaces under the limit: stored ones leave, the least recently read first. */
 export class Evictor {

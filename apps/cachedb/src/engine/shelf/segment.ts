@@ -5,8 +5,9 @@ import type { SegmentReader } from '../../segment/reader.ts'
 import { hasFile, type SegmentActivity } from '../manifest/segment-state.ts'
 import { SegmentLife } from './life.ts'
 
-/** A segment restored or just read for a waiter stays at least this long, or two readers would evict each other's. */
-export const restoredPinMs = 5_000
+/** A restored segment stays at least this long, or two readers would evict each other's before they read: who asked by WARM
+ *  needs a round trip more. Longer pins made cold reads wait for each other in a cache of few segments. */
+export const restoredPinMs = 500
 
 /** Between two attempts of a hook. */
 export interface SegmentPauses {
