@@ -43,9 +43,35 @@ export async function openIdentity(members: readonly MemberBackend[], tools: Ope
     member.blank = copies[i] === 'none'
     if (member.blank) tools.log.warn('metadata_backend.blank', { backend: member.name })
   }
-  await identity.settle()
-  await changeMembers(identity, members, master, tools)
+  const next = nextMembers(identity, members)
+  await settleIfPossible(identity, tools)
+  if (next !== null) await changeMembers(identity, members, next, master, tools)
   return identity
+}
+
+/** Readers need no quorum that can write: too few members to bring the superblock to are no reason not to open. Each that
+ *  comes back is given it.
+ *  @throws StorError but 'unavailable' */
+async function settleIfPossible(identity: Identity, { log }: OpeningTools): Promise<void> {
+  try {
+    await identity.settle()
+  } catch (error) {
+    if (!(error instanceof StorError && error.reason === 'unavailable')) throw error
+    log.warn('superblock.not_settled', { error })
+  }
+}
+
+/** The places of the set that the config asks for, null when it is the one in force.
+ *  @throws StorError 'refused' */
+function nextMembers({ superblock, isShared }: Identity, members: readonly MemberBackend[]): string[] | null {
+  const next = nextPlaces(
+    superblock.members,
+    members.map(({ name }) => name),
+  )
+  if (next === null) return null
+  assertOthersAreFilled(members.filter(({ name }) => superblock.members.includes(name)))
+  if (!isShared) return next
+  throw new StorError('refused', 'the master secret is being changed: change metadata backends when that is done')
 }
 
 /** Members that lose the superblock, or have not got it yet, count as silent to readers: so a change is one write of the
@@ -53,21 +79,13 @@ export async function openIdentity(members: readonly MemberBackend[], tools: Ope
 async function changeMembers(
   identity: Identity,
   members: readonly MemberBackend[],
+  next: readonly string[],
   master: Secret,
   tools: OpeningTools,
 ): Promise<void> {
   const { members: places, memberSet } = identity.superblock
-  const next = nextPlaces(
-    places,
-    members.map(({ name }) => name),
-  )
-  if (next === null) return
   const staying = members.filter(({ name }) => places.includes(name))
-  assertOthersAreFilled(staying)
   const joining = members.find(({ name }) => !places.includes(name))
-  if (identity.isShared) {
-    throw new StorError('refused', 'the master secret is being changed: change metadata backends when that is done')
-  }
   if (joining === undefined) await spreadOver(tools.records(identity, staying), staying)
   else await assertEmpty(joining)
   const leaving = places.filter(name => name !== '' && !next.includes(name))

@@ -35,7 +35,13 @@ export async function openRecords(
     dataHoldsShards: () => holdsShards(fleet),
     records: (identity, remaining) => recordsOf(identity, config, fleet, tools, remaining),
   })
-  await completeRotation(identity)
+  try {
+    await completeRotation(identity)
+  } catch (error) {
+    // Too few members to write to are enough to read from; the upkeep goes on with it.
+    if (!(error instanceof StorError && error.reason === 'unavailable')) throw error
+    tools.log.warn('master_secret.not_rotated', { error })
+  }
   return { identity, meta: recordsOf(identity, config, fleet, tools) }
 }
 

@@ -11,7 +11,7 @@ import type { Identity } from './identity.ts'
 export async function refillBlankMembers(
   identity: Identity,
   meta: MetaStore,
-  fleet: Fleet,
+  fleet: Pick<Fleet, 'isMetaDown'>,
   log: Log,
   signal: AbortSignal,
 ): Promise<void> {

@@ -3,7 +3,7 @@ import type { Log } from '@qsfs/telemetry/log'
 import type { Fleet } from '../backend/fleet.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
 import type { Identity } from './identity.ts'
-import { rotateMaster, rotateRoot } from './key-rotation.ts'
+import { completeRotation, rotateMaster, rotateRoot } from './key-rotation.ts'
 import { refillBlankMembers } from './refill.ts'
 import { type RewrapProgress, RewrapWalk } from './rewrap-walk.ts'
 import { SuperblockCopies } from './superblock-copies.ts'
@@ -54,6 +54,7 @@ export class MetadataUpkeep {
    *  @throws StorError: it is tried again */
   async tick(signal: AbortSignal): Promise<void> {
     await refillBlankMembers(this.#identity, this.#meta, this.#fleet, this.#log, signal)
+    if (this.#identity.isShared) await this.#alone(() => completeRotation(this.#identity))
     if (this.#walk.isDue) await this.#rewrap({ signal })
     if (this.#clock.monotonicMs() < this.#copiesDueMs) return
     await this.#copies.refresh({ signal })
@@ -67,14 +68,18 @@ export class MetadataUpkeep {
     { deep, finish }: { readonly deep: boolean; readonly finish: boolean },
     options: Signalled & { readonly onProgress?: (progress: RewrapProgress) => void } = {},
   ): Promise<void> {
-    const rotated = this.#rotating.then(async () => {
+    return this.#alone(async () => {
       await (deep ? rotateRoot(this.#identity) : rotateMaster(this.#identity))
       if (finish) await this.#rewrap(options)
       const { signal } = options
       await this.#copies.refresh(signal === undefined ? {} : { signal })
     })
-    this.#rotating = rotated.catch(() => undefined)
-    return rotated
+  }
+
+  #alone(change: () => Promise<void>): Promise<void> {
+    const changed = this.#rotating.then(change)
+    this.#rotating = changed.catch(() => undefined)
+    return changed
   }
 
   async #rewrap(options: Parameters<RewrapWalk['run']>[0]): Promise<void> {

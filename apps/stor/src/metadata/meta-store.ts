@@ -67,6 +67,7 @@ export class MetaStore {
   readonly #codec: ReedSolomon
   readonly #mac: ShardMac
   readonly #writers = new KeyedMutex<string>()
+  #lastCounter = 0
   readonly quorum: Quorum
 
   constructor(
@@ -127,7 +128,7 @@ export class MetaStore {
     return this.#writers.run(key.toString('hex'), async () => {
       const { answers, decision } = await this.#settle(key, signal)
       const taken = decision.kind === 'take' ? decision.generation : null
-      const counter = Math.max(0, ...generationsOf(answers).map(generation => generation.counter)) + 1
+      const counter = this.#nextCounter(answers)
       const generation = { epoch: this.#limits.epoch, counter, attempt: this.#random(16) }
       const { memberSet } = this.#limits
       const stored = taken === null ? null : this.#open(key, taken, answers)
@@ -256,6 +257,14 @@ export class MetaStore {
     )
     const shardOf = (slot: typeof first) => (typeof slot === 'object' ? slot : null)
     return { slots: [shardOf(first), shardOf(second)], whole: first !== 'damaged' && second !== 'damaged' }
+  }
+
+  /** Above every generation seen, and above those that failed attempts left on members that are silent now: so many of
+   *  these may hold one that they would stand before this write. That is why the counter is the time as a rule. */
+  #nextCounter(answers: readonly Answer[]): number {
+    const seen = generationsOf(answers).map(({ counter }) => counter)
+    this.#lastCounter = Math.max(this.#lastCounter, Math.floor(this.#clock.nowMs()) - 1, ...seen) + 1
+    return this.#lastCounter
   }
 
   #decide(answers: readonly Answer[]) {

@@ -1,0 +1,161 @@
+import assert from 'node:assert'
+import { describe, test } from 'node:test'
+import { silentLog } from '@qsfs/telemetry/log'
+import { seededPrng } from '@qsfs/testkit/prng'
+import { nextPlaces } from '../src/identity/member-change.ts'
+import { refillBlankMembers } from '../src/identity/refill.ts'
+import { SUPERBLOCK_KEY } from '../src/metadata/member-backend.ts'
+import { Crash, IdentityRig, type Opened } from './identity-rig.ts'
+
+const four = ['m1', 'm2', 'm3', 'm4']
+const keyOf = (i: number) => Buffer.from(`o${String(i).padStart(16, '0')}`)
+
+async function put({ meta }: Opened, from: number, to: number) {
+  for (let i = from; i < to; i++) await meta.put(keyOf(i), () => Buffer.from(`record ${i}`))
+}
+
+async function assertAll({ meta }: Opened, count: number) {
+  assert.strictEqual((await meta.list()).length, count)
+  for (let i = 0; i < count; i++) assert.strictEqual((await meta.get(keyOf(i)))?.bytes.toString(), `record ${i}`)
+}
+
+async function fill(rig: IdentityRig, { identity, meta }: Opened) {
+  const fleet = { isMetaDown: (name: string) => rig.disks.gone.has(name) }
+  await refillBlankMembers(identity, meta, fleet, silentLog, new AbortController().signal)
+}
+
+async function storeWith(stack: AsyncDisposableStack, count: number, names = four) {
+  const rig = await IdentityRig.make(stack)
+  await put(await rig.open(names), 0, count)
+  return rig
+}
+
+describe('places', () => {
+  test('who joins takes the place of who leaves, a free one, or a new one', () => {
+    assert.strictEqual(nextPlaces(['a', '', 'b'], ['b', 'a']), null)
+    assert.deepStrictEqual(nextPlaces(['a', 'b', 'c'], ['a', 'x', 'c']), ['a', 'x', 'c'])
+    assert.deepStrictEqual(nextPlaces(['a', 'b', 'c'], ['a', 'c']), ['a', '', 'c'])
+    assert.deepStrictEqual(nextPlaces(['a', '', 'c'], ['a']), ['a'])
+    assert.deepStrictEqual(nextPlaces(['a', '', 'c'], ['x', 'c', 'a']), ['a', 'x', 'c'])
+    assert.deepStrictEqual(nextPlaces(['a', 'b'], ['a', 'b', 'x']), ['a', 'b', 'x'])
+    for (const two of [['a', 'x', 'y'], ['a'], ['a', 'b', 'c', 'x', 'y']]) {
+      assert.throws(() => nextPlaces(['a', 'b', 'c'], two), { reason: 'refused', message: /one at a time/ })
+    }
+  })
+})
+
+describe('a metadata backend', () => {
+  test('is replaced: by one that is silent until it holds everything', async () => {
+    await using stack = new AsyncDisposableStack()
+    const rig = await storeWith(stack, 5)
+    const opened = await rig.open(['m1', 'x', 'm3', 'm4'])
+    assert.strictEqual(opened.identity.superblock.memberSet, 2)
+    assert.strictEqual(opened.members[1]!.blank, true)
+    await put(opened, 5, 7)
+    await assertAll(opened, 7)
+    await fill(rig, opened)
+    assert.strictEqual(opened.members[1]!.blank, false)
+    // It carries its part: two others may go.
+    rig.disks.gone.add('m1')
+    await assertAll(await rig.open(['m1', 'x', 'm3', 'm4']), 7)
+  })
+
+  test('a dead one is replaced, too, and the one that was put in its place by another', async () => {
+    await using stack = new AsyncDisposableStack()
+    const rig = await storeWith(stack, 4)
+    rig.disks.gone.add('m2')
+    await put(await rig.open(four), 4, 6)
+    await rig.open(['m1', 'x', 'm3', 'm4'])
+    const opened = await rig.open(['m1', 'y', 'm3', 'm4'])
+    assert.strictEqual(opened.identity.superblock.memberSet, 3)
+    await fill(rig, opened)
+    rig.disks.gone.add('m4')
+    await assertAll(await rig.open(['m1', 'y', 'm3', 'm4']), 6)
+  })
+
+  test('is added and removed; its place stays free for the next', async () => {
+    await using stack = new AsyncDisposableStack()
+    const rig = await storeWith(stack, 4)
+    const five = await rig.open([...four, 'm5'])
+    await put(five, 4, 6)
+    await fill(rig, five)
+    await assertAll(five, 6)
+    const without2 = await rig.open(['m1', 'm3', 'm4', 'm5'])
+    assert.deepStrictEqual(without2.identity.superblock.members, ['m1', '', 'm3', 'm4', 'm5'])
+    await put(without2, 6, 8)
+    rig.disks.gone.add('m1')
+    await assertAll(without2, 8)
+    rig.disks.gone.clear()
+    const again = await rig.open(['m1', 'x', 'm3', 'm4', 'm5'])
+    assert.deepStrictEqual(again.identity.superblock.members, ['m1', 'x', 'm3', 'm4', 'm5'])
+    await fill(rig, again)
+    rig.disks.gone.add('m4').add('m5')
+    await assertAll(await rig.open(['m1', 'x', 'm3', 'm4', 'm5']), 8)
+  })
+
+  test('leaves only when the others hold every record between them', async () => {
+    await using stack = new AsyncDisposableStack()
+    const rig = await IdentityRig.make(stack)
+    const opened = await rig.open(four)
+    rig.disks.gone.add('m1')
+    await put(opened, 0, 3)
+    // m1 has none of them: m2 may leave when m1 was given its part, and not while m3 is silent.
+    rig.disks.gone.clear()
+    rig.disks.gone.add('m3')
+    await assert.rejects(rig.open(['m1', 'm3', 'm4']), { reason: 'unavailable' })
+    rig.disks.gone.clear()
+    const three = await rig.open(['m1', 'm3', 'm4'])
+    rig.disks.gone.add('m4')
+    await assertAll(three, 3)
+  })
+
+  test('the next change waits until the last one is filled', async () => {
+    await using stack = new AsyncDisposableStack()
+    const rig = await storeWith(stack, 3)
+    await rig.open(['m1', 'x', 'm3', 'm4'])
+    await assert.rejects(rig.open(['m1', 'x', 'y', 'm4']), {
+      reason: 'refused',
+      message: /x does not hold all records yet/,
+    })
+    await fill(rig, await rig.open(['m1', 'x', 'm3', 'm4']))
+    await assertAll(await rig.open(['m1', 'x', 'y', 'm4']), 3)
+  })
+
+  test('that was a member and holds old records does not come back', async () => {
+    await using stack = new AsyncDisposableStack()
+    const rig = await storeWith(stack, 3)
+    await fill(rig, await rig.open(['m1', 'x', 'm3', 'm4']))
+    await assert.rejects(rig.open(four), { reason: 'refused', message: /m2 is to become .* not empty/ })
+  })
+
+  test('a crash after any write of a change leaves one of the two sets, and all records', async t => {
+    const random = seededPrng(t)
+    for (const next of [
+      ['m1', 'x', 'm3', 'm4'],
+      [...four, 'x'],
+      ['m1', 'm3', 'm4'],
+    ]) {
+      let crashes = 0
+      for (let writes = 0; writes < 30; writes += 1 + random.below(3)) {
+        await using stack = new AsyncDisposableStack()
+        const rig = await storeWith(stack, 3)
+        rig.disks.writesLeft = writes
+        try {
+          await fill(rig, await rig.open(next))
+        } catch (error) {
+          if (!(error instanceof Crash)) throw error
+          crashes++
+        }
+        rig.disks.writesLeft = Number.POSITIVE_INFINITY
+        const opened = await rig.open(next)
+        await assertAll(opened, 3)
+        await fill(rig, opened)
+        const copies = await Promise.all(opened.members.map(member => member.peek(SUPERBLOCK_KEY)))
+        assert.ok(copies.every(copy => copy?.equals(copies[0]!)))
+        rig.disks.gone.add(random.pick(next))
+        await assertAll(await rig.open(next), 3)
+      }
+      assert.ok(crashes > 0)
+    }
+  })
+})
