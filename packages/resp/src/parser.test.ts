@@ -94,6 +94,11 @@ const frames: readonly [string, string | Buffer, ReturnType<typeof parse>][] = [
   ['argument is an integer', '*2\r\n$3\r\nGET\r\n:1\r\n', [{ error: 'Malformed query string' }]],
   ['argument length negative', '*1\r\n$-1\r\n', [{ error: 'Malformed query string' }]],
   ['argument over 8 MiB', '*1\r\n$8388609\r\n', [{ error: 'Payload too big' }]],
+  [
+    'inline with quotes',
+    'SET key "two words"\r\n',
+    [{ error: 'Malformed request, an inline command takes no quotes' }],
+  ],
   ['inline with too many words', `${'a '.repeat(1025)}\r\n`, [{ error: 'Too many arguments' }]],
   ['8,192 bytes of header without an end', `*${'1'.repeat(8191)}`, [{ error: null }]],
   ['8,192 bytes of inline without an end', 'a'.repeat(8192), [{ error: null }]],

@@ -33,6 +33,9 @@ const emptyBulk = Buffer.alloc(0)
 const lineFeed = 10
 const carriageReturn = 13
 const colon = 0x3a
+const doubleQuote = 0x22
+const singleQuote = 0x27
+const inlineQuote = 'Malformed request, an inline command takes no quotes'
 const notACommand = 'Malformed request, array expected'
 const bulkTrailerBytes = 2
 
@@ -248,6 +251,8 @@ export class RespParser {
       const isBlank = index === line.length || line[index]! <= 0x20
       if (!isBlank && start < 0) start = index
       else if (isBlank && start >= 0) {
+        // Elsewhere it would begin a word with blanks in it: half a value must not be stored for a whole one.
+        if (line[start] === doubleQuote || line[start] === singleQuote) this.#fail(inlineQuote)
         words.push(line.subarray(start, index))
         start = -1
       }

@@ -45,6 +45,8 @@ export function meaningOf(stream: Buffer, limits: ParserLimits): Meaning {
     if (head === undefined) return undefined
     if (first !== '*') {
       const words = head.split(/[\0- ]+/).filter(word => word !== '')
+      if (words.some(word => /^["']/.test(word)))
+        throw new Refusal('Malformed request, an inline command takes no quotes')
       if (words.length > limits.argumentsMax) throw new Refusal('Too many arguments')
       mayBeEmptyLine = !words[0]!.includes(':')
       return words.map(word => Buffer.from(word, 'latin1'))
