@@ -47,7 +47,12 @@ await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
   const pool = new BulkPool()
   const storage = new MeasuredStorage(stats.disk, pool, systemClock)
   const adminPassword = readAdminPassword(storage, config.adminPasswordFile)
-  await makeDataDirectory(storage, dataDirectory)
+  try {
+    await makeDataDirectory(storage, dataDirectory)
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error
+    throw new ExpectedFailure(1, `data_dir cannot be made: ${error.message}`, { cause: error })
+  }
   stack.use(lockFile(join(dataDirectory, '.lockfile'), `the data directory ${dataDirectory}`))
   if (config.zdbIndexDirectory !== undefined) stack.use(lockIndexRoot(storage, config.zdbIndexDirectory))
 

@@ -1,3 +1,4 @@
+import { formatSize, MiB } from '@qsfs/bytes/units'
 import type { Clock } from '@qsfs/concurrency/clock'
 import { CacheFull } from '../../errors.ts'
 import { Evictor } from './eviction.ts'
@@ -79,7 +80,8 @@ export class Room {
     const needed = pinnedBytes + segmentsMin * segmentBytesMax
     if (limitBytes > 0 && limitBytes < needed) {
       throw new RangeError(
-        `cache_bytes is ${limitBytes}, too small beside ${pinnedBytes} bytes of pinned namespaces: set at least ${needed}`,
+        `cache_bytes is ${formatSize(limitBytes)}, too small for ${segmentsMin} segments of segment_bytes (${formatSize(segmentBytesMax)}) ` +
+          `beside ${formatSize(pinnedBytes)} of pinned namespaces: set at least "${Math.ceil(needed / MiB)}MiB", or smaller segments`,
       )
     }
   }
