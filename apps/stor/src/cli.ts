@@ -57,6 +57,10 @@ class Asker implements AsyncDisposable {
     if (this.#here !== null) return await this.#here.ask(verb, params, onProgress)
     const { daemon: mustAsk } = this.#common
     const configPath = this.#common.config ?? (process.env.QSFS_CONFIG || undefined)
+    if (verb === 'plan' && configPath !== undefined && !mustAsk) {
+      const { planHere } = await import('./in-process.ts')
+      return await planHere(configPath)
+    }
     // What was typed goes before what the environment says.
     const inherited = this.#common.config === undefined ? process.env.QSFS_STOR_SOCKET || undefined : undefined
     const socket = this.#common.socket ?? inherited ?? (await socketOfConfig(configPath))

@@ -54,7 +54,10 @@ const storSchema = z.strictObject({
   jobs_directory: path().optional(),
   /** How many of them are taken. */
   jobs_max: count(1, 1_000_000).default(10_000),
-  groups: z.array(z.strictObject({ backends: z.array(backendSchema).min(1) })).min(1),
+  /** What fails together. A name is for people; without one it is the number, from 1 on. */
+  groups: z
+    .array(z.strictObject({ name: z.string().min(1).max(100).optional(), backends: z.array(backendSchema).min(1) }))
+    .min(1),
   meta: z.strictObject({
     type: z.literal('zdb').default('zdb'),
     config: z.strictObject({
@@ -126,6 +129,8 @@ export interface StorConfig {
   readonly metaPrefix: string
   readonly metaBackends: readonly BackendConfig[]
   readonly groups: readonly (readonly BackendConfig[])[]
+  /** One for each of them. */
+  readonly groupNames: readonly string[]
   readonly root: string | null
   readonly socket: string | null
   readonly pidFile: string | null
@@ -199,6 +204,7 @@ export function loadStorConfig(
     metaPrefix: section.meta.config.prefix,
     metaBackends,
     groups,
+    groupNames: section.groups.map(({ name }, i) => name ?? String(i + 1)),
     root: section.root ?? null,
     socket: section.socket ?? null,
     pidFile: section.pid_file ?? null,

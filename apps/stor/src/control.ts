@@ -6,6 +6,7 @@ import {
   deleteParams,
   type JobsResult,
   jobsParams,
+  planParams,
   type RebuildParams,
   type RotateKeyResult,
   rebuildParams,
@@ -20,6 +21,7 @@ import type { z } from 'zod'
 import { StorError } from './errors.ts'
 import type { JobQueue } from './jobs/job-queue.ts'
 import { storeFile } from './jobs/store-file.ts'
+import { planOf } from './plan/plan.ts'
 import type { Runtime } from './runtime.ts'
 import { ObjectCount, statusOf, testStore } from './status.ts'
 
@@ -59,6 +61,7 @@ export function controlHandlers(runtime: Runtime, clock: Clock, jobs: JobQueue |
     status: verb(statusParams, () => statusOf(runtime, count, true, jobs?.status ?? null)),
     jobs: verb(jobsParams, ({ drop }) => jobsOrDrop(jobs, drop)),
     rebuild: verb(rebuildParams, (params, context) => rebuild(runtime, params, context, clock)),
+    plan: verb(planParams, async () => planOf(runtime.config, runtime.fleet.planned)),
     test: verb(testParams, () => testStore(runtime)),
   }
 }

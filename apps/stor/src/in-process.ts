@@ -4,14 +4,27 @@ import { systemClock } from '@qsfs/concurrency/clock'
 import type { ControlContext } from '@qsfs/daemon/control'
 import { holdProcess } from '@qsfs/daemon/hold'
 import { lockFile } from '@qsfs/daemon/lock-file'
-import type { TransferProgress } from '@qsfs/protocol/stor-control'
-import { createLog } from '@qsfs/telemetry/log'
+import type { PlanResult, TransferProgress } from '@qsfs/protocol/stor-control'
+import { createLog, silentLog } from '@qsfs/telemetry/log'
+import { Metrics } from '@qsfs/telemetry/metrics'
+import { Fleet } from './backend/fleet.ts'
 import { loadStorConfig, lockFileOf } from './config.ts'
 import { controlHandlers } from './control.ts'
 import { StorError } from './errors.ts'
 import { openJobs } from './jobs/open-jobs.ts'
+import { planOf } from './plan/plan.ts'
 import { Runtime } from './runtime.ts'
 import { ObjectCount, statusOf } from './status.ts'
+
+/** The plan of a config that need not be in use: its backends are only asked how much room they have.
+ *  @throws ConfigError with the reason, when its promise cannot be kept */
+export async function planHere(configPath: string): Promise<PlanResult> {
+  const config = { ...loadStorConfig(configPath), createNamespaces: false }
+  using _hold = holdProcess()
+  await using fleet = new Fleet(config, systemClock, randomBytes, silentLog, new Metrics())
+  await fleet.health.checkOnce()
+  return planOf(config, fleet.planned)
+}
 
 export interface HereOptions {
   readonly debug: boolean

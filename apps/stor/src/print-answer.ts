@@ -6,6 +6,7 @@ import type {
   DropJobResult,
   JobsResult,
   JobsStatus,
+  PlanResult,
   RebuildResult,
   ReloadResult,
   RotateKeyResult,
@@ -14,6 +15,7 @@ import type {
 } from '@qsfs/protocol/stor-control'
 import Table from 'cli-table3'
 import type { VerbName } from './commands/verbs.ts'
+import { planText } from './plan/plan-text.ts'
 
 type PrintedVerb = Exclude<VerbName, 'store'>
 interface Writer {
@@ -52,6 +54,9 @@ export function printAnswer(verb: PrintedVerb, answer: unknown, stdout: Writer, 
       return
     case 'rebuild':
       stdout.write(rebuildText(answer as RebuildResult))
+      return
+    case 'plan':
+      stdout.write(planText(answer as PlanResult))
       return
     case 'reload':
       stdout.write(reloadText(answer as ReloadResult))

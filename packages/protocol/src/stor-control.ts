@@ -49,6 +49,7 @@ export const rebuildParams = z.strictObject({
   all: z.boolean().optional(),
 })
 export const statusParams = z.strictObject({})
+export const planParams = z.strictObject({})
 export const testParams = z.strictObject({})
 /** `deep`: a new root key, under which all records are sealed anew; else a new master secret. */
 export const rotateKeyParams = z.strictObject({ deep: z.boolean().optional() })
@@ -237,6 +238,33 @@ export interface ReloadResult {
   readonly changed: readonly string[]
   /** Keys that changed in the file and take effect at the next start. */
   readonly needsRestart: readonly string[]
+}
+/** What the config promises, and what fits. */
+export interface PlanResult {
+  readonly k: number
+  readonly n: number
+  /** Data backends that must confirm an object's shards. */
+  readonly writeQuorum: number
+  /** Bytes stored for each byte. */
+  readonly overhead: number
+  /** Shards that the groups get of an object, the fullest first. */
+  readonly shardCounts: readonly number[]
+  /** So many whole groups and with them so many backends of the others, whichever, may be lost. */
+  readonly losses: readonly { readonly groupCount: number; readonly backendCount: number }[]
+  /** `freeBytes` null: one of its backends does not say. */
+  readonly groups: readonly {
+    readonly name: string
+    readonly backendCount: number
+    readonly shardsMax: number
+    readonly freeBytes: number | null
+  }[]
+  readonly tightestGroup: string
+  /** Plain bytes that fit in, about; null: `unknownBackends` do not say. */
+  readonly capacityBytes: number | null
+  readonly unknownBackends: readonly string[]
+  readonly metaK: number
+  readonly metaN: number
+  readonly metaWriteQuorum: number
 }
 export interface TestResult {
   readonly ok: boolean

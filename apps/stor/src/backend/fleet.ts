@@ -85,6 +85,15 @@ export class Fleet implements AsyncDisposable {
     })
   }
 
+  /** Data backends that take new shards, up or not, with the room they told last. */
+  get planned(): { readonly name: string; readonly group: number; readonly freeBytes: number | null }[] {
+    const open = this.data.filter(({ config }) => !config.drain)
+    return open.map(({ backend, group }) => {
+      const { reachable, stat } = this.observeData(backend.name)
+      return { name: backend.name, group, freeBytes: reachable ? (stat?.freeBytes ?? null) : null }
+    })
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.health[Symbol.asyncDispose]()
     await Promise.all([...this.data, ...this.meta].map(({ backend }) => backend[Symbol.asyncDispose]()))

@@ -90,6 +90,13 @@ export const verbs = {
     usage: ['jobs [--drop JOB]   stores that nobody waits for, and why they failed; forget one'],
     params: flags => ({ drop: flags.drop }),
   },
+  plan: {
+    options: {},
+    usage: [
+      'plan   what the placement of the config survives, costs and has room for; with -c of that file, used or not',
+    ],
+    params: () => ({}),
+  },
   reload: {
     options: {},
     usage: ['reload   the daemon reads its config again and works by it, or says why not; as SIGUSR1'],
