@@ -1,4 +1,4 @@
-import { formatSize } from '@qsfs/bytes/units'
+import { formatDuration, formatSize } from '@qsfs/bytes/units'
 import type {
   BackendStatus,
   CheckResult,
@@ -9,6 +9,7 @@ import type {
   PlanResult,
   RebuildResult,
   ReloadResult,
+  RepairStatus,
   RotateKeyResult,
   StatusResult,
   TestResult,
@@ -81,12 +82,11 @@ export function printAnswer(verb: PrintedVerb, answer: unknown, stdout: Writer, 
 }
 
 function rebuildText(result: RebuildResult): string {
-  const { objectCount, verifiedShardCount, badShardCount, rebuiltShardCount, pending, pendingCount } = result
-  const more = pendingCount > pending.length ? [`… and ${pendingCount - pending.length} more\n`] : []
+  const { objectCount, verifiedShardCount, badShardCount, rebuiltShardCount, pendingCount, pending } = result
   return [
-    `${objectCount} objects: ${verifiedShardCount} shards are good, ${badShardCount} were bad, ${rebuiltShardCount} were written\n`,
-    ...pending.map(({ objectId, reason }) => `not whole yet: ${objectId}: ${reason}\n`),
-    ...more,
+    `${objectCount} objects: ${verifiedShardCount} shards read, ${badShardCount} of them bad, ${rebuiltShardCount} written\n`,
+    pendingCount === 0 ? '' : `NOT whole: ${pendingCount} objects; the daemon goes on with them\n`,
+    ...pending.map(({ objectId, reason }) => `  ${objectId}: ${reason}\n`),
   ].join('')
 }
 
@@ -94,6 +94,33 @@ function reloadText({ changed, needsRestart }: ReloadResult): string {
   const lines = changed.map(text => `${text}\n`).join('')
   const later = needsRestart.map(key => `${key} changed and takes effect when stor is started again\n`).join('')
   return lines + later || 'nothing changed\n'
+}
+
+/** Reasons that are told; --json has more. */
+const REASONS_SHOWN = 5
+
+function repairLines(repair: RepairStatus | null): string[] {
+  if (repair === null) return []
+  const { pendingCount, runningCount, thinnestMargin, reasons, etaMs, rebuiltShardCount, failedCount, scrub } = repair
+  const survey = repair.surveyed ? '' : ' (records are still being looked through)'
+  const eta = etaMs === null ? '' : `, ${formatDuration(Math.ceil(etaMs / 1000) * 1000)} left if nothing hinders it`
+  const pending =
+    pendingCount === 0
+      ? `nothing is pending${survey}`
+      : `${pendingCount} objects pending${survey}, ${runningCount} at work${eta}; the thinnest survives ${thinnestMargin} more losses`
+  const day = (ms: number) => new Date(ms).toISOString().slice(0, 16).replace('T', ' ')
+  const { removedCount, youngCount, unknownCount } = repair.orphans
+  return [
+    `repair: ${pending}; since the start ${rebuiltShardCount} shards written, ${failedCount} attempts failed\n`,
+    ...reasons.slice(0, REASONS_SHOWN).map(({ reason, count }) => `  ${count}: ${reason}\n`),
+    scrub === null
+      ? ''
+      : `scrub: ${(scrub.doneRatio * 100).toFixed(1)} % of the round that ends ${day(scrub.endsMs)} UTC; ` +
+        `since the start ${scrub.verifiedShardCount} shards read, ${scrub.badShardCount} bad\n`,
+    removedCount + youngCount + unknownCount === 0
+      ? ''
+      : `orphans: ${removedCount} pieces removed, ${youngCount} too young to tell, ${unknownCount} not ours\n`,
+  ]
 }
 
 function jobsText(answer: JobsResult | DropJobResult): string {
@@ -133,6 +160,7 @@ export function statusText(status: StatusResult): string {
     '\n',
     `objects: ${status.objectCount ?? 'not known now'}${thinText(status.thinObjectCount)}\n`,
     `margin: ${marginText(status.marginLocations)}\n`,
+    ...repairLines(status.repair),
     ...upkeepLines(status),
     status.writable ? 'storing: possible\n' : `storing: NOT possible: ${status.reason}\n`,
     status.daemon
@@ -153,7 +181,7 @@ function upkeepLines({ fillingBackends, rewrapping }: StatusResult): string[] {
 
 function thinText(thinObjectCount: number | null): string {
   return thinObjectCount
-    ? `, ${thinObjectCount} of them stored while a backend was away: they survive fewer losses`
+    ? `, ${thinObjectCount} of them lack shards: they survive fewer losses until they are repaired`
     : ''
 }
 

@@ -61,6 +61,8 @@ export class Repairer implements AsyncDisposable {
   readonly #objects = new KeyedMutex<string>()
   readonly #stopping = new AbortController()
   #running: Promise<unknown> = Promise.resolve()
+  /** Rebuilds that somebody asked for. */
+  readonly #asked = new Set<Promise<void>>()
   /** Objects on fewer than n locations. */
   readonly #thin = new Set<string>()
   #surveyedAtMs: number | null = null
@@ -122,12 +124,28 @@ export class Repairer implements AsyncDisposable {
    *  @throws StorError when the metadata does not list, the signal's reason */
   async rebuild(
     objectIds: readonly Buffer[] | null,
-    {
-      signal,
-      onProgress,
-    }: { readonly signal?: AbortSignal; readonly onProgress?: (done: number, total: number) => void } = {},
+    options: { readonly signal?: AbortSignal; readonly onProgress?: (done: number, total: number) => void } = {},
   ): Promise<RebuildResult> {
-    const options = signal === undefined ? {} : { signal }
+    const stop = this.#stopping.signal
+    const signal = options.signal === undefined ? stop : AbortSignal.any([options.signal, stop])
+    const rebuilding = this.#rebuildNow(objectIds, signal, options.onProgress)
+    const settled = rebuilding.then(
+      () => undefined,
+      () => undefined,
+    )
+    this.#asked.add(settled)
+    try {
+      return await rebuilding
+    } finally {
+      this.#asked.delete(settled)
+    }
+  }
+
+  async #rebuildNow(
+    objectIds: readonly Buffer[] | null,
+    signal: AbortSignal,
+    onProgress: ((done: number, total: number) => void) | undefined,
+  ): Promise<RebuildResult> {
     const listed = objectIds ?? (await this.#listObjects(signal))
     const totals = { objectCount: 0, verifiedShardCount: 0, badShardCount: 0, rebuiltShardCount: 0, pendingCount: 0 }
     const pending: { objectId: string; reason: string }[] = []
@@ -135,9 +153,9 @@ export class Repairer implements AsyncDisposable {
     let doneCount = 0
     const lane = async () => {
       for (const objectId of queue) {
-        signal?.throwIfAborted()
+        signal.throwIfAborted()
         const id = objectId.toString('hex')
-        const outcome = await this.#attempt(id, 'all', options)
+        const outcome = await this.#attempt(id, 'all', { signal })
         onProgress?.(++doneCount, listed.length)
         if (typeof outcome !== 'string' && !outcome.found) continue
         totals.objectCount++
@@ -152,7 +170,9 @@ export class Repairer implements AsyncDisposable {
         if (pending.length < PENDING_SHOWN_MAX) pending.push({ objectId: id, reason })
       }
     }
-    await Promise.all(Array.from({ length: this.#limits.concurrency }, lane))
+    // All of them: whoever closes the backends waits for this.
+    const lanes = await Promise.allSettled(Array.from({ length: this.#limits.concurrency }, lane))
+    for (const outcome of lanes) if (outcome.status === 'rejected') throw outcome.reason
     return { ...totals, pending }
   }
 
@@ -179,6 +199,7 @@ export class Repairer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const reason = new StorError('unavailable', 'stor is stopping')
     this.#stopping.abort(reason)
+    await Promise.all(this.#asked)
     await this.#running.catch(error => {
       if (error !== reason) throw error
     })
@@ -298,8 +319,8 @@ export class Repairer implements AsyncDisposable {
     this.#orphans = orphans
   }
 
-  async #listObjects(signal: AbortSignal | undefined): Promise<Buffer[]> {
-    const keys = await this.#context.meta.list(signal === undefined ? {} : { signal })
+  async #listObjects(signal: AbortSignal): Promise<Buffer[]> {
+    const keys = await this.#context.meta.list({ signal })
     return keys.map(objectIdOfKey).filter(id => id !== null)
   }
 }
