@@ -60,7 +60,7 @@ export class Connection implements Outlet {
   readonly #limits: ConnectionLimits
   readonly #pool: BulkPool
   readonly #parser: RespParser
-  readonly #encoder = new ReplyEncoder()
+  readonly #encoder: ReplyEncoder
   /** Replies behind a command that still runs. Empty in the common case: then replies go straight to the encoder. */
   #owed: OwedReply[] = []
   #owedBytes = 0
@@ -94,6 +94,7 @@ export class Connection implements Outlet {
     this.#queue = shared.queue
     this.#limits = limits
     this.#pool = shared.pool
+    this.#encoder = new ReplyEncoder(shared.pool)
     this.#parser = new RespParser(limits, shared.pool)
     this.#progress = new Progress(socket, shared.clock.monotonicMs())
     if (shared.opens !== null) {

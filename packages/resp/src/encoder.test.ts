@@ -1,5 +1,6 @@
 import { equal, ok } from 'node:assert/strict'
 import { test } from 'node:test'
+import { BulkPool } from './bulk-pool.ts'
 import { ReplyEncoder } from './encoder.ts'
 import { type ReplyOrError, RespError } from './reply.ts'
 
@@ -24,6 +25,30 @@ test('each kind of reply', () => {
 
 test('an error is one line whatever it says', () => {
   equal(encode(new RespError('IOERR hook said:\r\n+OK')), '-IOERR hook said: +OK\r\n')
+})
+
+test('a value of 4 KiB leaves in one piece with its length, and its memory is free at once', () => {
+  const pool = new BulkPool()
+  const encoder = new ReplyEncoder(pool)
+  const value = pool.take(4096).fill(1)
+  encoder.push(value)
+  equal(pool.spareBytes, 4096)
+  pool.take(4096).fill(2)
+  const chunks = encoder.take()
+  equal(chunks.length, 1)
+  ok(chunks[0]!.equals(Buffer.concat([Buffer.from('$4096\r\n'), Buffer.alloc(4096, 1), Buffer.from('\r\n')])))
+})
+
+test('a value that does not fit beside the replies before it keeps its memory until it is sent', () => {
+  const pool = new BulkPool()
+  const encoder = new ReplyEncoder(pool)
+  const values = Array.from({ length: 5 }, (_, n) => pool.take(4096).fill(n))
+  for (const value of values) encoder.push(value)
+  const chunks = encoder.take()
+  equal(pool.spareBytes, 3 * 4096)
+  ok(chunks.includes(values[3]!) && chunks.includes(values[4]!))
+  const expected = values.flatMap(value => [Buffer.from('$4096\r\n'), value, Buffer.from('\r\n')])
+  ok(Buffer.concat(chunks).equals(Buffer.concat(expected)))
 })
 
 test('small replies share a chunk, a large bulk is not copied', () => {

@@ -1,19 +1,28 @@
 import { strict as assert } from 'node:assert'
+import type { BulkPool } from './bulk-pool.ts'
 import { type ReplyOrError, RespError } from './reply.ts'
 
 const slabBytes = 16 * 1024
 /** Shorter bulks are copied into the slab: one more entry of a writev costs more than copying them. */
 const copiedBulkBytesMax = 2048
+/** So are longer ones, up to this, that fit in what is left of it: a reply alone is then one write of one piece. */
+const fittingBulkBytesMax = 8192
 const lineEnd = '\r\n'
 
 /** Collects replies as chunks for one writev: small ones side by side in a slab, large bulks by reference (they must
  *  not change until the write is done). */
 export class ReplyEncoder {
+  readonly #pool: BulkPool | null
   #slab: Buffer = Buffer.allocUnsafeSlow(slabBytes)
   #sliceStart = 0
   #end = 0
   #chunks: Buffer[] = []
   #bytes = 0
+
+  /** @param pool gets back its memory when the bulk in it was copied */
+  constructor(pool: BulkPool | null = null) {
+    this.#pool = pool
+  }
 
   /** Bytes collected and not yet taken. */
   get bytes(): number {
@@ -52,10 +61,12 @@ export class ReplyEncoder {
 
   #bulk(bytes: Buffer): void {
     this.#text(`$${bytes.length}\r\n`)
-    if (bytes.length <= copiedBulkBytesMax) {
+    const fits = bytes.length <= fittingBulkBytesMax && this.#end + bytes.length + lineEnd.length <= slabBytes
+    if (fits || bytes.length <= copiedBulkBytesMax) {
       this.#reserve(bytes.length)
       bytes.copy(this.#slab, this.#end)
       this.#end += bytes.length
+      this.#pool?.give(bytes)
     } else {
       this.#endSlice()
       this.#chunks.push(bytes)
