@@ -65,6 +65,13 @@ export class SequentialKeydir implements Keydir {
     return previous
   }
 
+  /** Pages are as large as they will be, however many come. */
+  expect(): void {}
+
+  fit(): Iterable<void> {
+    return []
+  }
+
   add(value: ValueInHint, segmentId: number): boolean {
     const id = value.keyBytes === 8 ? idAt(value.bytes, value.keyAt) : null
     if (id === null) throw new RangeError('a sequential key has 8 bytes')

@@ -47,6 +47,8 @@ export class UserKeydir implements Keydir {
   #freeEntry: number = noEntry
   #count = 0
   #slots = 0
+  /** Of a new table. */
+  #firstSlots = tableSlotsMin
 
   /** @param seed random, so that nobody outside can choose keys that collide */
   constructor(seed: number) {
@@ -61,6 +63,20 @@ export class UserKeydir implements Keydir {
     return (
       this.#chunks.length * entriesPerChunk * wordsPerEntry * 4 + this.#slots * bytesPerSlot + this.#keys.memoryBytes
     )
+  }
+
+  expect(count: number): void {
+    this.#firstSlots = slotsFor(count / (1 << tableBits))
+  }
+
+  *fit(): Generator<void> {
+    this.#firstSlots = tableSlotsMin
+    for (const [number, table] of this.#tables.entries()) {
+      const slots = slotsFor(this.#tableCounts[number]!)
+      if (table === undefined || slots >= table.tags.length) continue
+      this.#resize(number, slots)
+      yield
+    }
   }
 
   get(key: Uint8Array): EntryLocation | null {
@@ -162,14 +178,14 @@ export class UserKeydir implements Keydir {
     const number = hash & tableMask
     let table = this.#tables[number]
     if (table === undefined || this.#tableCounts[number]! + 1 > table.tags.length * loadMax)
-      table = this.#grow(number, table)
+      table = this.#resize(number, table === undefined ? this.#firstSlots : table.tags.length * 2)
     place(table, entry, hash >>> tableBits)
     this.#tableCounts[number]!++
   }
 
-  #grow(number: number, old: Table | undefined): Table {
+  #resize(number: number, slots: number): Table {
+    const old = this.#tables[number]
     const oldSlots = old?.tags.length ?? 0
-    const slots = oldSlots === 0 ? tableSlotsMin : oldSlots * 2
     const table = { tags: new Uint16Array(slots), entries: new Uint32Array(slots) }
     for (let slot = 0; slot < oldSlots; slot++)
       if (old!.entries[slot] !== 0) place(table, old!.entries[slot]! - 1, this.#home(old!, slot, slots))
@@ -225,6 +241,13 @@ export class UserKeydir implements Keydir {
   #setWord(entry: number, column: number, value: number): void {
     this.#chunk(entry)[(entry & entryMask) * wordsPerEntry + column] = value
   }
+}
+
+/** Of a table that grew, doubling, to so many entries. */
+function slotsFor(entries: number): number {
+  let slots = tableSlotsMin
+  while (entries > slots * loadMax) slots *= 2
+  return slots
 }
 
 /** @param home where the entry belongs: the hash without the bits that chose the table */

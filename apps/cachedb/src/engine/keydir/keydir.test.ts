@@ -33,6 +33,19 @@ test('a sequential keydir answers as a Map does, dense and sparse', t => {
   assert(next > 10_000)
 })
 
+test('a user keydir that expected more keys than came is as small as one that expected none', () => {
+  const [expecting, growing] = [new UserKeydir(7), new UserKeydir(7)]
+  const keys = Array.from({ length: 20_000 }, (_, n) => Buffer.from(`key:${n}`))
+  expecting.expect(200_000)
+  for (const keydir of [expecting, growing]) for (const [n, key] of keys.entries()) keydir.set(key, location(n, true))
+  assert(expecting.memoryBytes > growing.memoryBytes)
+  assert([...expecting.fit()].length > 0)
+  assert.equal(expecting.memoryBytes, growing.memoryBytes)
+  for (const [n, key] of keys.entries()) assert.deepEqual(expecting.get(key), location(n, true))
+  for (const key of keys) assert.notEqual(expecting.delete(key), null)
+  assert.equal(expecting.count, 0)
+})
+
 function compare(keydir: Keydir, prng: ReturnType<typeof seededPrng>, keepsCrc: boolean, nextKey: () => Buffer): void {
   const model = new Map<string, EntryLocation>()
   for (let step = 0; step < 60_000; step++) {

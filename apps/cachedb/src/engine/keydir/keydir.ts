@@ -29,6 +29,10 @@ export interface Keydir {
   get(key: Uint8Array): EntryLocation | null
   /** @returns the location it had before */
   set(key: Uint8Array, location: EntryLocation): EntryLocation | null
+  /** About so many keys come soon, into an empty keydir. */
+  expect(count: number): void
+  /** Gives back the memory that keys were expected to take and did not, in steps of less than a millisecond. */
+  fit(): Iterable<void>
   /** As `set` of a key that is not there.
    *  @returns false when it is: nothing has changed then */
   add(value: ValueInHint, segmentId: number): boolean

@@ -9,8 +9,8 @@ import { Manifest } from '../manifest/manifest.ts'
 import type { ManifestSegment } from '../manifest/manifest-state.ts'
 import type { NamespaceSettings } from '../namespace.ts'
 import { deleteObject } from '../shelf/burying.ts'
-import { publishHint, readHintIfGood } from '../shelf/hint-file.ts'
-import { dataPath, type Segment } from '../shelf/segment.ts'
+import { entriesInHint, publishHint, readHintIfGood } from '../shelf/hint-file.ts'
+import { dataPath, hintPath, type Segment } from '../shelf/segment.ts'
 import { Shelf } from '../shelf/shelf.ts'
 import { askAgain } from '../shelf/unheard.ts'
 import { openNext } from '../writer/opening.ts'
@@ -123,12 +123,22 @@ class Recovery {
 
   async run(): Promise<OpenedNamespace> {
     const shelf = this.#shelf
-    for (const known of [...shelf.manifest.state.segments.values()]) {
+    const segments = [...shelf.manifest.state.segments.values()]
+    this.#catalog.expect(
+      segments
+        .filter(({ state }) => state !== 'gone' && state !== 'open')
+        .reduce(
+          (sum, { segmentId: id }) => sum + entriesInHint(shelf.context.storage, hintPath(shelf.directory, id)),
+          0,
+        ),
+    )
+    for (const known of segments) {
       if (known.state === 'gone') this.#payDebts(known)
       else if (known.state === 'open') await this.#recoverOpen(known)
       else await this.#recoverClosed(known)
       this.#progress.loaded(known.dataBytes)
     }
+    for (const _ of this.#catalog.fit()) await turn()
     this.#continueIds()
     const writer = new Writer(shelf, this.#catalog, this.#goOn(), this.#nextId)
     await writer.syncNames()
@@ -350,7 +360,7 @@ class Recovery {
   async #load({ id, life }: Segment, hint: HintCursor): Promise<void> {
     for (let count = 1; hint.next(); count++) {
       if (!hint.isNewValue || !this.#catalog.add(hint, life)) this.#apply(id, hint.record)
-      if (count % entriesPerSlice === 0) await new Promise(resolve => setImmediate(resolve))
+      if (count % entriesPerSlice === 0) await turn()
     }
   }
 
@@ -359,6 +369,11 @@ class Recovery {
     else if (copied) this.#catalog.copy(key, { ...location, segmentId })
     else this.#catalog.put(key, { ...location, segmentId })
   }
+}
+
+/** Lets others run. */
+function turn(): Promise<void> {
+  return new Promise(resolve => setImmediate(resolve))
 }
 
 /** Whether the file begins as the segment should. One that 0-db appended to has lost its mark, and its entries their check. */

@@ -1,5 +1,5 @@
 import { FormatError } from '../../segment/format.ts'
-import { decodeHint, encodeHint, type HintEntries } from '../../segment/hint-format.ts'
+import { decodeHint, decodeHintHead, encodeHint, type HintEntries, HintHeader } from '../../segment/hint-format.ts'
 import { type Storage, StorageError } from '../../segment/storage.ts'
 import type { Segment } from './segment.ts'
 import type { Shelf } from './shelf.ts'
@@ -41,6 +41,17 @@ export function readHintIfGood(
     return readHint(storage, segment)
   } catch (error) {
     if (error instanceof FormatError || error instanceof StorageError) return null
+    throw error
+  }
+}
+
+/** How many entries a hint file says it has; 0 when it is missing, damaged or unreadable. */
+export function entriesInHint(storage: Storage, path: string): number {
+  try {
+    using file = storage.openRead(path)
+    return decodeHintHead(file.readSync(0, HintHeader.sizeBytes)).entryCount
+  } catch (error) {
+    if (error instanceof FormatError || error instanceof StorageError) return 0
     throw error
   }
 }
