@@ -52,6 +52,8 @@ export class SimulatedStorage implements Storage {
   failsSync: (path: string) => boolean = () => false
   /** What a file shows after its sync failed: the page cache still, or what is on disk. */
   afterFailedSync: 'cache' | 'disk' = 'cache'
+  /** The part of what a failed sync was to write that it did not; null: nothing reached the disk, the file's length neither. */
+  lostBySync: (fromBytes: number, toBytes: number) => { readonly from: number; readonly to: number } | null = () => null
   /** How many turns of the loop a sync of a file takes. */
   syncTurns: () => number = () => 1
   operationCount = 0
@@ -250,7 +252,10 @@ export class SimulatedStorage implements Storage {
     this.#did(`sync-begun ${path}`)
     for (let turns = this.syncTurns(); turns > 0; turns--) await nextTurn()
     if (this.failsSync(path)) {
-      inode.forgotten.push({ from: commonBytes(inode.durable, covered), to: covered.length })
+      const from = commonBytes(inode.durable, covered)
+      const lost = this.lostBySync(from, covered.length)
+      inode.forgotten.push(lost ?? { from, to: covered.length })
+      if (lost !== null) inode.durable = withForgotten(covered, inode)
       if (this.afterFailedSync === 'disk') inode.current = withForgotten(inode.current, inode)
       this.#did(`sync-failed ${path}`)
       throw new StorageError(`${path}: the disk failed`)

@@ -158,11 +158,13 @@ export class Commands {
   ): Sent {
     const answer = this.#life.send(namespace.name, ...args)
     const isAtOnce = answer.state !== 'open'
+    const { isReadOnly } = namespace
+    if (isAtOnce && answer.error?.message.startsWith('READONLY') === true) namespace.isReadOnly = true
     answer.whenSettled(() => {
       if (change.outcome !== 'open') return
       if (answer.state === 'reply') change.outcome = answer.reply === null ? 'refused' : 'done'
       // It was appended, or dropped, and then its sync failed.
-      else change.outcome = isAtOnce || !/^READONLY/.test(answer.error!.message) ? 'refused' : 'unknown'
+      else change.outcome = isAtOnce || isReadOnly || !/^READONLY/.test(answer.error!.message) ? 'refused' : 'unknown'
       if (answer.state === 'reply' && this.#syncsEach) namespace.synced(change.order + 1)
     })
     const verify = () => {

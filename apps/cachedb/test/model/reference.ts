@@ -62,6 +62,8 @@ export class ReferenceNamespace {
   #existence: 'yes' | 'maybe' | 'no' = 'maybe'
   /** After an answer that leaves a change open, replies can no longer be foretold. */
   isClouded = false
+  /** A write was refused for it: so are all to the end of this life, and nothing of them will be found. */
+  isReadOnly = false
   #now: State = { contents: new Map(), nextId: 0 }
   /** The state all later ones build on: it survives any crash. */
   #base: State = { contents: new Map(), nextId: 0 }
@@ -158,13 +160,17 @@ export class ReferenceNamespace {
     const fitting = candidates.filter(({ contents }) => serialize(contents) === text)
     const chosen = fitting.at(-1)
     if (chosen === undefined) return `${this.name}: found ${difference(found, candidates)}`
-    this.#now = { contents: new Map(found), nextId: Math.min(...fitting.map(({ nextId }) => nextId)) }
+    this.#now = {
+      contents: new Map(found),
+      nextId: fitting.reduce((least, { nextId }) => Math.min(least, nextId), chosen.nextId),
+    }
     // What a power cut left is on disk; what a kill left need not be.
     if (aftermath === 'power cut') {
       this.#base = this.#now
       this.#changes = []
     } else this.#changes = chosen.path.map(change => ({ ...change, outcome: 'done' }))
     this.isClouded = false
+    this.isReadOnly = false
     this.#isCrashed = false
     this.#listeners.clear()
     this.#syncedOrder = this.#syncedOrderAtCrash

@@ -164,6 +164,11 @@ export class Turns {
     }
     if (!this.#prng.chance(syncFailures)) return
     storage.afterFailedSync = afterFailedSync
+    storage.lostBySync = (fromBytes, toBytes) => {
+      if (this.#prng.chance(0.5)) return null
+      const from = fromBytes + this.#prng.below(toBytes - fromBytes + 1)
+      return { from, to: from + this.#prng.below(toBytes - from + 1) }
+    }
     const wanted = this.#prng.pick([/\/d\d+$/, /\/d\d+$/, /manifest/, /\/data(\/[a-z]+)?$/, /\//])
     let failures = this.#prng.pick([1, 1, 3])
     this.isHurt = true
