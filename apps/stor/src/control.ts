@@ -1,6 +1,8 @@
 import type { Clock } from '@qsfs/concurrency/clock'
 import type { ControlContext, ControlHandler } from '@qsfs/daemon/control'
 import {
+  type CheckParams,
+  type CheckResult,
   checkParams,
   type DropJobResult,
   deleteParams,
@@ -50,7 +52,7 @@ export function controlHandlers(runtime: Runtime, clock: Clock, jobs: JobQueue |
     retrieve: verb(retrieveParams, async (params, context) =>
       (await objects(context.signal)).retrieve(params, { signal: context.signal, onProgress: thinned(context, clock) }),
     ),
-    check: verb(checkParams, async (params, { signal }) => (await objects(signal)).check(params, { signal })),
+    check: verb(checkParams, async (params, { signal }) => checked(runtime, params, signal)),
     delete: verb(deleteParams, async (params, { signal }) => (await objects(signal)).delete(params, { signal })),
     'rotate-key': verb(rotateKeyParams, async ({ deep = false }, { signal }): Promise<RotateKeyResult> => {
       const { upkeep } = await runtime.store(signal)
@@ -64,6 +66,15 @@ export function controlHandlers(runtime: Runtime, clock: Clock, jobs: JobQueue |
     plan: verb(planParams, async () => planOf(runtime.config, runtime.fleet.planned)),
     test: verb(testParams, () => testStore(runtime)),
   }
+}
+
+async function checked(runtime: Runtime, params: CheckParams, signal: AbortSignal): Promise<CheckResult> {
+  const { objects, repairer } = await runtime.store(signal)
+  if (params.deep !== true) return await objects.check(params, { signal })
+  // First the shards: what the record alone would say is no answer to that question.
+  const found = await objects.find(params, { signal })
+  if (found.objectId === null || !found.found) throw new StorError('not-found', 'no metadata found: entity not found')
+  return { ...found, deep: await repairer.inspect(Buffer.from(found.objectId, 'hex'), { signal }) }
 }
 
 async function jobsOrDrop(jobs: JobQueue | null, drop: string | undefined): Promise<JobsResult | DropJobResult> {

@@ -125,11 +125,24 @@ export class ObjectStore implements AsyncDisposable {
   }
 
   /** What the record says. zstor's checksum is taken from the object's shards when it is first asked for, and kept. */
-  async check({ file, objectId }: CheckParams, { signal }: AskerOptions = {}): Promise<CheckResult> {
+  async check(params: CheckParams, { signal }: AskerOptions = {}): Promise<CheckResult> {
+    return this.#check(params, signal, record => this.#checksum(record, signal))
+  }
+
+  /** As check, but no shard is read: an object of which nobody has asked for the checksum has none yet. */
+  async find(params: CheckParams, { signal }: AskerOptions = {}): Promise<CheckResult> {
+    return this.#check(params, signal, async () => Buffer.alloc(0))
+  }
+
+  async #check(
+    { file, objectId }: CheckParams,
+    signal: AbortSignal | undefined,
+    checksumOf: (record: ObjectRecord) => Promise<Buffer>,
+  ): Promise<CheckResult> {
     const name = file === undefined ? null : objectNameOf(file, this.#context.config.root)
     try {
       const record = await this.#find(objectId === undefined ? name : null, objectId, signal)
-      const checksum = record.blake2b ?? (await this.#checksum(record, signal))
+      const checksum = record.blake2b ?? (await checksumOf(record))
       return {
         found: true,
         objectId: record.objectId.toString('hex'),

@@ -2,6 +2,7 @@ import { formatDuration, formatSize } from '@qsfs/bytes/units'
 import type {
   BackendStatus,
   CheckResult,
+  DeepCheck,
   DeleteResult,
   DropJobResult,
   JobsResult,
@@ -27,6 +28,7 @@ interface Writer {
 export function exitCodeOf(verb: PrintedVerb, answer: unknown): 0 | 1 {
   if (verb === 'test') return (answer as TestResult).ok ? 0 : 1
   if (verb === 'jobs' && 'dropped' in (answer as DropJobResult)) return (answer as DropJobResult).dropped ? 0 : 1
+  if (verb === 'check') return (answer as CheckResult).deep?.ok === false ? 1 : 0
   if (verb === 'rebuild' && (answer as RebuildResult).pendingCount > 0) return 1
   return 0
 }
@@ -38,11 +40,15 @@ export function printAnswer(verb: PrintedVerb, answer: unknown, stdout: Writer, 
       return
     case 'check': {
       // As zstor: the checksum and nothing else, or nothing at all; scripts compare it.
-      const { found, checksum } = answer as CheckResult
+      const { found, checksum, deep } = answer as CheckResult
+      if (deep !== undefined) {
+        stdout.write(deepText(deep))
+        return
+      }
       if (found) stdout.write(`${checksum}\n`)
       stderr.write(
         found
-          ? 'by its record: its shards were not verified by this\n'
+          ? 'by its record: its shards were not verified by this, --deep does that\n'
           : 'no metadata found: entity not found; nothing is stored under this name\n',
       )
       return
@@ -79,6 +85,27 @@ export function printAnswer(verb: PrintedVerb, answer: unknown, stdout: Writer, 
     default:
       verb satisfies never
   }
+}
+
+function deepText({ ok, goodShardCount, dataShards, shards }: DeepCheck): string {
+  const lines = shards.map(({ index, backend, state, goodPieceCount, wrongPieceCount, missingPieceCount }) => {
+    const pieces = `${goodPieceCount} pieces good, ${wrongPieceCount} wrong, ${missingPieceCount} missing`
+    const texts = {
+      good: `good, ${goodPieceCount} pieces`,
+      bad: `BAD: ${pieces}`,
+      owed: 'OWED: it is not there yet',
+      'no-backend': 'LOST: the config has this backend no more',
+      unavailable: 'NOT READ: its backend does not answer',
+    }
+    return `shard ${index} on ${backend}: ${texts[state]}\n`
+  })
+  const margin = goodShardCount - dataShards
+  const end = ok
+    ? `all good: ${margin} of its ${shards.length} shards may be lost\n`
+    : margin >= 0
+      ? `readable: ${goodShardCount} shards are good, ${dataShards} are needed, ${margin} more may be lost\n`
+      : `only ${goodShardCount} whole shards are there, and ${dataShards} are needed\n`
+  return lines.join('') + end
 }
 
 function rebuildText(result: RebuildResult): string {

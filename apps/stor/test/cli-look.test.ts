@@ -1,6 +1,7 @@
 import assert from 'node:assert'
+import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { describe, test } from 'node:test'
 import { cli, json, startDaemon } from './cli-fixture.ts'
 import { directoryStore } from './store-fixture.ts'
@@ -27,5 +28,43 @@ describe('stor plan', () => {
     const plan = await json('plan', '-c', next)
     assert.deepStrictEqual([plan.k, plan.capacityBytes, plan.unknownBackends], [3, null, ['data3']])
     assert.strictEqual((await json('plan', '--socket', `${path}/stor.sock`)).k, 4)
+  })
+})
+
+describe('stor check --deep', () => {
+  test('reads every shard and says what is there; check alone says that it does not', async () => {
+    await using stack = new AsyncDisposableStack()
+    const { path, config } = await directoryStore(stack, { create_namespaces: false })
+    const file = `${path}/f`
+    await writeFile(file, randomBytes(2_500_000))
+    assert.strictEqual((await cli('store', '-f', file, '-c', config)).code, 0)
+    const whole = await cli('check', '-f', file, '-c', config, '--deep')
+    assert.match(whole.stdout, /^(shard \d on data\d: good, 3 pieces\n){6}all good: 2 of its 6 shards may be lost\n$/)
+    assert.strictEqual(whole.code, 0)
+
+    const flip = async (backend: string) => {
+      const names = await readdir(`${path}/${backend}`, { recursive: true, withFileTypes: true })
+      const piece = names.filter(entry => entry.isFile()).map(entry => `${entry.parentPath}/${entry.name}`)
+      const bytes = new Map(await Promise.all(piece.map(async at => [at, await readFile(at)] as const)))
+      const [at, largest] = [...bytes].reduce((a, b) => (a[1].length >= b[1].length ? a : b))
+      largest[largest.length >> 1]! ^= 1
+      await writeFile(at, largest)
+    }
+    await flip('data2')
+    await rename(`${path}/data5`, `${path}/away`)
+    const hurt = await cli('check', '-f', file, '-c', config, '--deep')
+    assert.strictEqual(hurt.code, 1)
+    assert.match(hurt.stdout, /on data2: BAD: 2 pieces good, 1 wrong, 0 missing\n/)
+    assert.match(hurt.stdout, /on data5: NOT READ/)
+    assert.match(hurt.stdout, /\nreadable: 4 shards are good, 4 are needed, 0 more may be lost\n$/)
+    const { deep } = await json('check', '-f', file, '-c', config, '--deep')
+    assert.deepStrictEqual([deep.ok, deep.goodShardCount, deep.dataShards, deep.shards.length], [false, 4, 4, 6])
+
+    const checked = await cli('check', '-f', file, '-c', config)
+    assert.match(checked.stdout, /^[0-9a-f]{32}\n$/)
+    assert.match(checked.stderr, /shards were not verified by this, --deep does that/)
+    const none = await cli('check', '-f', `${path}/none`, '-c', config, '--deep')
+    assert.deepStrictEqual([none.code, none.stdout], [1, ''])
+    assert.match(none.stderr, /entity not found/)
   })
 })

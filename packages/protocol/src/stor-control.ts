@@ -33,7 +33,12 @@ export const retrieveParams = z.strictObject({
   objectId: objectIdText.optional(),
   attachmentTo: absolutePath.optional(),
 })
-export const checkParams = z.strictObject({ file: objectName.optional(), objectId: objectIdText.optional() })
+export const checkParams = z.strictObject({
+  file: objectName.optional(),
+  objectId: objectIdText.optional(),
+  /** Read and verify every shard. */
+  deep: z.boolean().optional(),
+})
 export const deleteParams = z.strictObject({ file: objectName.optional(), objectId: objectIdText.optional() })
 /** `drop`: forget this one, instead of a listing. */
 export const jobsParams = z.strictObject({
@@ -95,6 +100,26 @@ export interface CheckResult {
   readonly checksum: string
   readonly shardsConfirmed: number
   readonly shardCount: number
+  /** Only of a deep check of what was found. */
+  readonly deep?: DeepCheck
+}
+/** What reading every shard of an object showed. */
+export interface DeepCheck {
+  /** All shards are good. */
+  readonly ok: boolean
+  /** With at least `dataShards` of them it can be read. */
+  readonly goodShardCount: number
+  readonly dataShards: number
+  readonly shards: readonly {
+    readonly index: number
+    readonly backend: string
+    /** `bad`: a piece is wrong or missing; `owed`: never written, or lost as the record knows; `no-backend`: the config has
+     *  it no more; `unavailable`: it does not answer. */
+    readonly state: 'good' | 'bad' | 'owed' | 'no-backend' | 'unavailable'
+    readonly goodPieceCount: number
+    readonly wrongPieceCount: number
+    readonly missingPieceCount: number
+  }[]
 }
 export interface DeleteResult {
   readonly found: boolean

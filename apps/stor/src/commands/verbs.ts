@@ -67,9 +67,12 @@ export const verbs = {
     }),
   },
   check: {
-    options: { file, object: text },
-    usage: ["check (-f FILE | --object ID)   the stored file's BLAKE2b-128, by its record"],
-    params: (flags, here) => objectOf('check', flags, here),
+    options: { file, object: text, deep: yes },
+    usage: [
+      "check (-f FILE | --object ID)   the stored file's BLAKE2b-128, by its record",
+      '  --deep   read and verify every shard, and say what is there; exit code 1 if anything is wrong',
+    ],
+    params: (flags, here) => ({ ...objectOf('check', flags, here), deep: flags.deep }),
   },
   delete: {
     options: { file, object: text },

@@ -1,7 +1,7 @@
 import { type Clock, delay, type RandomSource } from '@qsfs/concurrency/clock'
 import { KeyedMutex } from '@qsfs/concurrency/keyed-mutex'
 import type { KeyRing } from '@qsfs/crypto/keys'
-import type { RebuildResult, RepairStatus } from '@qsfs/protocol/stor-control'
+import type { DeepCheck, RebuildResult, RepairStatus } from '@qsfs/protocol/stor-control'
 import type { Log } from '@qsfs/telemetry/log'
 import type { Fleet } from '../backend/fleet.ts'
 import { StorError } from '../errors.ts'
@@ -12,6 +12,7 @@ import type { Redundancy } from '../placement.ts'
 import { RepairBudget } from './budget.ts'
 import { diagnose } from './diagnosis.ts'
 import { EmptiedBackends } from './emptied-backends.ts'
+import { inspectObject } from './inspect.ts'
 import { ObjectRepair, type RepairOutcome } from './object-repair.ts'
 import { sweepOrphans } from './orphans.ts'
 import { RepairQueue } from './repair-queue.ts'
@@ -174,6 +175,17 @@ export class Repairer implements AsyncDisposable {
     const lanes = await Promise.allSettled(Array.from({ length: this.#limits.concurrency }, lane))
     for (const outcome of lanes) if (outcome.status === 'rejected') throw outcome.reason
     return { ...totals, pending }
+  }
+
+  /** Reads every shard of an object for somebody who asked. What is bad is repaired beside it.
+   *  @throws StorError @see inspectObject */
+  async inspect(objectId: Buffer, options: { readonly signal?: AbortSignal } = {}): Promise<DeepCheck> {
+    const { answerWithinMs } = this.#limits
+    const found = await inspectObject(objectId, { ...this.#context, answerWithinMs }, options)
+    for (const { index, state } of found.shards) {
+      if (state === 'bad') this.wanted(objectId.toString('hex'), index, 'a deep check found it bad')
+    }
+    return found
   }
 
   get thinCount(): number {
