@@ -12,6 +12,7 @@ import {
   type RebuildParams,
   type RotateKeyResult,
   rebuildParams,
+  recoverParams,
   retrieveParams,
   rotateKeyParams,
   StorErrorCode,
@@ -54,6 +55,7 @@ export function controlHandlers(runtime: Runtime, clock: Clock, jobs: JobQueue |
     ),
     check: verb(checkParams, async (params, { signal }) => checked(runtime, params, signal)),
     delete: verb(deleteParams, async (params, { signal }) => (await objects(signal)).delete(params, { signal })),
+    recover: verb(recoverParams, (_, { signal }) => runtime.recover({ signal })),
     'rotate-key': verb(rotateKeyParams, async ({ deep = false }, { signal }): Promise<RotateKeyResult> => {
       const { upkeep } = await runtime.store(signal)
       // A daemon seals the records anew beside its other work.

@@ -62,8 +62,8 @@ export async function openHere(configPath: string, { debug, logFile, verb }: Her
   try {
     await runtime.openOnce()
   } catch (error) {
-    // Status and test are there to say what is wrong.
-    if (!(error instanceof StorError) || (verb !== 'status' && verb !== 'test')) throw error
+    // Status and test are there to say what is wrong, recover to mend it.
+    if (!(error instanceof StorError) || !['status', 'test', 'recover'].includes(verb)) throw error
   }
   const jobs = await openJobs(config, { clock: systemClock, random: randomBytes, log })
   const handlers = controlHandlers(runtime, systemClock, jobs)

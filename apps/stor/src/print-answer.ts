@@ -9,6 +9,7 @@ import type {
   JobsStatus,
   PlanResult,
   RebuildResult,
+  RecoverResult,
   ReloadResult,
   RepairStatus,
   RotateKeyResult,
@@ -70,6 +71,9 @@ export function printAnswer(verb: PrintedVerb, answer: unknown, stdout: Writer, 
       return
     case 'status':
       stdout.write(statusText(answer as StatusResult))
+      return
+    case 'recover':
+      stdout.write(recoveryText(answer as RecoverResult))
       return
     case 'rotate-key': {
       const { rootKeyCount } = answer as RotateKeyResult
@@ -194,6 +198,14 @@ export function statusText(status: StatusResult): string {
       ? `running: ${status.storesRunning} stores, ${status.retrievesRunning} retrieves\n`
       : 'no daemon runs\n',
     jobsSummary(status.jobs),
+  ].join('')
+}
+
+function recoveryText({ valueCount, presentCount, recoveredCount, lostCount, lost, unreadBackends }: RecoverResult) {
+  return [
+    `${valueCount} values read: ${recoveredCount} records rebuilt, ${presentCount} were there, ${lostCount} could not be\n`,
+    ...lost.map(({ objectId, reason }) => `  ${objectId}: ${reason}\n`),
+    unreadBackends.length === 0 ? '' : `not read: ${unreadBackends.join(', ')}; run recover again when they are back\n`,
   ].join('')
 }
 

@@ -1,5 +1,7 @@
 import { Backoff } from '@qsfs/concurrency/backoff'
 import { type Clock, delay, type RandomSource } from '@qsfs/concurrency/clock'
+import type { KeyRing } from '@qsfs/crypto/keys'
+import type { RecoverResult } from '@qsfs/protocol/stor-control'
 import type { Log } from '@qsfs/telemetry/log'
 import { Metrics } from '@qsfs/telemetry/metrics'
 import { Fleet } from './backend/fleet.ts'
@@ -12,6 +14,8 @@ import { MemberBackend } from './metadata/member-backend.ts'
 import type { MetaStore } from './metadata/meta-store.ts'
 import { ObjectStore } from './object-store.ts'
 import { FramePool } from './pipeline/frame-pool.ts'
+import { targetFromCopies } from './recover/open-target.ts'
+import { recoverRecords } from './recover/recover.ts'
 import { Repairer } from './repair/repairer.ts'
 
 export interface RuntimeTools {
@@ -27,6 +31,7 @@ export interface OpenStore {
   readonly objects: ObjectStore
   readonly meta: MetaStore
   readonly upkeep: MetadataUpkeep
+  readonly keys: KeyRing
   readonly repairer: Repairer
 }
 
@@ -106,6 +111,23 @@ export class Runtime implements AsyncDisposable {
     throw this.#obstacle ?? new StorError('unavailable', 'the metadata backends do not answer')
   }
 
+  /** Rebuilds missing records from the shards on the data backends; all of them, and the superblock, where the metadata
+   *  backends hold nothing any more.
+   *  @throws StorError */
+  recover(options: { readonly signal?: AbortSignal } = {}): Promise<RecoverResult> {
+    const { config, members, fleet } = this
+    const tools = { ...this.#tools, master: this.#master }
+    return recoverRecords(
+      fleet,
+      async ({ superblocks }) =>
+        this.#open === null
+          ? targetFromCopies(config, members, fleet, tools, superblocks)
+          : { meta: this.#open.meta, keys: this.#open.keys, commit: async () => undefined },
+      this.#tools.log,
+      options,
+    )
+  }
+
   /** It watches, and does what is due beside requests. */
   get isDaemon(): boolean {
     return this.#isDaemon
@@ -153,7 +175,7 @@ export class Runtime implements AsyncDisposable {
     const repairer = new Repairer({ meta, fleet, keys, clock, random, log, isReading }, repairLimits(config))
     const tools = { pool: this.#pool, clock, random, log }
     const objects = new ObjectStore({ config, fleet, meta, keys, ...tools, repairs: repairer })
-    this.#open = { objects, meta, upkeep, repairer }
+    this.#open = { objects, meta, upkeep, keys, repairer }
     this.#obstacle = null
     return this.#open
   }

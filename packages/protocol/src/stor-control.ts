@@ -56,6 +56,7 @@ export const rebuildParams = z.strictObject({
 export const statusParams = z.strictObject({})
 export const planParams = z.strictObject({})
 export const testParams = z.strictObject({})
+export const recoverParams = z.strictObject({})
 /** `deep`: a new root key, under which all records are sealed anew; else a new master secret. */
 export const rotateKeyParams = z.strictObject({ deep: z.boolean().optional() })
 
@@ -252,6 +253,18 @@ export interface StatusResult {
   /** Null without a daemon, and while the store is not open. */
   readonly repair: RepairStatus | null
   readonly backends: readonly BackendStatus[]
+}
+/** What was found on the data backends, and became of it. */
+export interface RecoverResult {
+  readonly valueCount: number
+  /** Objects that have a record. */
+  readonly presentCount: number
+  readonly recoveredCount: number
+  readonly lostCount: number
+  /** The first thousand, and why: left over from uploads and deletions that were broken off, or really lost. */
+  readonly lost: readonly { readonly objectId: string; readonly reason: string }[]
+  /** Data backends that could not be read to the end: again when they are back. */
+  readonly unreadBackends: readonly string[]
 }
 /** How many root keys there are now. */
 export interface RotateKeyResult {

@@ -110,6 +110,11 @@ export const verbs = {
     usage: ['status   backends, room, how many more may be lost, what waits'],
     params: () => ({}),
   },
+  recover: {
+    options: {},
+    usage: ['recover   rebuild lost metadata from the data backends; stop the daemon if all of it is lost'],
+    params: () => ({}),
+  },
   'rotate-key': {
     options: { deep: yes },
     usage: [
