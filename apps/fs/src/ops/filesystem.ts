@@ -152,9 +152,11 @@ export class VolumeFilesystem implements Filesystem {
   releasedir(): void {}
 
   async statfs(): Promise<FilesystemStats> {
+    // Before the server is asked: what is stored meanwhile is rather counted twice than not at all.
+    const { dirtyBytes } = this.#volume.buffer
     const capacity = (await this.#options.capacity()) ?? { totalBytes: 0, freeBytes: 0 }
     const files = await attempt(() => this.#volume.inodes.numbers.inodeCount)
-    const blocksFree = Math.floor(Math.max(0, capacity.freeBytes - this.#volume.buffer.dirtyBytes) / statBlockBytes)
+    const blocksFree = Math.floor(Math.max(0, capacity.freeBytes - dirtyBytes) / statBlockBytes)
     return {
       blockSizeBytes: statBlockBytes,
       blocks: Math.floor(capacity.totalBytes / statBlockBytes),
