@@ -108,17 +108,21 @@ export class Life {
   /** Sends a command to a namespace; null: to `default`, as an admin. */
   send(namespace: string | null, ...args: readonly (string | Buffer)[]): Answer {
     const answer = new Answer(String(args[0]))
+    const settle = (state: 'reply' | 'error', content: unknown) => {
+      // Nobody hears what is said after the end.
+      if (!this.isDead) answer.settle(state, content)
+    }
     const session = namespace === null ? this.#admin : this.#sessions.get(namespace)!
     try {
       const reply = session.execute(args.map(argument => Buffer.from(argument)))
       if (reply instanceof Promise) {
         reply.then(
-          settled => answer.settle('reply', copied(settled)),
-          error => answer.settle('error', error),
+          settled => settle('reply', copied(settled)),
+          error => settle('error', error),
         )
-      } else answer.settle('reply', copied(reply as Reply))
+      } else settle('reply', copied(reply as Reply))
     } catch (error) {
-      answer.settle('error', error)
+      settle('error', error)
     }
     return answer
   }

@@ -88,7 +88,7 @@ class World {
     }
     this.#tell(`life ${this.lives}, up to a ${crash.aftermath} at operation ${crashAfter}`)
     const life = await this.#start(storage, prng, () => crash.image !== null)
-    if (life !== null) {
+    if (life !== null && crash.image === null) {
       for (const reference of [...this.#references.values()]) this.#greet(life, reference)
       turns = new Turns(life, prng, this.#knobs, this.#references, {
         tell: text => this.#tell(text),
@@ -104,8 +104,8 @@ class World {
         })
       }
       if (crash.image === null) strike()
-      life.isDead = true
     }
+    if (life !== null) life.isDead = true
     storage.onOperation = () => undefined
     storage.failsSync = () => false
     this.#storage = crash.image!
