@@ -61,6 +61,16 @@ describe('[stor]', () => {
     )
   })
 
+  test('takes what quantumd writes: no root, and every other key there is', async () => {
+    const every = ZSTOR.replace(
+      'root = "/mnt/qsfs"',
+      'root = ""\nzdbfs_mountpoint = "/mnt/qsfs"\npid_file = "/run/zstor.pid"',
+    )
+    const config = await load(every)
+    assert.deepStrictEqual([config.root, config.pidFile, config.socket], [null, '/run/zstor.pid', '/tmp/zstor.sock'])
+    assert.ok(config.remarks.some(text => text.startsWith('zdbfs_mountpoint')))
+  })
+
   test("zstor's second key is needed too when it differs", async () => {
     const other = await load(ZSTOR.replace('0A'.repeat(32), 'bb'.repeat(32)))
     assert.notDeepStrictEqual(other.master, { kind: 'inline', key: Buffer.alloc(32, 0x0a) })

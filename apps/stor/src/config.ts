@@ -44,8 +44,8 @@ const storSchema = z.strictObject({
   redundant_groups: count(0, 255).default(1),
   /** Backends of each remaining group that may be lost with them. */
   redundant_nodes: count(0, 255).default(0),
-  /** Stripped from the front of names. */
-  root: path().optional(),
+  /** Stripped from the front of names; "" is none, as quantumd writes it. */
+  root: z.union([z.literal('').transform(() => undefined), path()]).optional(),
   /** The control socket; clients find the daemon there. */
   socket: path().optional(),
   pid_file: path().optional(),

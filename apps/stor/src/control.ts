@@ -25,6 +25,7 @@ import { StorError } from './errors.ts'
 import type { JobQueue } from './jobs/job-queue.ts'
 import { storeFile } from './jobs/store-file.ts'
 import { planOf } from './plan/plan.ts'
+import { findByZstorKey } from './repair/find-by-key.ts'
 import type { Runtime } from './runtime.ts'
 import { ObjectCount, statusOf, testStore } from './status.ts'
 
@@ -85,13 +86,17 @@ async function jobsOrDrop(jobs: JobQueue | null, drop: string | undefined): Prom
 }
 
 async function rebuild(runtime: Runtime, params: RebuildParams, context: ControlContext, clock: Clock) {
-  const { file, objectId, all = false } = params
+  const { file, objectId, key, all = false } = params
   const { signal } = context
-  if ([file !== undefined, objectId !== undefined, all].filter(given => given).length !== 1) {
-    throw new WrongRequest('rebuild which? a file, an object id, or all')
+  if ([file !== undefined, objectId !== undefined, key !== undefined, all].filter(given => given).length !== 1) {
+    throw new WrongRequest('rebuild which? a file, an object id, a key, or all')
   }
-  const { objects, repairer } = await runtime.store(signal)
-  const ids = all ? null : [await objects.idOf(params, { signal })]
+  const { objects, meta, repairer } = await runtime.store(signal)
+  const named = async () =>
+    key === undefined
+      ? [await objects.idOf({ file, objectId }, { signal })]
+      : await findByZstorKey(key, runtime.config.metaPrefix, meta, { signal })
+  const ids = all ? null : await named()
   const progress = thinned(context, clock)
   const onProgress = (doneBytes: number, totalBytes: number) => progress({ doneBytes, totalBytes })
   return repairer.rebuild(ids, { signal, ...(ids === null ? { onProgress } : {}) })

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { describe, test } from 'node:test'
+import { blake2b } from 'hash-wasm'
 import { cli, json, startDaemon } from './cli-fixture.ts'
 import { directoryStore } from './store-fixture.ts'
 
@@ -59,6 +60,14 @@ describe('stor check --deep', () => {
     assert.match(hurt.stdout, /\nreadable: 4 shards are good, 4 are needed, 0 more may be lost\n$/)
     const { deep } = await json('check', '-f', file, '-c', config, '--deep')
     assert.deepStrictEqual([deep.ok, deep.goodShardCount, deep.dataShards, deep.shards.length], [false, 4, 4, 6])
+
+    await rename(`${path}/away`, `${path}/data5`)
+    const hash = await blake2b(file, 128)
+    const other = await cli('rebuild', '-k', `/other/meta/${hash}`, '-c', config)
+    assert.deepStrictEqual([other.code, /belongs to another store/.test(other.stderr)], [1, true])
+    const rebuilt = await cli('rebuild', '-k', `//meta/${hash}`, '-c', config)
+    assert.match(rebuilt.stdout, /1 written\n$/)
+    assert.strictEqual((await cli('check', '-f', file, '-c', config, '--deep')).code, 0)
 
     const checked = await cli('check', '-f', file, '-c', config)
     assert.match(checked.stdout, /^[0-9a-f]{32}\n$/)

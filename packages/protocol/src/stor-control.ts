@@ -51,6 +51,8 @@ export const jobsParams = z.strictObject({
 export const rebuildParams = z.strictObject({
   file: objectName.optional(),
   objectId: objectIdText.optional(),
+  /** zstor's metadata key, `/<prefix>/meta/<hash of the name>`. */
+  key: z.string().max(256).optional(),
   all: z.boolean().optional(),
 })
 export const statusParams = z.strictObject({})

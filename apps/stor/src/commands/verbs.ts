@@ -80,12 +80,15 @@ export const verbs = {
     params: (flags, here) => objectOf('delete', flags, here),
   },
   rebuild: {
-    options: { file, object: text, all: yes },
-    usage: ['rebuild (-f FILE | --object ID | --all)   read every shard and write again what is lost, bad or owed'],
+    options: { file, object: text, key: { type: 'string', short: 'k' }, all: yes },
+    usage: [
+      'rebuild (-f FILE | --object ID | -k KEY | --all)   read every shard and write again what is lost, bad or owed',
+      "  -k, --key KEY   zstor's metadata key, /<prefix>/meta/<hash of the name>",
+    ],
     params(flags, here) {
-      if (flags.all === true && flags.file === undefined && flags.object === undefined) return { all: true }
-      if (flags.all === true) throw new WrongUsage('rebuild: --all, or one object')
-      return objectOf('rebuild', flags, here)
+      const given = [flags.file, flags.object, flags.key, flags.all].filter(value => value !== undefined)
+      if (given.length !== 1) throw new WrongUsage('rebuild: which? -f FILE, --object ID, -k KEY or --all; one of them')
+      return { file: resolved(flags, 'file', here), objectId: flags.object, key: flags.key, all: flags.all }
     },
   },
   jobs: {
