@@ -3,12 +3,13 @@ import type { Log } from '@qsfs/telemetry/log'
 import type { Backend } from '../backend/backend.ts'
 import type { Fleet } from '../backend/fleet.ts'
 import { StorError } from '../errors.ts'
+import { ByteReader } from '../metadata/byte-reader.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
 import type { Identity } from './identity.ts'
 
 const MAGIC = Buffer.from('QSSC')
 const VERSION = 1
-const KIND = 0x63
+const KIND = 0x79
 /** docs/formats/superblock.md: where a data backend's copy lies. */
 export const CopyRecord = layout('superblock_copy', 32, {
   magic: [0, 'bytes', 4],
@@ -71,11 +72,10 @@ export class SuperblockCopies {
 
 /** @throws StorError 'damaged' */
 export function decodeCopyRecord(bytes: Buffer): { readonly counter: number; readonly pieceId: number } {
-  if (bytes.length !== CopyRecord.sizeBytes) throw new StorError('damaged', 'a record of a copy has another length')
-  const { magic, version, counter, pieceId } = CopyRecord.decode(bytes)
-  if (!magic.equals(MAGIC) || version !== VERSION) {
-    throw new StorError('damaged', `a record of a copy is not of version ${VERSION}`)
-  }
+  const reader = new ByteReader(bytes, 'a record of a copy')
+  const { magic, version, counter, pieceId } = reader.read(CopyRecord)
+  reader.end()
+  if (!magic.equals(MAGIC) || version !== VERSION) throw reader.damaged(`is not of version ${VERSION}`)
   return { counter, pieceId }
 }
 
