@@ -1,8 +1,8 @@
 import { blake2b } from 'hash-wasm'
 import { StorError } from '../errors.ts'
-import type { MetaStore } from '../metadata/meta-store.ts'
-import { objectIdOfKey } from '../metadata/name-record.ts'
-import { decodeRecord } from '../metadata/object-record.ts'
+import type { MetaStore } from './meta-store.ts'
+import { objectIdOfKey } from './name-record.ts'
+import { decodeRecord } from './object-record.ts'
 
 /** The objects that zstor would keep under `/<prefix>/meta/<hash>`: those stored under the name with that BLAKE2b-128. Our
  *  own keys tell nothing of names, so every record is looked at.
