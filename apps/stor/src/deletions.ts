@@ -1,5 +1,6 @@
 import { KeyedMutex } from '@qsfs/concurrency/keyed-mutex'
 import type { DeleteResult } from '@qsfs/protocol/stor-control'
+import type { Fleet } from './backend/fleet.ts'
 import { decodeNameRecord, encodeNameRecord, nameKey, objectIdOfKey, objectKey } from './metadata/name-record.ts'
 import { decodeRecord, encodeRecord, type ObjectRecord, type OwedRemoval } from './metadata/object-record.ts'
 import type { StoreContext } from './object-store.ts'
@@ -9,14 +10,19 @@ interface SignalOptions {
   readonly signal?: AbortSignal
 }
 
+/** What deleting needs of the store. */
+export type DeletionContext = Pick<StoreContext, 'meta' | 'keys' | 'log'> & {
+  readonly fleet: Pick<Fleet, 'backend' | 'isDown'>
+}
+
 /** Deletes objects, and remembers what backends that are away owe of it. */
 export class Deletions {
-  readonly #context: Pick<StoreContext, 'meta' | 'keys' | 'fleet' | 'log'>
+  readonly #context: DeletionContext
   readonly #objects = new KeyedMutex<string>()
   /** By the ids of deleted objects: the backends that their last pieces wait for. */
   readonly #owing = new Map<string, readonly string[]>()
 
-  constructor(context: Pick<StoreContext, 'meta' | 'keys' | 'fleet' | 'log'>) {
+  constructor(context: DeletionContext) {
     this.#context = context
   }
 
@@ -34,9 +40,8 @@ export class Deletions {
       }
       const record = decodeRecord(stored.bytes)
       const wasLive = record.state === 'live'
-      const places = wasLive ? placesOf(record) : record.owed
       // Deleted for all readers before the first piece goes, and all that is to go is owed from then on.
-      if (wasLive) await this.#bury(record, places)
+      const places = wasLive ? await this.#bury(record) : record.owed
       this.#owing.set(id, [])
       await this.#unname(record)
       const owed = await removePieces(objectId, places, fleet, signal)
@@ -81,11 +86,17 @@ export class Deletions {
     }
   }
 
-  async #bury({ objectId }: ObjectRecord, owed: readonly OwedRemoval[]): Promise<void> {
+  /** @param left what is still to go; without it all places that the record has by now: shards may just have moved
+   *  @returns what is owed now */
+  async #bury({ objectId }: ObjectRecord, left?: readonly OwedRemoval[]): Promise<readonly OwedRemoval[]> {
+    let owed = left ?? []
     await this.#context.meta.put(objectKey(objectId), ({ previous, generation, memberSet }) => {
       if (previous === null) return null
-      return encodeRecord({ ...decodeRecord(previous), state: 'deleted', owed, generation, memberSet })
+      const now = decodeRecord(previous)
+      owed = left ?? (now.state === 'live' ? placesOf(now) : now.owed)
+      return encodeRecord({ ...now, state: 'deleted', owed, generation, memberSet })
     })
+    return owed
   }
 
   /** The name stands for nothing any more, if it stood for this object. */

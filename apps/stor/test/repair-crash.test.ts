@@ -2,7 +2,9 @@ import assert from 'node:assert'
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import test, { after } from 'node:test'
+import { silentLog } from '@qsfs/telemetry/log'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { Deletions } from '../src/deletions.ts'
 import { StorError } from '../src/errors.ts'
 import type { ShardPlace } from '../src/metadata/object-record.ts'
 import { FramePool } from '../src/pipeline/frame-pool.ts'
@@ -127,3 +129,29 @@ function generator(seed: number): (below: number) => number {
     return (state >>> 0) % below
   }
 }
+
+test('an object that is deleted while its shards move leaves nothing behind', async () => {
+  await using stack = new AsyncDisposableStack()
+  const { rig, objectId } = await rigWithObject(stack, 7)
+  const meta = rig.meta()
+  let isMoved = false
+  // After the deletion read where the shards are, and before it commits, one moves.
+  const racing = new Proxy(meta, {
+    get(target, name) {
+      const value = Reflect.get(target, name, target)
+      if (name !== 'get') return typeof value === 'function' ? value.bind(target) : value
+      return async (...args: Parameters<typeof meta.get>) => {
+        const stored = await target.get(...args)
+        if (!isMoved) {
+          isMoved = true
+          await rig.repair(undefined, new Set(['b5'])).run(objectId, new Set())
+        }
+        return stored
+      }
+    },
+  })
+  const deletions = new Deletions({ meta: racing, keys: rig.pipeline.keys, fleet: rig.fleet(), log: silentLog })
+  assert.deepStrictEqual((await deletions.delete(objectId)).owedBackends, [])
+  const counts = await Promise.all(rig.data.map(async backend => (await backend.stat()).valueCount))
+  assert.deepStrictEqual(counts, [0, 0, 0, 0, 0, 0, 0])
+})

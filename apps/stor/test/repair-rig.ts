@@ -50,26 +50,33 @@ export class RepairRig {
 
   /** A process that repairs. */
   repair(intercept: Interceptor = () => undefined, draining: ReadonlySet<string> = new Set()): ObjectRepair {
-    const backends = this.data.map(backend => intercepted<Backend>(backend, intercept))
-    const find = (name: string) => backends.find(backend => backend.name === name)
-    const isDown = (name: string) => this.down.has(name)
-    const candidates = () =>
-      this.data
-        .filter(({ name }) => !draining.has(name))
-        .map(({ name }, group) => ({ name, group, usable: !this.down.has(name), freeBytes: null }))
+    const fleet = this.fleet(intercept, draining)
     const budget = new RepairBudget(systemClock, () => false, { bytesPerSecond: 1e12, answerWithinMs: 10_000 })
     return new ObjectRepair({
       meta: this.meta(intercept),
-      fleet: { backend: find, isDown, candidates },
+      fleet,
       ...{ keys: this.pipeline.keys, clock: systemClock, random: randomBytes, log: silentLog },
       ...{ budget, redundancy: REDUNDANCY },
       view: {
-        isKnown: name => find(name) !== undefined,
-        isDown,
+        isKnown: name => fleet.backend(name) !== undefined,
+        isDown: fleet.isDown,
         isDraining: name => draining.has(name),
         wasEmptied: () => false,
       },
     })
+  }
+
+  /** The data backends, as a process sees them. */
+  fleet(intercept: Interceptor = () => undefined, draining: ReadonlySet<string> = new Set()) {
+    const backends = this.data.map(backend => intercepted<Backend>(backend, intercept))
+    return {
+      backend: (name: string) => backends.find(backend => backend.name === name),
+      isDown: (name: string) => this.down.has(name),
+      candidates: () =>
+        this.data
+          .filter(({ name }) => !draining.has(name))
+          .map(({ name }, group) => ({ name, group, usable: !this.down.has(name), freeBytes: null })),
+    }
   }
 
   async record(objectId: Buffer): Promise<ObjectRecord> {
