@@ -106,7 +106,8 @@ export class IdentityRig {
     const records = (identity: Identity, remaining?: readonly MemberBackend[]) => {
       const present = identity.places.flatMap((backend, place) => {
         if (backend === null || (remaining && !remaining.includes(backend))) return []
-        return [{ backend, place, isDown: () => this.disks.gone.has(backend.name) }]
+        const isDown = () => this.disks.gone.has(backend.name)
+        return [{ backend, place, isDown, isBlank: () => backend.blank && !isDown() }]
       })
       return new MetaStore(present, identity.superblock.keys, systemClock, randomBytes, silentLog, {
         ...{ dataShards, memberSet: identity.superblock.memberSet, epoch: 1 },

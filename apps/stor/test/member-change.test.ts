@@ -121,6 +121,23 @@ describe('a metadata backend', () => {
     await assertAll(await rig.open(['m1', 'x', 'y', 'm4']), 3)
   })
 
+  test('is filled where every member must confirm, too', async () => {
+    await using stack = new AsyncDisposableStack()
+    const rig = await IdentityRig.make(stack)
+    const options = { dataShards: 1 }
+    await put(await rig.open(['m1', 'm2'], options), 0, 3)
+    rig.disks.wipe('m2')
+    const opened = await rig.open(['m1', 'm2'], options)
+    await put(opened, 3, 4)
+    await fill(rig, opened)
+    rig.disks.gone.add('m1')
+    await assert.rejects(
+      rig.open(['m1', 'm2'], options).then(again => put(again, 4, 5)),
+      { reason: 'unavailable' },
+    )
+    await assertAll(await rig.open(['m1', 'm2'], options), 4)
+  })
+
   test('that was a member and holds old records does not come back', async () => {
     await using stack = new AsyncDisposableStack()
     const rig = await storeWith(stack, 3)

@@ -55,7 +55,8 @@ export function recordsOf(
 ): MetaStore {
   const members = identity.places.flatMap((backend, place) => {
     if (backend === null || (remaining !== undefined && !remaining.includes(backend))) return []
-    return [{ backend, place, isDown: () => remaining === undefined && fleet.isMetaDown(backend.name) }]
+    const isDown = () => remaining === undefined && fleet.isMetaDown(backend.name)
+    return [{ backend, place, isDown, isBlank: () => backend.blank && !isDown() }]
   })
   return new MetaStore(members, identity.superblock.keys, clock, random, log, {
     dataShards: config.metaDataShards,

@@ -19,6 +19,8 @@ export interface Member {
   readonly place: number
   /** The monitor's word: it is not waited for. */
   isDown(): boolean
+  /** It answers and takes writes, and what it does not hold means nothing: silent to readers, present for writers. */
+  isBlank?(): boolean
 }
 
 export interface MetaStoreLimits {
@@ -195,7 +197,7 @@ export class MetaStore {
   /** Asks everyone, decides, and brings an undecided generation to `target` before anything is built on it. */
   async #settle(key: Buffer, signal: AbortSignal | undefined, target: 'quorum' | 'all' = 'quorum') {
     const asked = await this.#ask(key, 'all answers', signal)
-    const answering = asked.answers.filter(answer => answer !== SILENT).length
+    const answering = asked.answers.filter((answer, i) => answer !== SILENT || this.#members[i]!.isBlank?.()).length
     const { writeQuorum } = this.quorum
     if (asked.decision.kind === 'unavailable' || answering < writeQuorum) throw this.#unavailable(asked.answers)
     if (asked.decision.kind !== 'take') return { ...asked, holders: new Set<number>() }
