@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { ManualClock } from '@qsfs/testkit/manual-clock'
 import { prngFromSeed } from '@qsfs/testkit/prng'
 import { type Hooks, noHooks } from '../src/engine/hooks/hooks.ts'
+import { Namespaces } from '../src/engine/namespaces.ts'
 import { NamespaceReadOnly } from '../src/errors.ts'
 import { StorageError } from '../src/segment/storage.ts'
 import { contentsOf, engineContext, openNamespace } from './engine-fixture.ts'
@@ -97,4 +98,30 @@ test('when the manifest can be neither synced nor written anew, nothing is recor
   assert.equal((await contentsOf(namespace)).size, 3)
   await namespace[Symbol.asyncDispose]()
   assert.deepEqual(await keysOf(storage.kill()), ['a', 'b', 'c'])
+})
+
+test('a dropped namespace whose name could not be synced away does not come back', async () => {
+  const storage = newDisk()
+  const clock = new ManualClock()
+  const context = engineContext(storage, prngFromSeed(5), { clock })
+  await using namespaces = await Namespaces.open({ dataDirectory: '/data', mode: 'mixed', pinned: new Set() }, context)
+  await namespaces.create('ns')
+  let isGone = false
+  storage.onOperation = operation => {
+    if (operation === 'remove-directory /data/ns') isGone = true
+  }
+  let failures = 2
+  storage.failsSync = path => isGone && path === '/data' && failures-- > 0
+  await namespaces.drop('ns')
+  assert.throws(() => namespaces.get('ns'), /cannot be opened/)
+  for (let turn = 0; turn < 60; turn++) await clock.advance(500)
+  assert.equal(namespaces.get('ns'), undefined)
+  assert.equal(
+    storage
+      .cut(prngFromSeed(6))
+      .list('/data')
+      .some(({ name }) => name === 'ns'),
+    false,
+  )
+  await namespaces.create('ns')
 })

@@ -235,7 +235,7 @@ export class Namespaces implements AsyncDisposable {
   #openOrWait(name: string): Promise<boolean> {
     return this.#changes.run(name, async () => {
       try {
-        if (await finishDrop(join(this.options.dataDirectory, name), this.#context)) {
+        if (await this.#isRemoved(name)) {
           this.#waiting.delete(name)
           return true
         }
@@ -250,6 +250,18 @@ export class Namespaces implements AsyncDisposable {
         return error instanceof FormatError
       }
     })
+  }
+
+  /** Whether there was one that is dropped, and nothing is left of it now. */
+  async #isRemoved(name: string): Promise<boolean> {
+    const { storage } = this.#context
+    const directory = join(this.options.dataDirectory, name)
+    if (await finishDrop(directory, this.#context)) return true
+    if (storage.list(directory).length > 0) return false
+    // It was finished but for the sync of its name.
+    storage.removeDirectory(directory)
+    await storage.syncDirectory(this.options.dataDirectory)
+    return true
   }
 
   /** Whether the world kept a namespace from being opened; its clients are told what it was. */
