@@ -95,6 +95,7 @@ class World {
         order: () => ++this.commands,
         hasEnded: () => crash.image !== null,
       })
+      turns.isHurt = this.#isHurt
       await turns.run(turnsMax)
       if (crash.image === null && this.#prng.chance(0.3)) {
         crash.aftermath = 'close'
@@ -115,9 +116,15 @@ class World {
     await this.#inspect(crash.order, crash.aftermath)
   }
 
-  /** null when it was cut off while it started. One that finds no room, or needs a store that does not answer, is tried again. */
+  /** null when it was cut off while it started. One that finds no room, whose disk fails, or that needs a store which does not answer,
+   *  is tried again. */
   async #start(storage: SimulatedStorage, prng: Prng, hasEnded: () => boolean): Promise<Life | null> {
     const store = { objects: this.#store, manners: this.#knobs.store ?? wellBehaved }
+    const failsSync = this.#knobs.syncFailures > 0 && prng.chance(0.1)
+    let syncs = prng.below(prng.pick([4, 20]))
+    storage.failsSync = () => failsSync && syncs-- === 0
+    storage.afterFailedSync = this.#knobs.afterFailedSync
+    if (failsSync) this.#isHurt = true
     const isTight = this.#knobs.fullness > 0 && prng.chance(0.3)
     storage.capacityBytes = isTight ? storage.usedBytes + prng.below(2_000) : Number.POSITIVE_INFINITY
     try {
@@ -125,7 +132,7 @@ class World {
     } catch (error) {
       if (hasEnded()) return null
       const needsStore = error instanceof SegmentUnavailable && store.manners.failures > 0
-      if (!isTight && !needsStore) throw error
+      if (!isTight && !needsStore && !failsSync) throw error
       this.#tell(`the start failed: ${(error as Error).message}`)
       return this.#start(storage, prng, hasEnded)
     }
