@@ -1,7 +1,10 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { RespClient } from '@qsfs/resp/client'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { atMost, type Row, row } from '../row.ts'
-import { benchmarkKey, load } from './load.ts'
+import { makeDefaultNamespace } from './data-directory.ts'
+import { benchmarkKey } from './load.ts'
 import { rssBytes, type Server, startCachedb } from './servers.ts'
 
 /** 5 million, and whole pages of the sequential keydir (1,024 ids each). */
@@ -12,29 +15,15 @@ const value = Buffer.from('8 bytes.')
  *  is its private resident memory after a restart, less that of a server without keys. */
 export async function keyRows(): Promise<Row[]> {
   const keyBytes = benchmarkKey(0).length
-  return [
-    ...(await rowsOf('user', { keyOf: benchmarkKey, keyReplyBytes: keyBytes }, 48 + keyBytes)),
-    ...(await rowsOf('sequential', { keyOf: () => '', keyReplyBytes: 8 }, 16)),
-  ]
+  return [...(await rowsOf('user', benchmarkKey, 48 + keyBytes)), ...(await rowsOf('sequential', () => '', 16))]
 }
 
-async function rowsOf(
-  mode: 'user' | 'sequential',
-  names: { keyOf: (index: number) => string; keyReplyBytes: number },
-  bytesMax: number,
-): Promise<Row[]> {
-  await using tmp = await temporaryDirectory()
+async function rowsOf(mode: 'user' | 'sequential', keyOf: (index: number) => string, bytesMax: number): Promise<Row[]> {
   const config = `mode = "${mode}"\n`
-  let emptyBytes: number
-  {
-    await using server = await startCachedb(tmp.path, config)
-    emptyBytes = rssBytes(server.pid)
-    await load(server, keyCount, { ...names, value })
-    const client = await RespClient.connect({ address: `unix:${server.socketPath}` })
-    await client.call('NSJUMP')
-    await client[Symbol.asyncDispose]()
-    await server.stop()
-  }
+  const emptyBytes = await emptyServerBytes(config)
+  await using tmp = await temporaryDirectory()
+  mkdirSync(join(tmp.path, 'cachedb'))
+  await makeDefaultNamespace(join(tmp.path, 'cachedb', 'default'), keyCount, { mode, keyOf, value })
   const startedMs = performance.now()
   await using server = await startCachedb(tmp.path, config)
   const startMs = performance.now() - startedMs
@@ -56,4 +45,10 @@ async function keydirBytesOf(server: Server): Promise<number> {
   )
   if (entries !== keyCount) throw new Error(`${entries} keys are there after the restart, not ${keyCount}`)
   return bytes!
+}
+
+async function emptyServerBytes(config: string): Promise<number> {
+  await using tmp = await temporaryDirectory()
+  await using server = await startCachedb(tmp.path, config)
+  return rssBytes(server.pid)
 }
