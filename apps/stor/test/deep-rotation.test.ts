@@ -64,6 +64,13 @@ describe('rotate-key --deep', () => {
     const again = await rig.open(names)
     assert.strictEqual(await new RewrapWalk(again.meta, again.identity.superblock.keys).run(), 0)
     assert.deepStrictEqual([...(await rootIdsOf(again))], [3])
+    // That it is done is kept: a start looks at no record.
+    const writes = 1000
+    rig.disks.writesLeft = writes
+    const idle = new RewrapWalk(again.meta, again.identity.superblock.keys)
+    assert.deepStrictEqual([idle.isDue, idle.progress], [true, null])
+    await idle.run()
+    assert.deepStrictEqual([idle.isDue, rig.disks.writesLeft], [false, writes])
   })
 
   test('a crash after any write loses nothing, and the next walk goes on', async () => {

@@ -1,7 +1,11 @@
 import type { KeyRing } from '@qsfs/crypto/keys'
+import { StorError } from '../errors.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
 import { objectIdOfKey } from '../metadata/name-record.ts'
 import { decodeRecord, encodeRecord } from '../metadata/object-record.ts'
+
+/** Where the newest root key stands under which everything is sealed: 'k', as u32. */
+const DONE_KEY = Buffer.from('k')
 
 /** How far a deep rotation is. */
 export interface RewrapProgress {
@@ -14,23 +18,25 @@ export interface RewrapProgress {
 export class RewrapWalk {
   readonly #meta: MetaStore
   readonly #keys: KeyRing
-  /** The newest root key when the last whole walk was over. */
-  #doneForRootId = 1
+  /** The newest root key when the last whole walk was over; null until that was looked up. */
+  #doneForRootId: number | null
   #progress: RewrapProgress | null = null
 
   constructor(meta: MetaStore, keys: KeyRing) {
     this.#meta = meta
     this.#keys = keys
+    this.#doneForRootId = keys.newestRootId === 1 ? 1 : null
   }
 
   /** Null when nothing is known to be left. */
   get progress(): RewrapProgress | null {
-    return this.isDue ? (this.#progress ?? { doneCount: 0, totalCount: 0 }) : null
+    if (this.#doneForRootId === null || !this.isDue) return null
+    return this.#progress ?? { doneCount: 0, totalCount: 0 }
   }
 
   /** Whether records may be sealed under an older root key. */
   get isDue(): boolean {
-    return this.#doneForRootId < this.#keys.newestRootId
+    return (this.#doneForRootId ?? 0) < this.#keys.newestRootId
   }
 
   /** @throws StorError 'unavailable': the next walk goes on */
@@ -41,8 +47,9 @@ export class RewrapWalk {
     signal?: AbortSignal
     onProgress?: (progress: RewrapProgress) => void
   } = {}): Promise<number> {
-    if (!this.isDue) return 0
     const options = signal === undefined ? {} : { signal }
+    this.#doneForRootId ??= await this.#lookUp(options)
+    if (!this.isDue) return 0
     const rootId = this.#keys.newestRootId
     const keys = await this.#meta.list(options)
     let rewrappedCount = 0
@@ -51,9 +58,18 @@ export class RewrapWalk {
       onProgress(this.#progress)
       if (await this.#rewrap(key, rootId, options)) rewrappedCount++
     }
+    await this.#meta.put(DONE_KEY, () => encodeDone(rootId), options)
     this.#doneForRootId = rootId
     this.#progress = null
     return rewrappedCount
+  }
+
+  async #lookUp(options: { readonly signal?: AbortSignal }): Promise<number> {
+    const stored = await this.#meta.get(DONE_KEY, options)
+    if (stored === null) return 1
+    if (stored.bytes.length !== 4)
+      throw new StorError('damaged', 'the record of the last deep rotation has another length')
+    return stored.bytes.readUInt32LE()
   }
 
   async #rewrap(key: Buffer, rootId: number, options: { readonly signal?: AbortSignal }): Promise<boolean> {
@@ -71,4 +87,10 @@ export class RewrapWalk {
     )
     return committed !== null
   }
+}
+
+function encodeDone(rootId: number): Buffer {
+  const bytes = Buffer.alloc(4)
+  bytes.writeUInt32LE(rootId)
+  return bytes
 }
