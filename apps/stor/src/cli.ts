@@ -4,6 +4,9 @@ import { type Common, parseCommand, usage } from './commands/arguments.ts'
 import { type VerbName, WrongUsage } from './commands/verbs.ts'
 import type { StoreHere } from './in-process.ts'
 
+/** Where zstor looks when nothing is said. */
+const ZSTOR_CONFIG = 'zstor_config.toml'
+
 type Params = Readonly<Record<string, unknown>>
 type OnProgress = (progress: TransferProgress) => void
 
@@ -56,14 +59,16 @@ class Asker implements AsyncDisposable {
   async ask(verb: string, params: Params, onProgress?: OnProgress): Promise<unknown> {
     if (this.#here !== null) return await this.#here.ask(verb, params, onProgress)
     const { daemon: mustAsk } = this.#common
-    const configPath = this.#common.config ?? (process.env.QSFS_CONFIG || undefined)
+    // What was typed goes before what the environment says.
+    const inherited = this.#common.config === undefined ? process.env.QSFS_STOR_SOCKET || undefined : undefined
+    const named = this.#common.socket ?? inherited
+    const typed = this.#common.config ?? (process.env.QSFS_CONFIG || undefined)
+    const configPath = typed ?? (named === undefined ? ZSTOR_CONFIG : undefined)
     if (verb === 'plan' && configPath !== undefined && !mustAsk) {
       const { planHere } = await import('./in-process.ts')
       return await planHere(configPath)
     }
-    // What was typed goes before what the environment says.
-    const inherited = this.#common.config === undefined ? process.env.QSFS_STOR_SOCKET || undefined : undefined
-    const socket = this.#common.socket ?? inherited ?? (await socketOfConfig(configPath))
+    const socket = named ?? (await socketOfConfig(configPath!))
     if (socket === null && mustAsk) throw new WrongUsage('--daemon: the config names no socket')
     if (socket !== null) {
       const { askControl, ControlUnreachable } = await import('@qsfs/daemon/control')
@@ -87,10 +92,20 @@ class Asker implements AsyncDisposable {
   }
 }
 
-async function socketOfConfig(configPath: string | undefined): Promise<string | null> {
-  if (configPath === undefined) throw new WrongUsage('which store? --config FILE or --socket PATH')
+async function socketOfConfig(configPath: string): Promise<string | null> {
   const { loadStorConfig } = await import('./config.ts')
-  return loadStorConfig(configPath).socket
+  try {
+    return loadStorConfig(configPath).socket
+  } catch (error) {
+    if (configPath === ZSTOR_CONFIG && error instanceof Error && isNoFile(error.cause)) {
+      throw new WrongUsage('which store? --config FILE or --socket PATH')
+    }
+    throw error
+  }
+}
+
+function isNoFile(cause: unknown): boolean {
+  return cause instanceof Error && 'code' in cause && cause.code === 'ENOENT'
 }
 
 function hasNoListener(cause: unknown): boolean {

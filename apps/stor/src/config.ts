@@ -281,7 +281,7 @@ function remarksOn(section: StorSection): string[] {
     [section.compression?.algorithm === 'snappy', 'compression.algorithm: frames use zstd, snappy is not written'],
     [
       section.zdb_data_dir_path !== undefined,
-      'zdb_data_dir_path: cachedb keeps its own directory small, stor deletes nothing there',
+      'zdb_data_dir_path: cachedb keeps its own directory small; of other servers stor deletes nothing',
     ],
     [section.zdbfs_mountpoint !== undefined, 'zdbfs_mountpoint: the filesystem tells its own numbers'],
     [section.prometheus_port !== undefined, 'prometheus_port: this version serves no HTTP'],
