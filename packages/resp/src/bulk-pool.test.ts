@@ -6,7 +6,9 @@ test('memory comes back once, and only its own', () => {
   const pool = new BulkPool()
   const first = pool.take(100_000)
   equal(first.length, 100_000)
+  equal(pool.isLent(first), true)
   pool.give(first)
+  equal(pool.isLent(first), false)
   pool.give(first)
   equal(pool.spareBytes, 131_072)
   const [second, third] = [pool.take(131_072), pool.take(70_000)]

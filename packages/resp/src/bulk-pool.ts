@@ -19,6 +19,11 @@ export class BulkPool {
     return lengthBytes >= pooledBytesMin
   }
 
+  /** Whether `give` would take it back. */
+  isLent(bulk: Buffer): boolean {
+    return this.isPooled(bulk.length) && this.#lent.has(bulk.buffer)
+  }
+
   /** Memory with anything in it. */
   take(lengthBytes: number): Buffer {
     if (!this.isPooled(lengthBytes)) return Buffer.allocUnsafeSlow(lengthBytes)

@@ -307,12 +307,12 @@ export class Connection implements Outlet {
     const chunks = this.#encoder.take()
     if (chunks.length === 0) return
     const last = chunks.length - 1
-    const isPooled = chunks.some(chunk => this.#pool.isPooled(chunk.length))
+    const isLent = chunks.some(chunk => this.#pool.isLent(chunk))
     // Corked only where there is something to join: it takes a longer way.
     if (last > 0) this.#socket.cork()
     for (let at = 0; at < last; at++) this.#socket.write(chunks[at]!)
-    // Chunks leave in their order: one callback tells of all.
-    if (isPooled) this.#socket.write(chunks[last]!, error => this.#sent(chunks, error))
+    // Chunks leave in their order: one callback tells of all. A write without one needs no tick behind it.
+    if (isLent) this.#socket.write(chunks[last]!, error => this.#sent(chunks, error))
     else this.#socket.write(chunks[last]!)
     if (last > 0) this.#socket.uncork()
     if (this.#socket.writableLength === 0) this.#encoder.reuse()
