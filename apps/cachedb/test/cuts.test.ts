@@ -18,11 +18,21 @@ async function filled(): Promise<SimulatedStorage> {
   return storage
 }
 
-test('a manifest damaged in the middle costs no byte: its rest and the segments it named are kept aside', async () => {
+test('a manifest damaged in the middle is refused, and nothing is touched', async () => {
+  const storage = await filled()
+  const manifest = Buffer.from(storage.bytesOf('/data/ns/manifest'))
+  manifest[Math.floor(manifest.length / 2)]! ^= 1
+  storage.put('/data/ns/manifest', manifest)
+  const shown = () => storage.list('/data/ns').map(({ name }) => [name, storage.bytesOf(`/data/ns/${name}`)])
+  const before = shown()
+  await assert.rejects(openNamespace(engineContext(storage, prngFromSeed(2)), 'user'), /on disk/)
+  assert.deepEqual(shown(), before)
+})
+
+test('a manifest torn in the middle costs no byte: its rest and the segments it named are kept aside', async () => {
   const storage = await filled()
   const before = new Map(storage.list('/data/ns').map(({ name }) => [name, storage.bytesOf(`/data/ns/${name}`)]))
-  const manifest = Buffer.from(before.get('manifest')!)
-  manifest[Math.floor(manifest.length / 2)]! ^= 1
+  const manifest = Buffer.from(before.get('manifest')!).fill(0xa5, Math.floor(before.get('manifest')!.length / 2))
   storage.put('/data/ns/manifest', manifest)
   const logged: string[] = []
   const context = engineContext(storage, prngFromSeed(2))

@@ -69,6 +69,6 @@ test('without a limit the disk is the limit, with the same reserves', () => {
 test('a limit below the pinned bytes and six segments is refused with the number to set', () => {
   const { room } = newRoom(1000)
   room.assertLimit(400)
-  assert.throws(() => room.assertLimit(401), /set at least 1001/)
+  assert.throws(() => room.assertLimit(401), /set at least "1MiB", or smaller segments/)
   newRoom(0).room.assertLimit(10_000)
 })
