@@ -68,10 +68,16 @@ const REDUNDANCY: Readonly<Record<string, string>> = { k: 'minimal_shards', n: '
 
 function settingChanges(key: Key, old: unknown, wanted: unknown): string[] {
   if (SECRET.has(key)) return ['the source of the master secret changed']
+  if (key === 'groupNames') return namesChanges(old as readonly string[], wanted as readonly string[])
   if (key !== 'redundancy') return [`${tomlKey(key)}: ${JSON.stringify(old)} is now ${JSON.stringify(wanted)}`]
   const [before, after] = [old as Readonly<Record<string, number>>, wanted as Readonly<Record<string, number>>]
   const fields = Object.keys(after).filter(field => before[field] !== after[field])
   return fields.map(field => `${REDUNDANCY[field] ?? tomlKey(field)}: ${before[field]} is now ${after[field]}`)
+}
+
+/** A group that is new or gone is told by its backends. */
+function namesChanges(old: readonly string[], wanted: readonly string[]): string[] {
+  return old.length === wanted.length ? [`the groups are now called ${wanted.join(', ')}`] : []
 }
 
 /** backendTimeoutMs is backend_timeout in the file. */
