@@ -1,19 +1,7 @@
 import { GiB, KiB, MiB } from '@qsfs/bytes/units'
-import { duration, path, size } from '@qsfs/config/values'
+import { duration, listenAddress, path, size } from '@qsfs/config/values'
 import { hybridGroups, knownGroups } from '@qsfs/resp/tls/groups'
 import { z } from 'zod'
-
-/** `host:port` or `[v6]:port`, as what to listen on; `:port` is the default host's. */
-const listenAddress = (defaultHost: string) =>
-  z.string().transform((text, context) => {
-    const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text)
-    const port = Number(match?.[3])
-    if (!match || port > 65_535) {
-      context.addIssue({ code: 'custom', message: 'is not host:port' })
-      return z.NEVER
-    }
-    return { host: match[1] || match[2] || defaultHost, port }
-  })
 
 /** The section [cachedb] of qsfs.toml. Each option says what it means for what is on disk when the power fails. */
 const schema = z

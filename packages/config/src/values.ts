@@ -45,3 +45,15 @@ function quantity(what: string, parse: (text: string) => number, format: (value:
     return value
   })
 }
+
+/** `host:port` or `[v6]:port`, as what to listen on; `:port` is the default host's. */
+export const listenAddress = (defaultHost: string) =>
+  z.string().transform((text, context) => {
+    const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text)
+    const port = Number(match?.[3])
+    if (!match || port > 65_535) {
+      context.addIssue({ code: 'custom', message: 'is not host:port' })
+      return z.NEVER
+    }
+    return { host: match[1] || match[2] || defaultHost, port }
+  })

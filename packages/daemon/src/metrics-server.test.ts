@@ -8,7 +8,7 @@ const localhost = { host: '127.0.0.1', port: 0 }
 
 test('only GET /metrics is answered, with what there is at that moment', async () => {
   let count = 0
-  await using server = await serveMetrics(localhost, () => `asked_total ${++count}\n`, silentLog)
+  await using server = await serveMetrics(localhost, async () => `asked_total ${++count}\n`, silentLog)
   const ask = (path: string, method = 'GET') => fetch(`http://127.0.0.1:${server.port}${path}`, { method })
   const first = await ask('/metrics')
   assert.equal(first.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8')

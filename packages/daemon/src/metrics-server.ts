@@ -16,7 +16,7 @@ export interface MetricsServer extends AsyncDisposable {
  *  @throws the system's error when the address cannot be had */
 export async function serveMetrics(
   { host, port }: { readonly host: string; readonly port: number },
-  render: () => string,
+  render: () => string | Promise<string>,
   log: Log,
 ): Promise<MetricsServer> {
   const limits = {
@@ -25,7 +25,7 @@ export async function serveMetrics(
     connectionsCheckingInterval: 1_000,
   }
   const server = createServer({ ...limits, maxHeaderSize: headerBytesMax }, (request, response) => {
-    answer(request, response, render, log)
+    void answer(request, response, render, log)
   })
   server.maxConnections = connectionsMax
   const listening = once(server, 'listening')
@@ -42,7 +42,12 @@ export async function serveMetrics(
   }
 }
 
-function answer({ method, url = '' }: IncomingMessage, response: ServerResponse, render: () => string, log: Log): void {
+async function answer(
+  { method, url = '' }: IncomingMessage,
+  response: ServerResponse,
+  render: () => string | Promise<string>,
+  log: Log,
+): Promise<void> {
   const send = (status: number, body: string, headers: Record<string, string> = {}) => {
     response.writeHead(status, { 'content-type': 'text/plain', 'content-length': Buffer.byteLength(body), ...headers })
     response.end(body)
@@ -51,7 +56,7 @@ function answer({ method, url = '' }: IncomingMessage, response: ServerResponse,
   else if (method !== 'GET' && method !== 'HEAD') send(405, 'only GET is served\n', { allow: 'GET, HEAD' })
   else {
     try {
-      send(200, render(), { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' })
+      send(200, await render(), { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' })
     } catch (error) {
       log.error('metrics.not_rendered', { error })
       send(500, 'the log says why\n')
