@@ -57,8 +57,17 @@ describe('[stor]', () => {
     assert.deepStrictEqual(config.master, { kind: 'inline', key: Buffer.alloc(32, 0x0a) })
     assert.deepStrictEqual(
       config.remarks.map(text => text.split(':')[0]),
-      ['compression.algorithm', 'zdb_data_dir_path', 'prometheus_port'],
+      ['compression.algorithm', 'zdb_data_dir_path'],
     )
+    assert.deepStrictEqual(config.metricsListen, { host: '127.0.0.1', port: 9100 })
+  })
+
+  test('metrics_listen goes before prometheus_port, and no address is none', async () => {
+    const both = await load(ZSTOR.replace('prometheus_port', 'metrics_listen = "[::]:9200"\nprometheus_port'))
+    assert.deepStrictEqual(both.metricsListen, { host: '::', port: 9200 })
+    assert.ok(both.remarks.some(text => text.startsWith('prometheus_port')))
+    assert.strictEqual((await load(ZSTOR.replace('prometheus_port = 9100', ''))).metricsListen, null)
+    assert.match(await refusal(ZSTOR.replace('prometheus_port = 9100', 'metrics_listen = "9100"')), /is not host:port/)
   })
 
   test('takes what quantumd writes: no root, and every other key there is', async () => {

@@ -2,7 +2,7 @@ import { createHash, createHmac } from 'node:crypto'
 import { MiB } from '@qsfs/bytes/units'
 import { fromCaller } from '@qsfs/config/caller'
 import { ConfigError, loadSection } from '@qsfs/config/load'
-import { duration, path, size } from '@qsfs/config/values'
+import { duration, listenAddress, path, size } from '@qsfs/config/values'
 import { z } from 'zod'
 import type { MasterSource } from './master-secret.ts'
 import { type Redundancy, unkeepable } from './placement.ts'
@@ -75,6 +75,7 @@ const storSchema = z.strictObject({
   zdb_data_dir_path: z.string().optional(),
   max_zdb_data_dir_size: z.union([z.number(), z.string()]).optional(),
   zdbfs_mountpoint: z.string().optional(),
+  /** `GET /metrics` over plain HTTP. zstor answers on every interface, we on 127.0.0.1 unless `metrics_listen` says more. */
   prometheus_port: count(1, 65_535).optional(),
 
   /** The master secret, mode 0600; made on the first start of a new store. "/dev/stdin": typed or piped in at each start. */
@@ -109,6 +110,9 @@ const storSchema = z.strictObject({
   repair_concurrency: count(1, 16).default(2),
   /** Every shard is read and checked once in this time. */
   scrub_period: duration({ min: 1000 }).default(30 * 24 * 60 * 60 * 1000),
+  /** Instead of `prometheus_port`: "host:port"; ":port" is of this machine only. There is no password, and addresses and
+   *  names of backends are told, nothing of files. */
+  metrics_listen: listenAddress('127.0.0.1').optional(),
   /** Pieces that no record names are left alone for so long; an upload gives up after half a day. */
   orphan_grace: duration({ min: 13 * 60 * 60 * 1000 }).default(24 * 60 * 60 * 1000),
 })
@@ -154,6 +158,8 @@ export interface StorConfig {
   readonly repairConcurrency: number
   readonly scrubPeriodMs: number
   readonly orphanGraceMs: number
+  /** Null: no metrics are served. */
+  readonly metricsListen: { readonly host: string; readonly port: number } | null
   /** Keys of a zstor file that were read and have no effect, with the reason. */
   readonly remarks: readonly string[]
 }
@@ -226,6 +232,7 @@ export function loadStorConfig(
     repairConcurrency: section.repair_concurrency,
     scrubPeriodMs: section.scrub_period,
     orphanGraceMs: section.orphan_grace,
+    metricsListen: metricsListenOf(section),
     remarks: remarksOn(section),
   }
 }
@@ -276,6 +283,11 @@ function masterKeyOf({ encryption, meta }: StorSection): Buffer | null {
   return createHmac('sha256', key).update('qsfs 1 zstor keys').update(Buffer.from(metaKey, 'hex')).digest()
 }
 
+function metricsListenOf({ metrics_listen, prometheus_port }: StorSection): StorConfig['metricsListen'] {
+  if (metrics_listen !== undefined) return metrics_listen
+  return prometheus_port === undefined ? null : { host: '127.0.0.1', port: prometheus_port }
+}
+
 function remarksOn(section: StorSection): string[] {
   const remarks: readonly (readonly [boolean, string])[] = [
     [section.compression?.algorithm === 'snappy', 'compression.algorithm: frames use zstd, snappy is not written'],
@@ -284,7 +296,10 @@ function remarksOn(section: StorSection): string[] {
       'zdb_data_dir_path: cachedb keeps its own directory small; of other servers stor deletes nothing',
     ],
     [section.zdbfs_mountpoint !== undefined, 'zdbfs_mountpoint: the filesystem tells its own numbers'],
-    [section.prometheus_port !== undefined, 'prometheus_port: this version serves no HTTP'],
+    [
+      section.prometheus_port !== undefined && section.metrics_listen !== undefined,
+      'prometheus_port: metrics_listen is there, and goes before it',
+    ],
   ]
   return remarks.filter(([applies]) => applies).map(([, text]) => text)
 }

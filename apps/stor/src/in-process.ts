@@ -8,6 +8,7 @@ import type { PlanResult, TransferProgress } from '@qsfs/protocol/stor-control'
 import { createLog, silentLog } from '@qsfs/telemetry/log'
 import { Metrics } from '@qsfs/telemetry/metrics'
 import { Fleet } from './backend/fleet.ts'
+import { BackendMetrics } from './backend/measure.ts'
 import { loadStorConfig, lockFileOf } from './config.ts'
 import { controlHandlers } from './control.ts'
 import { StorError } from './errors.ts'
@@ -21,7 +22,7 @@ import { ObjectCount, statusOf } from './status.ts'
 export async function planHere(configPath: string): Promise<PlanResult> {
   const config = { ...loadStorConfig(configPath), createNamespaces: false }
   using _hold = holdProcess()
-  await using fleet = new Fleet(config, systemClock, randomBytes, silentLog, new Metrics())
+  await using fleet = new Fleet(config, systemClock, randomBytes, silentLog, new BackendMetrics(new Metrics()))
   await fleet.health.checkOnce()
   return planOf(config, fleet.planned)
 }

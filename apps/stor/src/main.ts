@@ -6,13 +6,17 @@ import { systemClock } from '@qsfs/concurrency/clock'
 import { fromCaller, typedArguments } from '@qsfs/config/caller'
 import { serveControl } from '@qsfs/daemon/control'
 import { lockFile } from '@qsfs/daemon/lock-file'
+import { serveMetrics } from '@qsfs/daemon/metrics-server'
 import { type DaemonContext, ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
-import { loadStorConfig, lockFileOf } from './config.ts'
+import { Metrics } from '@qsfs/telemetry/metrics'
+import { loadStorConfig, lockFileOf, type StorConfig } from './config.ts'
 import { controlHandlers } from './control.ts'
 import { LiveStore } from './daemon/live-store.ts'
 import { StorError } from './errors.ts'
 import { openJobs } from './jobs/open-jobs.ts'
 import { storeJobWork } from './jobs/store-file.ts'
+import { StorCounts } from './metrics/counts.ts'
+import { LiveMetrics } from './metrics/live-metrics.ts'
 import type { Runtime } from './runtime.ts'
 
 const options = {
@@ -33,7 +37,9 @@ async function serve({ argv, log, stack, stop }: DaemonContext): Promise<void> {
     writeFileSync(pidFile, `${process.pid}\n`)
     stack.defer(() => rmSync(pidFile, { force: true }))
   }
-  const tools = { clock: systemClock, random: randomBytes, log }
+  const metrics = new Metrics()
+  const counts = new StorCounts(metrics)
+  const tools = { clock: systemClock, random: randomBytes, log, counts }
   const jobs = await openJobs(config, tools)
   const handlersOf = (runtime: Runtime) => controlHandlers(runtime, systemClock, jobs)
   const live = stack.use(new LiveStore(config, { load: () => loadStorConfig(configPath(argv)), handlersOf, tools }))
@@ -44,7 +50,7 @@ async function serve({ argv, log, stack, stop }: DaemonContext): Promise<void> {
     throw error
   }
   stack.use(jobs)
-  jobs?.start(storeJobWork(signal => live.objects(signal), jobs, log))
+  jobs?.start(counts.ofJobs(storeJobWork(signal => live.objects(signal), jobs, log)))
   const reload = async () => {
     try {
       await live.reload()
@@ -54,8 +60,28 @@ async function serve({ argv, log, stack, stop }: DaemonContext): Promise<void> {
     }
   }
   process.on('SIGUSR1', () => void reload())
-  stack.use(await serveControl(socket, live.handlers, log))
+  const { metricsListen } = config
+  if (metricsListen !== null) {
+    const numbers = new LiveMetrics(metrics, live)
+    const { port } = stack.use(
+      await listening(
+        metricsListen,
+        serveMetrics(metricsListen, () => numbers.render(), log),
+      ),
+    )
+    log.event('metrics.served', { host: metricsListen.host, port })
+  }
+  stack.use(await serveControl(socket, counts.ofCommands(live.handlers), log))
   log.event('stor.ready', { socket })
+}
+
+async function listening<T>({ host, port }: NonNullable<StorConfig['metricsListen']>, server: Promise<T>): Promise<T> {
+  try {
+    return await server
+  } catch (error) {
+    const text = `metrics cannot be served at ${host} port ${port}: ${(error as Error).message}`
+    throw new ExpectedFailure(1, text, { cause: error })
+  }
 }
 
 function configPath(argv: readonly string[]): string {

@@ -25,7 +25,7 @@ import { decodeRecord, encodeRecord, type ObjectRecord } from './metadata/object
 import { objectNameOf } from './object-name.ts'
 import { digestFile, type FileDigest } from './pipeline/digest.ts'
 import type { FramePool } from './pipeline/frame-pool.ts'
-import type { ReadContext } from './pipeline/object-reader.ts'
+import type { PieceFault, ReadContext } from './pipeline/object-reader.ts'
 import { checksumOf, retrieveObject } from './pipeline/retrieve.ts'
 import { type NewRecord, storeObject } from './pipeline/store.ts'
 import { choosePlacement } from './placement.ts'
@@ -43,6 +43,14 @@ export interface StoreContext {
   readonly random: RandomSource
   readonly log: Log
   readonly repairs: RepairSink
+  readonly counts: TransferCounts
+}
+
+/** Hears of what metrics count. */
+export interface TransferCounts {
+  stored(sizeBytes: number): void
+  retrieved(sizeBytes: number): void
+  faulty(kind: PieceFault['kind']): void
 }
 
 /** Hears of what repair must know. */
@@ -199,6 +207,7 @@ export class ObjectStore implements AsyncDisposable {
     this.#countChange++
     this.#lastStoredMs = this.#context.clock.monotonicMs()
     this.#context.repairs.stored(record)
+    this.#context.counts.stored(record.sizeBytes)
     const shape = { sizeBytes: record.sizeBytes, shardsConfirmed, shardCount: record.totalShards }
     const replacedObjectId = replaced?.toString('hex') ?? null
     return { objectId, name, ...shape, repeated: false, replacedObjectId, sha256: record.sha256.toString('hex') }
@@ -280,6 +289,7 @@ export class ObjectStore implements AsyncDisposable {
     using _ = await this.#retrievePlaces.acquire(1, { signal: context.signal })
     const record = await this.#find(name, objectId, context.signal)
     await this.#retrieve(record, file, attachmentTo, context)
+    this.#context.counts.retrieved(record.sizeBytes)
     const attachmentBytes = attachmentTo === undefined ? 0 : (record.attachment?.sizeBytes ?? 0)
     return { objectId: record.objectId.toString('hex'), sizeBytes: record.sizeBytes, attachmentBytes }
   }
@@ -291,13 +301,14 @@ export class ObjectStore implements AsyncDisposable {
   }
 
   get #readContext(): ReadContext {
-    const { fleet, pool, keys, clock, log, repairs } = this.#context
+    const { fleet, pool, keys, clock, log, repairs, counts } = this.#context
     return {
       ...{ pool, keys, clock, spareAfterMs: SPARE_AFTER_MS },
       backend: name => fleet.backend(name),
       isDown: name => fleet.isDown(name),
       onFault: fault => {
         log.warn('piece.faulty', { ...fault })
+        counts.faulty(fault.kind)
         // Silence passes; what is wrong or missing stays so until it is rewritten.
         if (fault.kind === 'wrong' || fault.kind === 'missing')
           repairs.wanted(fault.objectId, fault.shardIndex, `a reader found it ${fault.kind}`)

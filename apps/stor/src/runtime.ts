@@ -12,6 +12,7 @@ import { MetadataUpkeep } from './identity/upkeep.ts'
 import { MasterSecret } from './master-secret.ts'
 import { MemberBackend } from './metadata/member-backend.ts'
 import type { MetaStore } from './metadata/meta-store.ts'
+import { StorCounts } from './metrics/counts.ts'
 import { ObjectStore } from './object-store.ts'
 import { FramePool } from './pipeline/frame-pool.ts'
 import { targetFromCopies } from './recover/open-target.ts'
@@ -24,6 +25,8 @@ export interface RuntimeTools {
   readonly log: Log
   /** One that was read before; by the config unless given. */
   readonly master?: MasterSecret
+  /** A daemon's, which outlive a reload. */
+  readonly counts?: StorCounts
 }
 
 /** What there is once the metadata backends said which store this is. */
@@ -46,6 +49,7 @@ export class Runtime implements AsyncDisposable {
   readonly fleet: Fleet
   readonly members: readonly MemberBackend[]
   readonly #tools: RuntimeTools
+  readonly #counts: StorCounts
   readonly #pool: FramePool
   readonly #master: MasterSecret
   readonly #stopping = new AbortController()
@@ -63,7 +67,8 @@ export class Runtime implements AsyncDisposable {
     this.config = config
     this.#tools = tools
     this.#master = tools.master ?? new MasterSecret(config.master, tools.random, tools.log)
-    this.fleet = new Fleet(config, tools.clock, tools.random, tools.log, new Metrics())
+    this.#counts = tools.counts ?? new StorCounts(new Metrics())
+    this.fleet = new Fleet(config, tools.clock, tools.random, tools.log, this.#counts.backends)
     this.members = this.fleet.meta.map(({ backend }) => new MemberBackend(backend, config.metaPrefix))
     const framesInFlightMax = config.framesInFlight
     this.#pool = new FramePool({ workerCount: CODERS, framesInFlightMax, decodesInFlightMax: framesInFlightMax })
@@ -173,7 +178,7 @@ export class Runtime implements AsyncDisposable {
     const upkeep = new MetadataUpkeep(identity, meta, fleet, clock, log)
     const isReading = () => this.#open !== null && this.#open.objects.running.retrieves > 0
     const repairer = new Repairer({ meta, fleet, keys, clock, random, log, isReading }, repairLimits(config))
-    const tools = { pool: this.#pool, clock, random, log }
+    const tools = { pool: this.#pool, clock, random, log, counts: this.#counts }
     const objects = new ObjectStore({ config, fleet, meta, keys, ...tools, repairs: repairer })
     this.#open = { objects, meta, upkeep, keys, repairer }
     this.#obstacle = null

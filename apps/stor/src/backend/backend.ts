@@ -21,6 +21,8 @@ export interface BackendStat {
   /** What an answered sync means there: on its disk; nothing (memory only); or not known, as with a C 0-db, which has no
    *  FSYNC and syncs only when it was started with `--sync`. */
   readonly durability: 'disk' | 'memory' | 'unknown'
+  /** What a 0-db server says of itself in numbers, by NSINFO's names, as far as it says it. No directory does. */
+  readonly said?: ReadonlyMap<string, number>
 }
 
 /** One place that holds pieces of shards: a sequential namespace of a 0-db server, or a directory.

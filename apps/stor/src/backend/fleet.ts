@@ -1,11 +1,10 @@
 import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import type { Log } from '@qsfs/telemetry/log'
-import type { Metrics } from '@qsfs/telemetry/metrics'
 import type { BackendConfig, StorConfig } from '../config.ts'
 import type { Candidate } from '../placement.ts'
 import type { Backend, RecordBackend } from './backend.ts'
 import { Health, type Observation } from './health.ts'
-import { BackendMetrics } from './measure.ts'
+import type { BackendMetrics } from './measure.ts'
 import { openBackend, openRecordBackend } from './open-backend.ts'
 
 export interface DataPlace {
@@ -27,15 +26,14 @@ export class Fleet implements AsyncDisposable {
 
   /** Connects nothing yet.
    *  @throws ConfigError */
-  constructor(config: StorConfig, clock: Clock, random: RandomSource, log: Log, metrics: Metrics) {
-    const backendMetrics = new BackendMetrics(metrics)
+  constructor(config: StorConfig, clock: Clock, random: RandomSource, log: Log, metrics: BackendMetrics) {
     this.data = config.groups.flatMap((backends, group) =>
       backends.map(backend => {
-        return { config: backend, group, backend: openBackend(backend, config, clock, random, backendMetrics) }
+        return { config: backend, group, backend: openBackend(backend, config, clock, random, metrics) }
       }),
     )
     this.meta = config.metaBackends.map(backend => {
-      return { config: backend, backend: openRecordBackend(backend, config, clock, random) }
+      return { config: backend, backend: openRecordBackend(backend, config, clock, random, metrics) }
     })
     const watched = [
       ...this.data.map(({ backend }) => ({ id: dataId(backend.name), stat: backend.stat.bind(backend) })),

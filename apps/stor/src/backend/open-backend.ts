@@ -6,7 +6,7 @@ import type { BackendConfig, StorConfig } from '../config.ts'
 import type { Backend, RecordBackend } from './backend.ts'
 import { DirectoryBackend, DirectoryRecordBackend } from './directory-backend.ts'
 import { LimitedBackend } from './limit.ts'
-import { type BackendMetrics, MeasuredBackend } from './measure.ts'
+import { type BackendMetrics, MeasuredBackend, MeasuredRecordBackend } from './measure.ts'
 import { Retrier, RetryingBackend, RetryingRecordBackend } from './retry.ts'
 import { ZdbBackend } from './zdb-backend.ts'
 import type { ZdbAddress } from './zdb-link.ts'
@@ -37,13 +37,15 @@ export function openRecordBackend(
   config: StorConfig,
   clock: Clock,
   random: RandomSource,
+  metrics: BackendMetrics,
 ): RecordBackend {
   // A namespace with a prefix is shared with other stores, which would take it from each other.
   const owner = config.metaPrefix === '' ? { ownerId: random(8).toString('hex') } : {}
   const raw = isDirectory(backend)
     ? new DirectoryRecordBackend(backend.name, directoryOf(backend, config))
     : new ZdbRecordBackend(backend.name, zdbAddress(backend), { ...linkOptions(config), ...owner })
-  return new RetryingRecordBackend(raw, new Retrier(clock, random, { attemptsMax: 2 }))
+  const retrying = new RetryingRecordBackend(raw, new Retrier(clock, random, { attemptsMax: 2 }))
+  return new MeasuredRecordBackend(retrying, clock, metrics)
 }
 
 const isDirectory = ({ address }: BackendConfig) => address.startsWith('dir:')

@@ -7,6 +7,18 @@ import { scanKeys } from './zdb-scan.ts'
 
 /** 0-db's text for a command it does not know. */
 const UNKNOWN_COMMAND = 'Command not supported'
+/** Numbers of NSINFO that metrics pass on. */
+const SAID = [
+  'data_limits_bytes',
+  'index_size_bytes',
+  'index_disk_freespace_bytes',
+  'data_disk_freespace_bytes',
+  'stats_index_io_errors',
+  'stats_index_faults',
+  'stats_data_io_errors',
+  'stats_data_faults',
+] as const
+
 /** Removals sent ahead of their answers. */
 const REMOVALS_AT_ONCE = 64
 
@@ -130,7 +142,9 @@ export function statOf(reply: Parameters<typeof parseInfo>[0]): Omit<BackendStat
   // zstor took the limit itself for the free space.
   const limitFreeBytes = limitBytes > 0 ? Math.max(0, limitBytes - usedBytes) : null
   const known = [diskFreeBytes, limitFreeBytes].filter(free => free !== null)
-  return { valueCount: numberOf('entries'), usedBytes, freeBytes: known.length === 0 ? null : Math.min(...known) }
+  const freeBytes = known.length === 0 ? null : Math.min(...known)
+  const said = new Map(SAID.filter(key => info.has(key)).map(key => [key, numberOf(key)]))
+  return { valueCount: numberOf('entries'), usedBytes, freeBytes, said }
 }
 
 function keyOfId(id: PieceId): Buffer {

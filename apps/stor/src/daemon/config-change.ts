@@ -15,7 +15,14 @@ export interface ConfigChange {
 type Key = keyof StorConfig
 
 /** Who answers at the socket, and who holds the lock, was settled when the daemon started. */
-const FIXED: ReadonlySet<string> = new Set(['socket', 'pidFile', 'lockFile', 'jobsDirectory', 'jobsMax'])
+const FIXED: ReadonlySet<string> = new Set([
+  'socket',
+  'pidFile',
+  'lockFile',
+  'jobsDirectory',
+  'jobsMax',
+  'metricsListen',
+])
 const SECRET: ReadonlySet<string> = new Set(['master'])
 const BACKENDS: ReadonlySet<string> = new Set(['groups', 'metaBackends'])
 
