@@ -1,7 +1,7 @@
 // The hook path from GET to first byte runs through this file: what only asks the daemon imports next to nothing.
 import type { QueuedResult, StoreResult, TransferProgress } from '@qsfs/protocol/stor-control'
 import { type Common, parseCommand, usage } from './commands/arguments.ts'
-import { type VerbName, WrongUsage } from './commands/verbs.ts'
+import { STDOUT, type VerbName, WrongUsage } from './commands/verbs.ts'
 import type { StoreHere } from './in-process.ts'
 
 /** Where zstor looks when nothing is said. */
@@ -24,6 +24,13 @@ async function main(typed: readonly string[]): Promise<number> {
     const onProgress = command.flags.progress === true ? await openProgress() : null
     using _ = { [Symbol.dispose]: () => onProgress?.stop() }
     if (command.verb === 'store') return await runStore(store, command.params, command.flags, onProgress)
+    if (command.verb === 'retrieve' && command.params.file === STDOUT) {
+      if (isJson) throw new WrongUsage('retrieve: -f - leaves no place for the answer of --json')
+      const { retrieveToOutput } = await import('./commands/retrieve-to-output.ts')
+      const ask = (params: Params) => store.ask('retrieve', params, onProgress?.update)
+      await retrieveToOutput(command.params, ask, process.stdout)
+      return 0
+    }
     const answer = await store.ask(command.verb, command.params, onProgress?.update)
     onProgress?.stop()
     return await print(command.verb, answer, isJson)

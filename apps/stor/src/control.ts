@@ -51,9 +51,12 @@ export function controlHandlers(runtime: Runtime, clock: Clock, jobs: JobQueue |
     store: verb(storeParams, (params, context) =>
       storeFile(desk, params, { signal: context.signal, onProgress: thinned(context, clock) }),
     ),
-    retrieve: verb(retrieveParams, async (params, context) =>
-      (await objects(context.signal)).retrieve(params, { signal: context.signal, onProgress: thinned(context, clock) }),
-    ),
+    retrieve: verb(retrieveParams, async (params, context) => {
+      const { range, attachmentTo } = params
+      if (range !== undefined && attachmentTo !== undefined) throw new WrongRequest('a range is of the file alone')
+      const { signal } = context
+      return await (await objects(signal)).retrieve(params, { signal, onProgress: thinned(context, clock) })
+    }),
     check: verb(checkParams, async (params, { signal }) => checked(runtime, params, signal)),
     delete: verb(deleteParams, async (params, { signal }) => (await objects(signal)).delete(params, { signal })),
     recover: verb(recoverParams, (_, { signal }) => runtime.recover({ signal })),

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, fstatSync, readSync, writeSync } from 'node:fs'
-import { type FileHandle, lstat, open, readdir, rename, rm } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { StorError } from './errors.ts'
 
@@ -74,6 +75,8 @@ export async function filesIn(path: string): Promise<string[] | null> {
  *  of before that. */
 export interface PartFile extends AsyncDisposable {
   readonly fd: number
+  /** @throws StorError 'file' */
+  write(bytes: Buffer, positionBytes: number): Promise<void>
   /** On disk under its final name when it resolves: sync, rename, sync the directory. */
   publish(): Promise<void>
 }
@@ -89,6 +92,12 @@ export async function createPart(path: string, objectId: Buffer, sizeBytes: numb
   let published = false
   const part: PartFile = {
     fd: file.fd,
+    async write(bytes, positionBytes) {
+      for (let done = 0; done < bytes.length; ) {
+        const writing = file.write(bytes, done, bytes.length - done, positionBytes + done)
+        done += (await orFileError(`cannot write ${partPath}`, writing)).bytesWritten
+      }
+    },
     async publish() {
       await orFileError(`cannot sync ${partPath}`, file.sync())
       await orFileError(`cannot publish ${path}`, rename(partPath, path))
@@ -109,6 +118,25 @@ export async function createPart(path: string, objectId: Buffer, sizeBytes: numb
     throw error
   }
   return part
+}
+
+/** A path in a new directory of one's own, for a file that somebody else writes, and its bytes; both go when it is disposed of. */
+export interface PassingFile extends AsyncDisposable {
+  readonly path: string
+  read(): AsyncIterable<Buffer>
+}
+
+/** In $TMPDIR, else /tmp.
+ *  @throws StorError 'file' */
+export async function createPassing(): Promise<PassingFile> {
+  const prefix = join(tmpdir(), 'qsfs-stor-')
+  const directory = await orFileError(`cannot make a directory ${prefix}…`, mkdtemp(prefix))
+  const path = join(directory, 'file')
+  return {
+    path,
+    read: () => createReadStream(path),
+    [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),
+  }
 }
 
 /** Fills `target` from the file; for workers, which may block.

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { systemClock } from '@qsfs/concurrency/clock'
+import { type Clock, systemClock } from '@qsfs/concurrency/clock'
 import { KeyRing } from '@qsfs/crypto/keys'
 import { silentLog } from '@qsfs/telemetry/log'
 import type { Backend } from '../src/backend/backend.ts'
@@ -7,6 +7,7 @@ import { MemoryBackend } from '../src/backend/memory-backend.ts'
 import { decodeRecord, encodeRecord, type ObjectRecord } from '../src/metadata/object-record.ts'
 import type { FramePool } from '../src/pipeline/frame-pool.ts'
 import type { PieceFault, ReadContext } from '../src/pipeline/object-reader.ts'
+import { ReadLatencies } from '../src/pipeline/read-latency.ts'
 import { type NewRecord, type StoreContext, type StoreRequest, storeObject } from '../src/pipeline/store.ts'
 
 /** The pipeline with everything around it in memory: backends, keys, records. */
@@ -15,6 +16,8 @@ export class PipelineRig {
   readonly keys = KeyRing.fresh(randomBytes)
   readonly down = new Set<string>()
   readonly faults: PieceFault[] = []
+  readonly latencies = new ReadLatencies()
+  clock: Clock = systemClock
   backends: Backend[]
 
   constructor(pool: FramePool, backends: Backend[] = Array.from({ length: 6 }, (_, i) => new MemoryBackend(`b${i}`))) {
@@ -31,7 +34,7 @@ export class PipelineRig {
   get readContext(): ReadContext {
     const { pool, keys } = this
     return {
-      ...{ pool, keys, clock: systemClock, spareAfterMs: 100 },
+      ...{ pool, keys, clock: this.clock, latencies: this.latencies },
       backend: name => this.backends.find(backend => backend.name === name),
       isDown: name => this.down.has(name),
       onFault: fault => this.faults.push(fault),

@@ -116,7 +116,7 @@ test('flipped, cut, swapped, replayed and duplicated pieces never give a wrong b
     const nowherePath = join(tmp.path, 'nowhere')
     await assert.rejects(retrieveObject(record, { path: nowherePath }, rig.readContext), { reason: 'too-few-shards' })
   }
-  assert.ok(rig.faults.length > 0 && rig.faults.every(fault => fault.kind === 'wrong'))
+  assert.ok(rig.faults.length > 0 && rig.faults.every(({ kind }) => kind === 'wrong' || kind === 'corrupt'))
   assert.deepEqual((await readdir(tmp.path)).sort(), ['d1', 'out'])
 })
 
@@ -135,7 +135,7 @@ test('the shard of one backend on another is not taken for its own', async t => 
   })
 })
 
-test('wrong, missing, silent and slow backends are told apart, and a spare is asked for each', async t => {
+test('wrong, corrupt, missing, silent and slow backends are told apart, and a spare is asked for each', async t => {
   const random = seededPrng(t)
   await using tmp = await temporaryDirectory()
   const backends = Array.from({ length: 6 }, (_, i) => new LyingBackend(`b${i}`))
@@ -152,8 +152,9 @@ test('wrong, missing, silent and slow backends are told apart, and a spare is as
     return rig.faults.map(({ kind, backend, frameNumber }) => ({ kind, backend, frameNumber }))
   }
   assert.deepEqual(await reads(value => flip(value, value.length * 8 - 1)), [
-    { kind: 'wrong', backend: 'b0', frameNumber: 0 },
+    { kind: 'corrupt', backend: 'b0', frameNumber: 0 },
   ])
+  assert.deepEqual(await reads(() => backends[1]!.held(0)), [{ kind: 'wrong', backend: 'b0', frameNumber: 0 }])
   assert.deepEqual(await reads((_value, _id, held) => held(999)), [{ kind: 'missing', backend: 'b0', frameNumber: 0 }])
   assert.deepEqual(await reads(() => new Promise(() => undefined)), [{ kind: 'slow', backend: 'b0', frameNumber: 0 }])
   backends[0]!.lie = null
@@ -233,6 +234,10 @@ class LyingBackend extends MemoryBackend {
   override async get(id: number): Promise<Buffer> {
     const value = await super.get(id)
     return this.lie === null ? value : this.lie(value, id, other => super.get(other))
+  }
+
+  held(id: number): Promise<Buffer> {
+    return super.get(id)
   }
 
   override async sync(): Promise<void> {

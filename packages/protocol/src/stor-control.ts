@@ -32,6 +32,11 @@ export const retrieveParams = z.strictObject({
   name: objectName.optional(),
   objectId: objectIdText.optional(),
   attachmentTo: absolutePath.optional(),
+  /** Only these bytes of the file, cut at its end. */
+  range: z
+    .strictObject({ offsetBytes: z.int().nonnegative(), lengthBytes: z.int().nonnegative() })
+    .refine(({ offsetBytes, lengthBytes }) => Number.isSafeInteger(offsetBytes + lengthBytes), 'ends beyond all files')
+    .optional(),
 })
 export const checkParams = z.strictObject({
   file: objectName.optional(),
@@ -90,8 +95,11 @@ export interface QueuedResult {
 }
 export interface RetrieveResult {
   readonly objectId: string
+  /** Of the whole file. */
   readonly sizeBytes: number
   readonly attachmentBytes: number
+  /** Only of a range: how many bytes were written; fewer than asked for where the file ends before, 0 beyond it. */
+  readonly rangeBytes?: number
 }
 /** From the record; the object is read once, when its checksum is first asked for. */
 export interface CheckResult {

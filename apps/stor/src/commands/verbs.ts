@@ -21,6 +21,9 @@ const file = { type: 'string', short: 'f' } as const
 const text = { type: 'string' } as const
 const yes = { type: 'boolean' } as const
 
+/** Instead of a file. */
+export const STDOUT = '-'
+
 /** The verbs of stor; `monitor` is apart, it becomes the daemon. */
 export const verbs = {
   store: {
@@ -57,14 +60,29 @@ export const verbs = {
     },
   },
   retrieve: {
-    options: { file, name: text, object: text, 'attachment-to': text, progress: yes },
-    usage: ['retrieve -f FILE [--name NAME | --object ID] [--attachment-to FILE] [--progress]'],
-    params: (flags, here) => ({
-      file: here(needed(flags, 'file', 'retrieve: which file? -f FILE')),
-      name: resolved(flags, 'name', here),
-      objectId: flags.object,
-      attachmentTo: resolved(flags, 'attachment-to', here),
-    }),
+    options: { file, name: text, object: text, 'attachment-to': text, range: text, progress: yes },
+    usage: [
+      'retrieve -f FILE [--name NAME | --object ID] [--attachment-to FILE] [--progress]',
+      '  -f -   write it to the output; with --name or --object',
+      '  --range OFFSET:LENGTH   only these bytes, cut at the end of the file; reads no more frames than hold them',
+    ],
+    params(flags, here) {
+      const path = needed(flags, 'file', 'retrieve: which file? -f FILE')
+      const range = rangeOf(string(flags, 'range'))
+      if (range !== undefined && flags['attachment-to'] !== undefined) {
+        throw new WrongUsage('retrieve: --range is of the file alone, without --attachment-to')
+      }
+      if (path === STDOUT && flags.name === undefined && flags.object === undefined) {
+        throw new WrongUsage('retrieve: -f - writes which file to the output? --name NAME or --object ID')
+      }
+      return {
+        file: path === STDOUT ? STDOUT : here(path),
+        name: resolved(flags, 'name', here),
+        objectId: flags.object,
+        attachmentTo: resolved(flags, 'attachment-to', here),
+        range,
+      }
+    },
   },
   check: {
     options: { file, object: text, deep: yes },
@@ -141,6 +159,13 @@ function objectOf(verb: string, flags: Flags, here: (path: string) => string) {
   if (path === undefined && objectId === undefined) throw new WrongUsage(`${verb}: which file? -f FILE or --object ID`)
   if (path !== undefined && objectId !== undefined) throw new WrongUsage(`${verb}: -f or --object, not both`)
   return { file: path === undefined ? undefined : here(path), objectId }
+}
+
+function rangeOf(typed: string | undefined) {
+  if (typed === undefined) return undefined
+  const [, offset, length] = /^(\d{1,15}):(\d{1,15})$/.exec(typed) ?? []
+  if (offset === undefined) throw new WrongUsage(`retrieve: --range ${typed} is not OFFSET:LENGTH, both in bytes`)
+  return { offsetBytes: Number(offset), lengthBytes: Number(length) }
 }
 
 function string(flags: Flags, name: string): string | undefined {

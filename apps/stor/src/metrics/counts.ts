@@ -7,7 +7,7 @@ import type { PieceFault } from '../pipeline/object-reader.ts'
 
 /** The commands that zstor counts. */
 const COUNTED_VERBS = ['store', 'retrieve', 'rebuild', 'check'] as const
-const FAULTS: readonly PieceFault['kind'][] = ['wrong', 'missing', 'unavailable', 'slow']
+const FAULTS: readonly PieceFault['kind'][] = ['wrong', 'corrupt', 'missing', 'unavailable', 'slow']
 
 /** What stor counts since its start; declared once per process, so a reload of the config loses none of it. */
 export class StorCounts implements TransferCounts {

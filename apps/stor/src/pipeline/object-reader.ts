@@ -6,13 +6,14 @@ import { StorError } from '../errors.ts'
 import type { FrameEntry, ObjectRecord, ShardPlace } from '../metadata/object-record.ts'
 import type { FrameKeys } from './frame.ts'
 import type { FramePool, Slot } from './frame-pool.ts'
-import { type FramePlace, openPiece, pieceBytesOf, shardBytesOf } from './piece.ts'
+import { type FramePlace, isOtherPiece, openPiece, pieceBytesOf, shardBytesOf } from './piece.ts'
+import type { ReadLatencies } from './read-latency.ts'
 import { idOfPiece } from './shard-writer.ts'
 
-/** What went wrong with one piece while others stood in for it: it was other bytes, the backend does not hold it, did
- *  not answer, or had not answered when a spare was asked. */
+/** What went wrong with one piece while others stood in for it: it was another piece, it was damaged, the backend does not
+ *  hold it, did not answer, or had not answered when a spare was asked. */
 export interface PieceFault {
-  readonly kind: 'wrong' | 'missing' | 'unavailable' | 'slow'
+  readonly kind: 'wrong' | 'corrupt' | 'missing' | 'unavailable' | 'slow'
   readonly objectId: string
   readonly backend: string
   readonly shardIndex: number
@@ -26,12 +27,17 @@ export interface ReadContext {
   /** The data backend of this name, if the config still has it. */
   backend(name: string): Backend | undefined
   isDown(backendName: string): boolean
-  /** A backend that has not answered by then gets a spare asked beside it. */
-  readonly spareAfterMs: number
+  /** Of all readers: who is quick, and when a spare is asked. */
+  readonly latencies: ReadLatencies
   /** Counts and logs; the piece is to be rewritten. */
   onFault(fault: PieceFault): void
 }
 
+interface Asked {
+  readonly backend: string
+  readonly askedMs: number
+  readonly answer: Promise<Answer>
+}
 interface Answer {
   readonly place: ShardPlace
   readonly shard: Buffer | null
@@ -44,7 +50,7 @@ export class ObjectReader {
   readonly #context: ReadContext
   readonly #keys: FrameKeys
   readonly #frames: readonly FrameEntry[]
-  /** Faults met in this object, by shard index: who disappointed is asked last. */
+  /** Faults met in this object, by shard index, slowness aside: who disappointed is asked last. */
   readonly #faultCounts: number[]
 
   /** @throws StorError 'wrong-key' or 'damaged' when the object's key cannot be unwrapped, 'not-found' for a deleted one */
@@ -107,21 +113,35 @@ export class ObjectReader {
     const shardBytes = shardBytesOf(entry.sealedBytes, dataShards)
     const enough = new AbortController()
     const stop = signal === undefined ? enough.signal : AbortSignal.any([signal, enough.signal])
+    const { clock, latencies } = this.#context
     const candidates = this.#candidates()
-    const asked = new Map<number, Promise<Answer>>()
+    const names = candidates.map(({ backend }) => backend)
+    const chosen = names.slice(0, dataShards)
+    const asked = new Map<number, Asked>()
+    let lastAskedMs = 0
     const askOne = () => {
       const next = candidates.shift()
-      if (next !== undefined) asked.set(next.index, this.#ask(next, place, entry, stop))
+      if (next === undefined) return
+      lastAskedMs = clock.monotonicMs()
+      latencies.asked(next.backend, lastAskedMs)
+      const answer = this.#ask(next, place, entry, stop)
+      asked.set(next.index, { backend: next.backend, askedMs: lastAskedMs, answer })
     }
     const gathered: number[] = []
+    const slow = new Set<number>()
     try {
       while (asked.size < dataShards && candidates.length > 0) askOne()
       while (gathered.length < dataShards) {
         if (asked.size === 0) throw this.#tooFew(place.frameNumber, gathered.length)
-        const answer = await this.#firstAnswer(asked, candidates.length > 0)
+        const spareAtMs = candidates.length === 0 ? null : lastAskedMs + latencies.spareAfterMs(chosen, names)
+        const answer = await this.#firstAnswer(asked, spareAtMs)
         signal?.throwIfAborted()
         if (answer === 'slow') {
-          for (const index of asked.keys()) this.#fault('slow', this.#record.shards[index]!, place.frameNumber)
+          for (const index of asked.keys()) {
+            if (!slow.has(index)) this.#fault('slow', this.#record.shards[index]!, place.frameNumber)
+            slow.add(index)
+          }
+          latencies.spareAsked()
           askOne()
           continue
         }
@@ -135,16 +155,21 @@ export class ObjectReader {
       }
     } finally {
       enough.abort()
+      const nowMs = clock.monotonicMs()
+      for (const { backend, askedMs } of asked.values()) latencies.abandoned(backend, nowMs - askedMs)
     }
     return gathered
   }
 
-  async #firstAnswer(asked: ReadonlyMap<number, Promise<Answer>>, spares: boolean): Promise<Answer | 'slow'> {
-    if (!spares) return Promise.race(asked.values())
+  /** @param spareAtMs monotonic; null: there is no spare to ask */
+  async #firstAnswer(asked: ReadonlyMap<number, Asked>, spareAtMs: number | null): Promise<Answer | 'slow'> {
+    const answers = asked.values().map(({ answer }) => answer)
+    if (spareAtMs === null) return Promise.race(answers)
+    const { clock } = this.#context
     const slow = Promise.withResolvers<'slow'>()
-    const cancel = this.#context.clock.schedule(this.#context.spareAfterMs, () => slow.resolve('slow'))
+    const cancel = clock.schedule(spareAtMs - clock.monotonicMs(), () => slow.resolve('slow'))
     try {
-      return await Promise.race([...asked.values(), slow.promise])
+      return await Promise.race([...answers, slow.promise])
     } finally {
       cancel()
     }
@@ -153,14 +178,20 @@ export class ObjectReader {
   /** Never rejects: whatever happens is an answer without a shard. */
   async #ask(shard: ShardPlace, place: FramePlace, entry: FrameEntry, signal: AbortSignal): Promise<Answer> {
     const { objectId, dataShards } = this.#record
+    const { clock, latencies } = this.#context
+    const askedMs = clock.monotonicMs()
     try {
       const backend = this.#context.backend(shard.backend)
       if (backend === undefined) throw new StorError('unavailable', `no backend is named ${shard.backend}`)
       const value = await backend.get(idOfPiece(shard.runs, place.frameNumber), { signal })
+      if (!signal.aborted) latencies.answered(shard.backend, clock.monotonicMs() - askedMs)
       // The first piece has the shard's header before it.
       const piece = place.frameNumber === 0 ? value.subarray(-pieceBytesOf(entry.sealedBytes, dataShards)) : value
       const opened = openPiece(piece, objectId, place, entry, shard.index, dataShards, this.#keys.piecesKey)
-      if (opened === null) this.#fault('wrong', shard, place.frameNumber)
+      if (opened === null) {
+        const isOther = isOtherPiece(piece, objectId, place.frameNumber, shard.index)
+        this.#fault(isOther ? 'wrong' : 'corrupt', shard, place.frameNumber)
+      }
       return { place: shard, shard: opened }
     } catch (error) {
       if (!signal.aborted) this.#fault(faultKind(error), shard, place.frameNumber)
@@ -168,11 +199,23 @@ export class ObjectReader {
     }
   }
 
-  /** Best first: backends that are up, that did not disappoint yet, and data before parity, which saves decoding. */
+  /** Best first: backends that are up, that did not disappoint yet, that do not lag, and data before parity, which saves
+   *  decoding. */
   #candidates(): ShardPlace[] {
-    const cost = ({ backend, index }: ShardPlace) =>
-      (this.#context.isDown(backend) ? 1e9 : 0) + this.#faultCounts[index]! * 1e3 + index
-    return this.#record.shards.filter(shard => shard.confirmed).sort((a, b) => cost(a) - cost(b))
+    const { clock, latencies } = this.#context
+    const isDown = (name: string) => this.#context.isDown(name)
+    const confirmed = this.#record.shards.filter(shard => shard.confirmed)
+    const names = confirmed.map(({ backend }) => backend).filter(name => !isDown(name))
+    const laggards = latencies.laggards(names, clock.monotonicMs())
+    const cost = ({ backend, index }: ShardPlace) => [
+      isDown(backend) ? 1 : 0,
+      this.#faultCounts[index]!,
+      laggards.get(backend) ?? 0,
+      index,
+    ]
+    const byCost = (a: readonly number[], b: readonly number[]) =>
+      a.map((value, i) => value - b[i]!).find(difference => difference !== 0) ?? 0
+    return confirmed.sort((a, b) => byCost(cost(a), cost(b)))
   }
 
   #placeOf(frameNumber: number): FramePlace {
@@ -182,7 +225,8 @@ export class ObjectReader {
   }
 
   #fault(kind: PieceFault['kind'], shard: ShardPlace, frameNumber: number): void {
-    this.#faultCounts[shard.index]!++
+    // Who is slow is asked later by what is known of its latency, and becomes quick again by it.
+    if (kind !== 'slow') this.#faultCounts[shard.index]!++
     const objectId = this.#record.objectId.toString('hex')
     this.#context.onFault({ kind, objectId, backend: shard.backend, shardIndex: shard.index, frameNumber })
   }
@@ -208,5 +252,5 @@ function frameKeys({ wrappedKey, objectId }: ObjectRecord, keys: KeyRing): Frame
 function faultKind(error: unknown): PieceFault['kind'] {
   if (!(error instanceof StorError)) throw error
   if (error.reason === 'missing') return 'missing'
-  return error.reason === 'damaged' ? 'wrong' : 'unavailable'
+  return error.reason === 'damaged' ? 'corrupt' : 'unavailable'
 }

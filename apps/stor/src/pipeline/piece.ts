@@ -108,6 +108,14 @@ export function openPiece(
   return expected.equals(piece.subarray(0, PieceHeader.sizeBytes)) ? shardOfPiece(piece) : null
 }
 
+/** Whether what `openPiece` refused says itself to be another piece: a swap, not damage. The backend's word. */
+export function isOtherPiece(piece: Buffer, objectId: Buffer, frameNumber: number, shardIndex: number): boolean {
+  if (piece.length < PieceHeader.sizeBytes) return false
+  const header = PieceHeader.decode(piece)
+  if (!header.magic.equals(pieceMagic)) return false
+  return !header.objectId.equals(objectId) || header.frameNumber !== frameNumber || header.shardIndex !== shardIndex
+}
+
 function writeHeader(
   target: Buffer,
   objectId: Buffer,

@@ -53,29 +53,74 @@ export async function retrieveObject(
   for (const file of files) await file.publish()
 }
 
-/** Bytes [offset, offset + length) of the file, or of the attachment, cut at its end. Only the frames that hold them are
- *  read.
+/** Bytes [offset, offset + length) of a file or an attachment, cut at its end. */
+export interface Range {
+  readonly of: 'file' | 'attachment'
+  readonly offsetBytes: number
+  readonly lengthBytes: number
+}
+
+/** The bytes of a range. Only the frames that hold them are read; pieces and frames are verified, the whole's SHA-256
+ *  cannot be.
  *  @throws as retrieveObject */
 export async function readRange(
   record: ObjectRecord,
-  { of, offsetBytes, lengthBytes }: { of: 'file' | 'attachment'; offsetBytes: number; lengthBytes: number },
+  range: Range,
   context: ReadContext,
-  { signal }: { readonly signal?: AbortSignal } = {},
+  options: { readonly signal?: AbortSignal } = {},
 ): Promise<Buffer> {
-  const part = of === 'file' ? filePart(record) : attachmentPart(record)
+  const pieces: Buffer[] = []
+  await eachOfRange(record, range, context, options, async bytes => {
+    pieces.push(Buffer.from(bytes))
+  })
+  return Buffer.concat(pieces)
+}
+
+/** As readRange, into a file, which appears whole or not at all; in memory is one frame.
+ *  @returns how many bytes it has
+ *  @throws as retrieveObject */
+export async function retrieveRange(
+  record: ObjectRecord,
+  { path, range, onProgress }: Pick<RetrieveTarget, 'path' | 'onProgress'> & { readonly range: Range },
+  context: ReadContext,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<number> {
+  const totalBytes = Math.max(0, Math.min(range.lengthBytes, partOf(record, range.of).sizeBytes - range.offsetBytes))
+  await using file = await createPart(path, record.objectId, totalBytes)
+  let doneBytes = 0
+  await eachOfRange(record, range, context, options, async bytes => {
+    await file.write(bytes, doneBytes)
+    doneBytes += bytes.length
+    onProgress?.(doneBytes, totalBytes)
+  })
+  options.signal?.throwIfAborted()
+  await file.publish()
+  return totalBytes
+}
+
+/** Lends the bytes of a range in order, frame by frame. */
+async function eachOfRange(
+  record: ObjectRecord,
+  { of, offsetBytes, lengthBytes }: Range,
+  context: ReadContext,
+  options: { readonly signal?: AbortSignal },
+  use: (bytes: Buffer) => Promise<void>,
+): Promise<void> {
+  const part = partOf(record, of)
   const reader = new ObjectReader(record, context)
   const endBytes = Math.min(offsetBytes + lengthBytes, part.sizeBytes)
   const { frameBytes } = record
-  const pieces: Buffer[] = []
   for (let atBytes = offsetBytes; atBytes < endBytes; ) {
     const index = Math.floor(atBytes / frameBytes)
     const frameAt = index * frameBytes
-    const keep = (plain: Slot, plainBytes: number) =>
-      Buffer.from(plain.bytes.subarray(atBytes - frameAt, Math.min(endBytes - frameAt, plainBytes)))
-    pieces.push(await reader.lendFrame(part.firstFrame + index, async (...frame) => keep(...frame), { signal }))
+    const [from, to] = [atBytes - frameAt, endBytes - frameAt]
+    await reader.lendFrame(
+      part.firstFrame + index,
+      (plain: Slot, plainBytes) => use(plain.bytes.subarray(from, Math.min(to, plainBytes))),
+      options,
+    )
     atBytes = frameAt + frameBytes
   }
-  return Buffer.concat(pieces)
 }
 
 /** zstor's checksum of the file, from its frames, which must have the SHA-256 that was stored.
@@ -93,6 +138,10 @@ export async function checksumOf(
   })
   if (!record.sha256.equals(sha256)) throw new StorError('damaged', 'the object is not what was stored')
   return Buffer.from(blake2b!)
+}
+
+function partOf(record: ObjectRecord, of: Range['of']): Part {
+  return of === 'file' ? filePart(record) : attachmentPart(record)
 }
 
 function filePart({ frames, sizeBytes, sha256 }: ObjectRecord): Part {
