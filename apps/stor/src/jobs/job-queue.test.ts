@@ -119,10 +119,11 @@ describe('the queue of jobs', () => {
     await clock.advance(1000)
     await settled()
     assert.strictEqual(attempts.length, 3)
-    await clock.advance(900)
+    // The first pause is of 500 to 1,000 ms, the second of 1,000 to 2,000.
+    await clock.advance(400)
     assert.strictEqual(attempts.length, 3, 'the second pause is longer')
     isMended = true
-    await clock.advance(1100)
+    await clock.advance(1700)
     await settled()
     assert.deepStrictEqual([attempts.length, queue.status.waitingCount, queue.status.lastError], [4, 0, ''])
   })
