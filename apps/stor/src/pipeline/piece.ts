@@ -22,7 +22,8 @@ export const PieceHeader = layout('piece', 40, {
   flags: [34, 'u16'],
   reserved: [36, 'u32'],
 })
-const Flag = { zstd: 1, attachment: 2, last: 4 } as const
+/** Bits of `flags`. */
+export const PieceFlag = { zstd: 1, attachment: 2, last: 4 } as const
 
 /** Before the first piece of every shard: enough to rebuild the object's record from its shards alone. After it stand the
  *  sealed name and 16 bytes of HMAC. */
@@ -124,7 +125,9 @@ function writeHeader(
   shardIndex: number,
 ): void {
   const flags =
-    (coding === FrameCoding.zstd ? Flag.zstd : 0) | (attachment ? Flag.attachment : 0) | (last ? Flag.last : 0)
+    (coding === FrameCoding.zstd ? PieceFlag.zstd : 0) |
+    (attachment ? PieceFlag.attachment : 0) |
+    (last ? PieceFlag.last : 0)
   const values = { magic: pieceMagic, frameNumber, objectId, plainBytes, sealedBytes, shardIndex, flags, reserved: 0 }
   PieceHeader.encode(values, target)
 }

@@ -113,6 +113,13 @@ export function* idsOfRuns(runs: readonly PieceRun[]): Iterable<PieceId> {
   for (const { start, count } of runs) for (let i = 0; i < count; i++) yield start + i
 }
 
+/** Ids as runs, in their order. */
+export function runsOf(ids: Iterable<PieceId>): PieceRun[] {
+  const runs: PieceRun[] = []
+  for (const id of ids) addToRuns(runs, id)
+  return runs
+}
+
 function addToRuns(runs: PieceRun[], id: PieceId): void {
   const last = runs.at(-1)
   if (last !== undefined && id === last.start + last.count) runs[runs.length - 1] = { ...last, count: last.count + 1 }

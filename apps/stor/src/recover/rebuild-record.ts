@@ -10,27 +10,25 @@ import {
   type FrameEntry,
   frameBytesMax,
   type ObjectRecord,
-  type PieceRun,
   type ShardPlace,
 } from '../metadata/object-record.ts'
 import {
   type FramePlace,
   finishPiece,
   openPiece,
+  PieceFlag,
   PieceHeader,
   pieceBytesOf,
   type ShardIdentity,
   shardBytesOf,
   shardHeaderHolds,
 } from '../pipeline/piece.ts'
+import { runsOf } from '../pipeline/shard-writer.ts'
 import { nameContext } from '../pipeline/store.ts'
 import { type FoundObject, parsePiece, type Sighting } from './scan.ts'
 
 /** A record without what the metadata store fills in. */
 export type RebuiltRecord = Omit<ObjectRecord, 'generation' | 'memberSet'>
-
-/** Flags of a piece, docs/formats/shard.md. */
-const Flag = { zstd: 1, attachment: 2, last: 4 } as const
 
 interface Options {
   readonly signal?: AbortSignal
@@ -171,8 +169,12 @@ class FrameWalk {
     const { dataShards, objectId, frameBytes } = this.#shard
     const { plainBytes, sealedBytes, flags } = header
     if (plainBytes > frameBytes) return null
-    const entry = { plainBytes, sealedBytes, coding: flags & Flag.zstd ? FrameCoding.zstd : FrameCoding.raw }
-    const place = { frameNumber, attachment: (flags & Flag.attachment) !== 0, last: (flags & Flag.last) !== 0 }
+    const entry = { plainBytes, sealedBytes, coding: flags & PieceFlag.zstd ? FrameCoding.zstd : FrameCoding.raw }
+    const place = {
+      frameNumber,
+      attachment: (flags & PieceFlag.attachment) !== 0,
+      last: (flags & PieceFlag.last) !== 0,
+    }
     const bytes = openPiece(piece, objectId, place, entry, shardIndex, dataShards, this.#keys.pieces.expose())
     return bytes === null ? null : { bytes, entry, place }
   }
@@ -222,16 +224,6 @@ class FrameWalk {
 function part() {
   const frames: FrameEntry[] = []
   return { frames, sha256: createHash('sha256'), sizeBytes: 0 }
-}
-
-function runsOf(ids: readonly number[]): PieceRun[] {
-  const runs: { start: number; count: number }[] = []
-  for (const id of ids) {
-    const last = runs.at(-1)
-    if (last !== undefined && id === last.start + last.count) last.count++
-    else runs.push({ start: id, count: 1 })
-  }
-  return runs
 }
 
 async function read({ backend, id }: Sighting, options: Options): Promise<Buffer | null> {

@@ -13,7 +13,7 @@ import { type BackendView, diagnose } from './diagnosis.ts'
 import { ObjectPieces } from './object-pieces.ts'
 import { type Rebuilt, rebuildShards } from './rebuild-shards.ts'
 import { chooseReplacement } from './replacement.ts'
-import { runsOf, verifyShard } from './verify-shard.ts'
+import { ascendingRunsOf, verifyShard } from './verify-shard.ts'
 
 export interface ObjectRepairContext {
   readonly meta: MetaStore
@@ -216,7 +216,7 @@ export class ObjectRepair {
         const { backend: from } = record.shards[index]!
         const isRewritten = from === backend ? new Set(idsOfRuns(runs)) : new Set<number>()
         // A backend that came back empty gives old ids again: what is live now is not removed.
-        const left = runsOf([...idsOfRuns(lost.get(index) ?? [])].filter(id => !isRewritten.has(id)))
+        const left = ascendingRunsOf([...idsOfRuns(lost.get(index) ?? [])].filter(id => !isRewritten.has(id)))
         return left.length === 0 ? [] : [{ backend: from, runs: left }]
       })
       const shards = now.shards.map(shard => placeNow.get(shard.index) ?? shard)
@@ -240,7 +240,7 @@ export class ObjectRepair {
     if (record === null || record.owed.length === 0) return ''
     const live = liveIds(record)
     const owed = record.owed.map(({ backend, runs }) => {
-      return { backend, runs: runsOf([...idsOfRuns(runs)].filter(id => !live.has(`${backend} ${id}`))) }
+      return { backend, runs: ascendingRunsOf([...idsOfRuns(runs)].filter(id => !live.has(`${backend} ${id}`))) }
     })
     const idCount = owed.reduce((sum, { runs }) => sum + runs.reduce((ids, { count }) => ids + count, 0), 0)
     const left = await budget.within(removePieces(objectId, owed, fleet, signal), 1 + idCount / 16)

@@ -3,6 +3,7 @@ import { macBytes } from '@qsfs/crypto/aead'
 import type { Backend, PieceId } from '../backend/backend.ts'
 import { StorError } from '../errors.ts'
 import type { PieceRun, ShardPlace } from '../metadata/object-record.ts'
+import { runsOf } from '../pipeline/shard-writer.ts'
 import type { RepairBudget, TakeOptions } from './budget.ts'
 import type { ObjectPieces, PieceRead } from './object-pieces.ts'
 
@@ -62,16 +63,10 @@ function verdict(
   counts: { readonly good: number; readonly wrong: number; readonly missing: number },
 ): ShardVerdict {
   const { good: goodCount, wrong: wrongCount, missing: missingCount } = counts
-  return { state, ownRuns: runsOf(ownIds), goodCount, wrongCount, missingCount }
+  return { state, ownRuns: ascendingRunsOf(ownIds), goodCount, wrongCount, missingCount }
 }
 
-/** Ids as runs, ascending. */
-export function runsOf(ids: readonly PieceId[]): PieceRun[] {
-  const runs: { start: number; count: number }[] = []
-  for (const id of ids.toSorted((a, b) => a - b)) {
-    const last = runs.at(-1)
-    if (last !== undefined && id === last.start + last.count) last.count++
-    else runs.push({ start: id, count: 1 })
-  }
-  return runs
+/** Ids as runs, ascending: what is removed has no order of its own. */
+export function ascendingRunsOf(ids: readonly PieceId[]): PieceRun[] {
+  return runsOf(ids.toSorted((a, b) => a - b))
 }
