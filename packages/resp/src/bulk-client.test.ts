@@ -10,6 +10,7 @@ import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { BulkClient } from './bulk-client.ts'
 import { BulkPool } from './bulk-pool.ts'
 import { ConnectionLost } from './client.ts'
+import type { RespSession } from './connection.ts'
 import { RespServer } from './server.ts'
 
 async function socketPath(t: TestContext): Promise<string> {
@@ -18,24 +19,23 @@ async function socketPath(t: TestContext): Promise<string> {
   return join(directory.path, 's.sock')
 }
 
+/** A server whose sessions do nothing but this. */
+function serve(path: string, execute: RespSession['execute']): Promise<RespServer> {
+  const idle = { serial: false, finished: false, listening: false, replyBytesDue: 0, close: () => undefined }
+  return RespServer.listen([{ path }], {
+    openSession: () => ({ ...idle, execute }),
+    clientsMax: 10,
+    clock: systemClock,
+    onConnectionError: () => undefined,
+  })
+}
+
 test('many large values at once arrive in order, and memory that is given back is used again', async t => {
   const prng = seededPrng(t)
   const values = Array.from({ length: 50 }, () => prng.bytes(100_000 + prng.below(200_000)))
   const path = await socketPath(t)
   const execute = (args: Buffer[]) => values[Number(args[1])] ?? null
-  await using _server = await RespServer.listen([{ path }], {
-    openSession: () => ({
-      execute,
-      serial: false,
-      finished: false,
-      listening: false,
-      replyBytesDue: 0,
-      close: () => undefined,
-    }),
-    clientsMax: 10,
-    clock: systemClock,
-    onConnectionError: () => undefined,
-  })
+  await using _server = await serve(path, execute)
   const pool = new BulkPool()
   await using client = await BulkClient.connect({ address: `unix:${path}` }, pool)
   for (let round = 0; round < 3; round++) {
@@ -57,19 +57,7 @@ test('large and small arguments arrive as they are, in order', async t => {
     received.push(args.map(argument => `${argument.length}:${crc32c(argument)}`).join(' '))
     return Buffer.from(args.at(-1)!.subarray(0, 10))
   }
-  await using _server = await RespServer.listen([{ path }], {
-    openSession: () => ({
-      execute,
-      serial: false,
-      finished: false,
-      listening: false,
-      replyBytesDue: 0,
-      close: () => undefined,
-    }),
-    clientsMax: 10,
-    clock: systemClock,
-    onConnectionError: () => undefined,
-  })
+  await using _server = await serve(path, execute)
   await using client = await BulkClient.connect({ address: `unix:${path}` }, new BulkPool())
   const commands = Array.from(
     { length: 60 },
