@@ -38,6 +38,7 @@ export function row(
 }
 
 export const atLeastRatio = (bound: number): Target => ({ comparison: '>=', bound, ofRatio: true })
+export const atMostRatio = (bound: number): Target => ({ comparison: '<=', bound, ofRatio: true })
 export const atLeast = (bound: number): Target => ({ comparison: '>=', bound, ofRatio: false })
 export const atMost = (bound: number): Target => ({ comparison: '<=', bound, ofRatio: false })
 
