@@ -56,7 +56,7 @@ const touches = {
       'packages/daemon/src/unix-socket.ts',
       'packages/fuse/src/pipe-handle.ts', // a libuv pipe handle for epoll
       'packages/resp/src/bulk-client.ts',
-      'packages/resp/src/client.ts', // knows a TLS socket when it sees one
+      'packages/resp/src/connect/client-connection.ts', // knows a TLS socket when it sees one
       'packages/resp/src/server.ts',
       'packages/resp/src/unix-socket.ts',
     ],

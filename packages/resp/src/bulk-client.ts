@@ -1,74 +1,55 @@
 import { strict as assert } from 'node:assert'
 import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
-import type { NamespacePosition } from '@qsfs/protocol/cachedb-commands'
-import type { BulkPool } from './bulk-pool.ts'
-import { ConnectionLost, introduce, parseAddress, type RespClientOptions } from './client.ts'
+import { connect as connectPlain, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import { socketOptions } from './connect/address.ts'
+import { ClientConnection, type RespClientOptions } from './connect/client-connection.ts'
+import { SilenceWatch } from './connect/silence-watch.ts'
 import { type Reply, type ReplyOrError, RespError } from './reply.ts'
-import { MalformedReply, ReplyParser } from './reply-parser.ts'
-import { SilenceWatch } from './silence-watch.ts'
+import { type BulkMemory, MalformedReply, ReplyParser } from './reply-parser.ts'
 
 const receiveBytes = 256 * 1024
 /** From here on an argument is not copied. */
 const largeBytes = 16 * 1024
 
 /** One connection for many large values, as RespClient in all else. ioredis reads 64 KiB into fresh memory each time and joins
- *  the pieces of a value in more of it; here the socket is read into one buffer for ever, a value lies in memory of the pool,
- *  and the commands of one turn leave in one writev. */
-export class BulkClient implements AsyncDisposable {
+ *  the pieces of a value in more of it; here the socket is read into one buffer for ever, a value lies in memory that it is
+ *  given, and the commands of one turn leave in one writev. */
+export class BulkClient extends ClientConnection {
   readonly #socket: Socket
+  readonly #connectEvent: 'connect' | 'secureConnect'
   readonly #parser: ReplyParser
   readonly #watch: SilenceWatch
-  readonly #closed = Promise.withResolvers<Error | undefined>()
   /** In the order of sending, which is the order of the replies. */
   readonly #waiting: PromiseWithResolvers<Reply>[] = []
   #unsent: Buffer[] = []
-  #lastError: Error | undefined
-  #disposed = false
-  #positions: readonly NamespacePosition[] = []
 
-  private constructor({ address, commandTimeoutMs = 0 }: RespClientOptions, pool: BulkPool) {
-    this.#parser = new ReplyParser(pool, reply => this.#answered(reply))
+  private constructor({ address, tls, commandTimeoutMs = 0 }: RespClientOptions, memory: BulkMemory) {
+    super()
+    this.#parser = new ReplyParser(memory, reply => this.#answered(reply))
     this.#watch = new SilenceWatch(commandTimeoutMs, error => this.#socket.destroy(error))
     const buffer = Buffer.allocUnsafeSlow(receiveBytes)
     const callback = (lengthBytes: number) => this.#receive(buffer.subarray(0, lengthBytes))
-    this.#socket = connect({ ...parseAddress(address), onread: { buffer, callback } })
+    const { tls: encryption, ...place } = socketOptions(address, tls)
+    const options = { ...place, ...encryption, onread: { buffer, callback } }
+    this.#connectEvent = encryption ? 'secureConnect' : 'connect'
+    this.#socket = encryption ? connectTls(options) : connectPlain(options)
     this.#socket.setNoDelay(true)
-    this.#socket.on('error', error => {
-      this.#lastError = error
-    })
+    this.#socket.on('error', error => this.failed(error))
     this.#socket.once('close', () => this.#end())
   }
 
-  /** @param pool who knows that a bulk reply is of no more use may give it back there
+  /** @param memory who lends it may take a bulk reply back that is of no more use
    *  @throws RespError when the server refuses a step, ConnectionLost when it does not answer; nothing stays open */
-  static async connect(options: RespClientOptions, pool: BulkPool): Promise<BulkClient> {
-    const client = new BulkClient(options, pool)
-    try {
-      await client.#open(options)
-      client.#positions = await introduce((...args) => client.call(...args), options)
-      return client
-    } catch (error) {
-      await client[Symbol.asyncDispose]()
-      throw error
-    }
-  }
-
-  /** Settles once the connection is gone: undefined when we closed it, else why. */
-  get closed(): Promise<Error | undefined> {
-    return this.#closed.promise
-  }
-
-  /** What OWNER answered, one per namespace in the order asked for. */
-  get positions(): readonly NamespacePosition[] {
-    return this.#positions
+  static async connect(options: RespClientOptions, memory: BulkMemory): Promise<BulkClient> {
+    return new BulkClient(options, memory).open(options)
   }
 
   /** Sends one command, with those of the same turn. Large arguments are not copied: they must not change before the reply.
    *  Simple strings arrive as Buffers, like bulks.
    *  @throws RespError (also as an element of an array reply), ConnectionLost */
   async call(...args: readonly (string | Buffer)[]): Promise<Reply> {
-    if (this.#socket.destroyed) throw this.#lost()
+    if (this.#socket.destroyed) throw this.lost()
     const encoded = encode(args)
     if (this.#unsent.length === 0) queueMicrotask(() => this.#send())
     this.#unsent.push(...encoded)
@@ -78,19 +59,18 @@ export class BulkClient implements AsyncDisposable {
     return waiting.promise
   }
 
-  /** Drops the connection; commands in flight reject with ConnectionLost. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#disposed = true
-    this.#socket.destroy()
-    await this.#closed.promise
+  protected async openSocket(timeoutMs: number): Promise<Socket> {
+    const tooLate = AbortSignal.timeout(timeoutMs)
+    try {
+      await once(this.#socket, this.#connectEvent, { signal: tooLate })
+    } catch (error) {
+      throw tooLate.aborted ? new Error(`no answer within ${timeoutMs} ms`, { cause: error }) : error
+    }
+    return this.#socket
   }
 
-  async #open({ address, connectTimeoutMs = 10_000 }: RespClientOptions): Promise<void> {
-    try {
-      await once(this.#socket, 'connect', { signal: AbortSignal.timeout(connectTimeoutMs) })
-    } catch (cause) {
-      throw new ConnectionLost(`cannot connect to ${address}: ${(cause as Error).message}`, { cause })
-    }
+  protected drop(): void {
+    this.#socket.destroy()
   }
 
   #send(): void {
@@ -131,13 +111,8 @@ export class BulkClient implements AsyncDisposable {
 
   #end(): void {
     this.#watch[Symbol.dispose]()
-    for (const waiting of this.#waiting.splice(0)) waiting.reject(this.#lost())
-    this.#closed.resolve(this.#disposed ? undefined : (this.#lastError ?? new ConnectionLost('closed by the server')))
-  }
-
-  #lost(): ConnectionLost {
-    const cause = this.#lastError
-    return new ConnectionLost(`connection lost: ${cause?.message ?? 'closed'}`, { cause })
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(this.lost())
+    this.ended()
   }
 }
 

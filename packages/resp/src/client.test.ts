@@ -59,10 +59,12 @@ const clients: Record<string, (options: RespClientOptions) => Promise<RespClient
 }
 
 for (const [name, connectClient] of Object.entries(clients)) {
-  test(`${name}: a connection is AUTH, SELECT, OWNER, and then it exists`, async t => {
-    const server = await scripted(t, command =>
-      command.startsWith('OWNER') ? '*1\r\n*5\r\n$2\r\nab\r\n:7\r\n:9\r\n:8\r\n$2\r\ncd\r\n' : '+OK\r\n',
-    )
+  test(`${name}: a connection is AUTH, SELECT, OWNER, and then it exists; a challenge hides the passwords`, async t => {
+    const challenges = ['0123456789abcdef', 'fedcba9876543210']
+    const server = await scripted(t, command => {
+      if (command === 'AUTH SECURE CHALLENGE') return `+${challenges.shift()}\r\n`
+      return command.startsWith('OWNER') ? '*1\r\n*5\r\n$2\r\nab\r\n:7\r\n:9\r\n:8\r\n$2\r\ncd\r\n' : '+OK\r\n'
+    })
     await using client = await connectClient({
       address: server.address,
       adminPassword: 'root',
@@ -70,12 +72,38 @@ for (const [name, connectClient] of Object.entries(clients)) {
       namespacePassword: 'secret',
       owner: { token: 'fs1', namespaces: ['data'] },
     })
-    deepEqual(server.commands, ['1: AUTH root', '1: SELECT data secret', '1: OWNER fs1 data'])
+    deepEqual(server.commands, [
+      '1: AUTH SECURE CHALLENGE',
+      // printf 0123456789abcdef:root | sha1sum
+      '1: AUTH SECURE 0cfb1556ed78ee91eb34922309c9d7ff97ad64ba',
+      '1: AUTH SECURE CHALLENGE',
+      '1: SELECT data SECURE 96e99ea5c8396f47f887cc707a267e5a3b29b0d9',
+      '1: OWNER fs1 data',
+    ])
     deepEqual(client.positions, [{ instance: 'ab', nextId: 7, appended: 9, synced: 8, incarnation: 'cd' }])
+    equal(client.passwordsSent, 'hashed')
+  })
+
+  test(`${name}: a server that knows no challenge gets the passwords, one that mocks it does not`, async t => {
+    const old = await scripted(t, command => (command.includes('SECURE') ? '-Unexpected arguments\r\n' : '+OK\r\n'))
+    const options = { adminPassword: 'root', namespace: 'data', namespacePassword: 'secret' }
+    await using client = await connectClient({ address: old.address, ...options })
+    deepEqual(old.commands, [
+      '1: AUTH SECURE CHALLENGE',
+      '1: AUTH root',
+      '1: AUTH SECURE CHALLENGE',
+      '1: SELECT data secret',
+    ])
+    equal(client.passwordsSent, 'clear')
+    const mocking = await scripted(t, okAlways)
+    await rejects(connectClient({ address: mocking.address, ...options }), /a challenge has 16 hex digits/)
+    deepEqual(mocking.commands, ['1: AUTH SECURE CHALLENGE'])
+    await using stranger = await connectClient({ address: old.address })
+    equal(stranger.passwordsSent, 'none')
   })
 
   test(`${name}: a refused step leaves no connection, and the error tells no password`, async t => {
-    const server = await scripted(t, command => (command.startsWith('SELECT') ? '-Access denied\r\n' : '+OK\r\n'))
+    const server = await scripted(t, command => (/^SELECT|CHALLENGE$/.test(command) ? '-Access denied\r\n' : '+OK\r\n'))
     const options = { address: server.address, adminPassword: 'root', namespace: 'data', namespacePassword: 'hunter2' }
     await rejects(connectClient(options), (error: unknown) => {
       ok(error instanceof RespError)

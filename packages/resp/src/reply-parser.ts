@@ -1,6 +1,11 @@
 import { WireLimit } from '@qsfs/protocol/cachedb-commands'
-import type { BulkPool } from './bulk-pool.ts'
 import { type ReplyOrError, RespError } from './reply.ts'
+
+/** Where bulk replies lie; a BulkPool is one. */
+export interface BulkMemory {
+  /** Memory with anything in it. */
+  take(lengthBytes: number): Buffer
+}
 
 /** The bytes are no reply: the stream has no boundary to go on from. */
 export class MalformedReply extends Error {
@@ -8,6 +13,8 @@ export class MalformedReply extends Error {
 }
 
 const lineBytesMax = 64 * 1024
+/** Of a stranger's line, in an error message. */
+const quotedCharactersMax = 32
 const elementsMax = 1024 * 1024
 const depthMax = 4
 const lineFeed = 10
@@ -20,10 +27,10 @@ interface OpenArray {
   readonly count: number
 }
 
-/** Cuts a byte stream into replies. A bulk gets its memory from the pool once, when its length is known and allowed, and is
+/** Cuts a byte stream into replies. A bulk gets its memory once, when its length is known and allowed, and is
  *  filled as it arrives: each byte is copied once. Simple strings come as Buffers, like bulks. */
 export class ReplyParser {
-  readonly #pool: BulkPool
+  readonly #memory: BulkMemory
   readonly #onReply: (reply: ReplyOrError) => void
   /** The start of a line whose end has not arrived. */
   #partialLine: Buffer = emptyLine
@@ -32,8 +39,8 @@ export class ReplyParser {
   #filledBytes = 0
   readonly #arrays: OpenArray[] = []
 
-  constructor(pool: BulkPool, onReply: (reply: ReplyOrError) => void) {
-    this.#pool = pool
+  constructor(memory: BulkMemory, onReply: (reply: ReplyOrError) => void) {
+    this.#memory = memory
     this.#onReply = onReply
   }
 
@@ -80,13 +87,13 @@ export class ReplyParser {
     else if (type === ':') this.#end(integer(text, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER))
     else if (type === '$') this.#beginBulk(integer(text, -1, WireLimit.bulkBytesMax))
     else if (type === '*') this.#beginArray(integer(text, -1, elementsMax))
-    else throw new MalformedReply(`no reply begins with ${JSON.stringify(type)}`)
+    else throw new MalformedReply(`no reply begins with ${JSON.stringify((type + text).slice(0, quotedCharactersMax))}`)
   }
 
   #beginBulk(lengthBytes: number): void {
     if (lengthBytes < 0) this.#end(null)
     else {
-      this.#bulk = this.#pool.take(lengthBytes)
+      this.#bulk = this.#memory.take(lengthBytes)
       this.#filledBytes = 0
     }
   }

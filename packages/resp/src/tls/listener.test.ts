@@ -1,12 +1,15 @@
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict'
 import { once } from 'node:events'
-import { connect as connectInClear } from 'node:net'
+import { readFileSync } from 'node:fs'
+import { type AddressInfo, connect as connectInClear, createServer, type Server, type Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
-import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
+import { type ConnectionOptions, connect, createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import { ManualClock } from '@qsfs/testkit/manual-clock'
 import { seededPrng } from '@qsfs/testkit/prng'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
-import { ConnectionLost, RespClient } from '../client.ts'
+import { BulkClient } from '../bulk-client.ts'
+import { BulkPool } from '../bulk-pool.ts'
+import { ConnectionLost, RespClient, type RespClientOptions } from '../client.ts'
 import { ClientDropped, defaultConnectionLimits } from '../limits.ts'
 import type { RespServerOptions } from '../server.ts'
 import { makeCertificate } from '../testing/certificates.ts'
@@ -15,15 +18,19 @@ import { hybridGroups, knownGroups, type TlsGroup } from './groups.ts'
 import { readIdentity } from './identity.ts'
 import { groupOf } from './peer.ts'
 
+async function temporaryIn(t: TestContext): Promise<string> {
+  const directory = await temporaryDirectory()
+  t.after(() => directory[Symbol.asyncDispose]())
+  return directory.path
+}
+
 /** A server on a unix socket and behind TLS. */
 async function startTls(
   t: TestContext,
   groups: readonly TlsGroup[] = hybridGroups,
   options: Partial<RespServerOptions> = {},
 ) {
-  const directory = await temporaryDirectory()
-  t.after(() => directory[Symbol.asyncDispose]())
-  const { certificatePath, keyPath } = makeCertificate(directory.path, 'server')
+  const { certificatePath, keyPath } = makeCertificate(await temporaryIn(t), 'server')
   const identity = readIdentity(certificatePath, keyPath)
   const started = await start(t, options, [{ host: '127.0.0.1', port: 0, tls: { identity, groups } }])
   const port = started.server.ports[0]!
@@ -37,22 +44,78 @@ async function startTls(
   return { ...started, identity, port, address, socket }
 }
 
-test('a pinned client exchanges its keys by X25519 and ML-KEM, and sees the same server as the unix socket', async t => {
-  const prng = seededPrng(t)
-  const { address, identity, path, executed } = await startTls(t)
-  const certificateSha256 = identity.sha256
-  await using client = await RespClient.connect({ address, tls: { certificateSha256 } })
-  deepEqual(client.tlsPeer, { group: 'X25519MLKEM768', certificateSha256 })
-  const values = Array.from({ length: 40 }, () => prng.bytes(prng.below(prng.pick([10, 20_000, 400_000]))))
-  // Buffers that are no UTF-8 would be changed by ECHO of the test's session.
-  const texts = values.map(value => value.toString('hex'))
-  const replies = await Promise.all(texts.map(text => client.call('ECHO', text)))
-  for (const [index, reply] of replies.entries()) ok(String(reply) === texts[index], `value ${index}`)
-  await using local = await RespClient.connect({ address: `unix:${path}` })
-  equal(local.tlsPeer, null)
-  await local.call('ECHO', 'local')
-  equal(executed.at(-1), 'ECHO local')
-})
+const clients: Record<string, (options: RespClientOptions) => Promise<RespClient | BulkClient>> = {
+  RespClient: options => RespClient.connect(options),
+  BulkClient: options => BulkClient.connect(options, new BulkPool()),
+}
+
+for (const [name, connectClient] of Object.entries(clients)) {
+  test(`${name}: pinned, it exchanges its keys by X25519 and ML-KEM, and sees the same server as the unix socket`, async t => {
+    const prng = seededPrng(t)
+    const { address, identity, path, executed } = await startTls(t)
+    const certificateSha256 = identity.sha256
+    await using client = await connectClient({ address, tls: { certificateSha256 } })
+    deepEqual(client.tlsPeer, { version: 'TLSv1.3', group: 'X25519MLKEM768', certificateSha256 })
+    const values = Array.from({ length: 40 }, () => prng.bytes(prng.below(prng.pick([10, 20_000, 400_000]))))
+    // Buffers that are no UTF-8 would be changed by ECHO of the test's session.
+    const texts = values.map(value => value.toString('hex'))
+    const replies = await Promise.all(texts.map(text => client.call('ECHO', text)))
+    for (const [index, reply] of replies.entries()) ok(String(reply) === texts[index], `value ${index}`)
+    await using local = await connectClient({ address: `unix:${path}` })
+    equal(local.tlsPeer, null)
+    await local.call('ECHO', 'local')
+    equal(executed.at(-1), 'ECHO local')
+  })
+
+  test(`${name}: an authority that signed the certificate is trusted for the names in it`, async t => {
+    const { address, identity } = await startTls(t)
+    await using client = await connectClient({ address, tls: { authorities: identity.certificates } })
+    equal(client.tlsPeer?.certificateSha256, identity.sha256)
+    const other = makeCertificate(await temporaryIn(t), 'other')
+    const authorities = readIdentity(other.certificatePath, other.keyPath).certificates
+    await rejects(connectClient({ address, tls: { authorities } }), /cannot connect to tls:.*self-signed certificate/)
+  })
+
+  test(`${name}: a server of TLS 1.2, of classical keys only, or of no TLS, gets no password, and is called by its fault`, async t => {
+    const directory = await temporaryIn(t)
+    const { certificatePath, keyPath } = makeCertificate(directory, 'server')
+    const identity = { key: readFileSync(keyPath), cert: readFileSync(certificatePath) }
+    const received: string[] = []
+    const hear = (socket: Socket) => {
+      socket.on('error', () => undefined)
+      socket.on('data', bytes => received.push(String(bytes)))
+    }
+    const cases: [Server, RegExp][] = [
+      [createTlsServer({ ...identity, maxVersion: 'TLSv1.2' }, hear), /: the server does not speak TLS 1\.3$/],
+      [
+        createTlsServer({ ...identity, ecdhCurve: 'X25519' }, hear),
+        /: the server knows none of the key exchanges X25519MLKEM768/,
+      ],
+      [
+        createServer(socket => void socket.on('error', () => undefined).end('-ERR\r\n')),
+        /: the server does not speak TLS$/,
+      ],
+    ]
+    for (const [server, sentence] of cases) {
+      server.listen(0, '127.0.0.1')
+      t.after(() => server.close())
+      await once(server, 'listening')
+      const { port } = server.address() as AddressInfo
+      const tls = { certificateSha256: 'ab'.repeat(32) }
+      await rejects(connectClient({ address: `tls://127.0.0.1:${port}`, adminPassword: 'secret', tls }), sentence)
+    }
+    deepEqual(received, [])
+  })
+
+  test(`${name}: a server that accepts and stays silent is given up`, async t => {
+    const server = createServer(socket => void socket.on('error', () => undefined)).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.after(() => server.close())
+    const { port } = server.address() as AddressInfo
+    const options = { address: `tls://127.0.0.1:${port}`, connectTimeoutMs: 100 }
+    await rejects(connectClient(options), { name: 'ConnectionLost' })
+  })
+}
 
 test('each known group is taken when it is asked for, and a hybrid one is the default', async t => {
   for (const group of knownGroups) {
