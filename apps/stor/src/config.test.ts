@@ -47,6 +47,17 @@ async function refusal(text: string): Promise<string> {
 }
 
 describe('[stor]', () => {
+  test('takes a write quorum between k + 1 and n, and says why no other', async () => {
+    const withQuorum = (quorum: number) => `write_quorum = ${quorum}\n${ZSTOR}`
+    assert.strictEqual((await load(ZSTOR)).writeQuorum, 3)
+    assert.strictEqual((await load(withQuorum(4))).writeQuorum, 4)
+    assert.match(
+      await refusal(withQuorum(2)),
+      /write_quorum: 2 is not between 3 and 4: fewer leave nothing that may be/,
+    )
+    assert.match(await refusal(withQuorum(5)), /write_quorum: 5 is not between 3 and 4: there are no more shards/)
+  })
+
   test('takes a zstor file as it is', async () => {
     const config = await load(ZSTOR)
     assert.deepStrictEqual(config.redundancy, { k: 2, n: 4, redundantGroups: 0, redundantNodes: 0 })

@@ -5,7 +5,7 @@ import { ConfigError, loadSection } from '@qsfs/config/load'
 import { duration, listenAddress, path, size } from '@qsfs/config/values'
 import { z } from 'zod'
 import type { MasterSource } from './master-secret.ts'
-import { type Redundancy, unkeepable } from './placement.ts'
+import { defaultWriteQuorum, type Redundancy, unkeepable } from './placement.ts'
 
 /** Where a backend is; relative paths count from the caller's directory. @see apps/stor/example.toml */
 const address = z
@@ -44,6 +44,9 @@ const storSchema = z.strictObject({
   redundant_groups: count(0, 255).default(1),
   /** Backends of each remaining group that may be lost with them. */
   redundant_nodes: count(0, 255).default(0),
+  /** So many shards must be on their backends' disks for an object to count as stored: between k + 1 and n. What is missing
+   *  is owed, and written when its backend is back. k and half of what may be lost, unless given. */
+  write_quorum: count(1, 255).optional(),
   /** Stripped from the front of names; "" is none, as quantumd writes it. */
   root: z.union([z.literal('').transform(() => undefined), path()]).optional(),
   /** The control socket; clients find the daemon there. */
@@ -129,6 +132,7 @@ export interface BackendConfig {
 
 export interface StorConfig {
   readonly redundancy: Redundancy
+  readonly writeQuorum: number
   readonly metaDataShards: number
   readonly metaPrefix: string
   readonly metaBackends: readonly BackendConfig[]
@@ -187,6 +191,11 @@ export function loadStorConfig(
     redundancy,
   )
   if (reason !== null) fail('groups', reason)
+  const writeQuorum = section.write_quorum ?? defaultWriteQuorum(redundancy.k, redundancy.n)
+  if (writeQuorum <= redundancy.k || writeQuorum > redundancy.n) {
+    const why = writeQuorum > redundancy.n ? 'there are no more shards' : 'fewer leave nothing that may be lost'
+    fail('write_quorum', `${writeQuorum} is not between ${redundancy.k + 1} and ${redundancy.n}: ${why}`)
+  }
   if (metaBackends.some(({ drain }) => drain)) fail('meta.config.backends', 'drain is for data backends')
   for (const [key, backends] of [
     ['groups', groups.flat()],
@@ -206,6 +215,7 @@ export function loadStorConfig(
   if (masters.length > 1) fail('master_key_file', 'the master secret is in one place: a file, a variable, a passphrase')
   return {
     redundancy,
+    writeQuorum,
     metaDataShards,
     metaPrefix: section.meta.config.prefix,
     metaBackends,

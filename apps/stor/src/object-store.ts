@@ -239,15 +239,16 @@ export class ObjectStore implements AsyncDisposable {
 
   async #upload(name: string, path: string, attach: string | undefined, job: JobContext): Promise<NewRecord> {
     const { config, fleet, meta, pool, keys, clock, random, log } = this.#context
-    const shardBytes = await shardBytesOf(path, config.redundancy.k)
-    const placement = choosePlacement(fleet.candidates(shardBytes), config.redundancy, random)
+    const { redundancy, writeQuorum } = config
+    const shardBytes = await shardBytesOf(path, redundancy.k)
+    const placement = choosePlacement(fleet.candidates(shardBytes), redundancy, writeQuorum, random)
     log.debug('object.placed', { explanation: placement.explanation })
     const request = {
       path,
       name,
       ...(attach === undefined ? {} : { attachmentPath: attach }),
       backends: placement.shards.map(({ backend }) => fleet.backend(backend)!),
-      dataShards: config.redundancy.k,
+      ...{ dataShards: redundancy.k, writeQuorum },
       frameBytes: config.frameBytes,
       epoch: 1,
       verifyFrames: config.verifyEncode,

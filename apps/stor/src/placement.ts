@@ -1,7 +1,6 @@
 import assert from 'node:assert'
 import type { RandomSource } from '@qsfs/concurrency/clock'
 import { StorError } from './errors.ts'
-import { writeQuorum } from './metadata/quorum.ts'
 
 /** What the config promises: k of n shards rebuild an object, and it survives the loss of `redundantGroups` whole groups
  *  together with `redundantNodes` backends in each group that is left. */
@@ -12,17 +11,20 @@ export interface Redundancy {
   readonly redundantNodes: number
 }
 
-/** A backend that could hold a shard. `usable`: up, and with room for one. */
+/** A backend that could hold a shard. */
 export interface Candidate {
   readonly name: string
   /** Index of its failure domain. */
   readonly group: number
+  /** It is up and has room for a shard. */
   readonly usable: boolean
+  /** Why it is not usable: "is down", "is full". */
+  readonly hindrance?: string
   /** null: it does not say; it is then drawn like an average one. */
   readonly freeBytes: number | null
 }
 
-/** Shard i goes to `shards[i]`. An `owed` shard belongs to a backend that is away now; catch-up writes it later. */
+/** Shard i goes to `shards[i]`. An `owed` shard belongs to a backend that is away or full now; repair writes it later. */
 export interface Placement {
   readonly shards: readonly { readonly backend: string; readonly group: number; readonly owed: boolean }[]
   /** One sentence: how the shards are spread and what that survives. */
@@ -61,14 +63,22 @@ export function unkeepable(groupSizes: readonly number[], redundancy: Redundancy
   )
 }
 
+/** Shards that must be confirmed for an object to count as stored, unless the config says another number: half of what
+ *  may be lost is still there to be lost. */
+export function defaultWriteQuorum(k: number, n: number): number {
+  return k + Math.ceil((n - k) / 2)
+}
+
 /** Chooses n different backends that keep the redundancy, those with more free space more often.
  *
- *  Backends that are away are taken only when those that are there do not suffice; their shards are `owed`.
- *  @throws StorError 'refused' when no choice keeps the promise at all, 'too-few-shards' when fewer than the write quorum
- *  of the chosen backends can be written now */
+ *  Backends that are away or full are taken only when the others do not suffice, as few as keep the redundancy; their
+ *  shards are `owed`.
+ *  @param writeQuorum how many of them must be usable
+ *  @throws StorError 'refused' when no choice keeps the promise at all, 'too-few-shards' below the write quorum */
 export function choosePlacement(
   candidates: readonly Candidate[],
   redundancy: Redundancy,
+  writeQuorum: number,
   random: RandomSource,
 ): Placement {
   const usable = candidates.filter(candidate => candidate.usable)
@@ -82,11 +92,14 @@ export function choosePlacement(
     order.filter(candidate => candidate.group === group).slice(0, shardCount),
   )
   const confirmable = chosen.filter(candidate => candidate.usable).length
-  const quorum = writeQuorum(redundancy.k, redundancy.n)
-  if (confirmable < quorum) {
+  if (confirmable < writeQuorum) {
+    const hindered = chosen.flatMap(({ name, hindrance = 'is away', usable }) =>
+      usable ? [] : [`${name} ${hindrance}`],
+    )
     throw new StorError(
       'too-few-shards',
-      `only ${confirmable} of the ${redundancy.n} backends an object needs can be written now, at least ${quorum} must be`,
+      `only ${confirmable} of the ${redundancy.n} backends an object needs can be written now, ` +
+        `at least ${writeQuorum} must be: ${hindered.sort().join(', ')}`,
     )
   }
   return { shards: shuffled(chosen, random).map(toShard), explanation: explain(spread, redundancy, confirmable) }
@@ -95,22 +108,25 @@ export function choosePlacement(
 const toShard = ({ name, group, usable }: Candidate) => ({ backend: name, group, owed: !usable })
 const descending = (counts: readonly number[]) => counts.toSorted((a, b) => b - a)
 
-/** The shard counts, largest first, that leave most survivors; null: no room for n shards.
- *  Two families are tried. Evenly over the largest groups, for each number of groups: it makes the groups that may vanish
- *  light. And the largest groups filled up to a level, for each level: each group in use costs `redundantNodes`, so few
- *  full ones can be better. A test compares the result with every spread there is. */
+/** The shard counts, largest first, that leave most survivors; null: no room for n shards. */
 function bestCounts(groupSizes: readonly number[], redundancy: Redundancy): number[] | null {
-  const sizes = descending(groupSizes)
-  const numbers = Array.from({ length: redundancy.n }, (_, i) => i + 1)
-  // Evenest first: on equal survivors it also takes small accidents best.
-  const tried = [
-    ...sizes.map((_, i) => evenCounts(sizes.slice(0, sizes.length - i), redundancy.n)),
-    ...numbers.map(level => levelCounts(sizes, level, redundancy.n)),
-  ].filter(counts => counts !== null)
-  return tried.reduce<number[] | null>((best, counts) => {
+  return triedCounts(groupSizes, redundancy).reduce<number[] | null>((best, counts) => {
     const better = best === null || survivingShards(counts, redundancy) > survivingShards(best, redundancy)
     return better ? counts : best
   }, null)
+}
+
+/** Shard counts that fit these groups, each largest first; evenest first: on equal survivors it also takes small accidents
+ *  best. Two families. Evenly over the largest groups, for each number of groups: it makes the groups that may vanish
+ *  light. And the largest groups filled up to a level, for each level: each group in use costs `redundantNodes`, so few
+ *  full ones can be better. A test compares what they are good for with every spread there is. */
+function triedCounts(groupSizes: readonly number[], { n }: Redundancy): number[][] {
+  const sizes = descending(groupSizes)
+  const numbers = Array.from({ length: n }, (_, i) => i + 1)
+  return [
+    ...sizes.map((_, i) => evenCounts(sizes.slice(0, sizes.length - i), n)),
+    ...numbers.map(level => levelCounts(sizes, level, n)),
+  ].filter(counts => counts !== null)
 }
 
 /** Deals n shards one at a time to a group that has fewest. */
@@ -136,20 +152,54 @@ function levelCounts(sizes: readonly number[], level: number, n: number): number
   return left === 0 ? descending(counts) : null
 }
 
-/** The best counts, dealt to groups in drawn order; null when they do not keep the redundancy. Only the counts decide that,
- *  so any group large enough may take any of them. */
+/** Of the counts that keep the redundancy those that owe fewest shards, and of these the ones that leave most survivors;
+ *  dealt to groups in drawn order, those with most usable backends first. Null when none keeps it. Only the counts decide
+ *  that, so any group large enough may take any of them. */
 function drawnSpread(pool: readonly Candidate[], redundancy: Redundancy, order: readonly Candidate[]): Spread | null {
   const sizes = sizesOf(pool)
-  const counts = bestCounts(sizes, redundancy)
-  if (counts === null || survivingShards(counts, redundancy) < redundancy.k) return null
-  const groups = new Set(order.map(candidate => candidate.group))
-  // Largest first: a group that can take a count can take every later one, so this never runs out.
-  return counts.map(shardCount => {
-    const group = groups.values().find(candidate => (sizes[candidate] ?? 0) >= shardCount)
+  const usable = sizesOf(pool.filter(candidate => candidate.usable))
+  const usableOf = (group: number) => usable[group] ?? 0
+  const groups = [...new Set(order.map(({ group }) => group))].sort((a, b) => usableOf(b) - usableOf(a))
+  const owedOf = (spread: Spread) =>
+    spread.reduce((sum, { group, shardCount }) => sum + Math.max(0, shardCount - usableOf(group)), 0)
+  const [best] = triedCounts(sizes, redundancy)
+    .map(counts => ({ counts, survivors: survivingShards(counts, redundancy) }))
+    .filter(({ survivors }) => survivors >= redundancy.k)
+    .map(({ counts, survivors }) => {
+      const spread = lessOwed(dealt(counts, sizes, groups), usableOf, redundancy)
+      return { spread, survivors, owedCount: owedOf(spread) }
+    })
+    .sort((a, b) => a.owedCount - b.owedCount || b.survivors - a.survivors)
+  return best?.spread ?? null
+}
+
+/** Largest first: a group that can take a count can take every later one, so this never runs out. */
+function dealt(counts: readonly number[], sizes: readonly number[], groups: readonly number[]): Spread {
+  const left = new Set(groups)
+  const taken = counts.map(shardCount => {
+    const group = left.values().find(candidate => (sizes[candidate] ?? 0) >= shardCount)
     assert(group !== undefined)
-    groups.delete(group)
+    left.delete(group)
     return { group, shardCount }
   })
+  return [...taken, ...[...left].map(group => ({ group, shardCount: 0 }))]
+}
+
+/** Moves owed shards, one at a time, to usable backends of other groups, as long as that keeps the redundancy. */
+function lessOwed(spread: Spread, usableOf: (group: number) => number, redundancy: Redundancy): Spread {
+  for (const from of spread) {
+    if (from.shardCount <= usableOf(from.group)) continue
+    for (const to of spread) {
+      if (to.shardCount >= usableOf(to.group)) continue
+      const moved = spread.map(one => {
+        const change = Number(one === to) - Number(one === from)
+        return { group: one.group, shardCount: one.shardCount + change }
+      })
+      const counts = moved.map(({ shardCount }) => shardCount)
+      if (survivingShards(counts, redundancy) >= redundancy.k) return lessOwed(moved, usableOf, redundancy)
+    }
+  }
+  return spread
 }
 
 /** Backends per group, by group index. */
@@ -194,6 +244,6 @@ function explain(spread: Spread, redundancy: Redundancy, confirmable: number): s
     `${redundancy.n} shards over ${counts.length} groups as ${counts.join('+')}: after losing ` +
     `${redundancy.redundantGroups} groups and ${redundancy.redundantNodes} backends of each other one, ` +
     `${survivingShards(counts, redundancy)} are left and ${redundancy.k} are needed` +
-    (owed > 0 ? `; ${owed} wait for backends that are away` : '')
+    (owed > 0 ? `; ${owed} wait for backends that are away or full` : '')
   )
 }

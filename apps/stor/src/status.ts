@@ -6,7 +6,7 @@ import type { BackendConfig } from './config.ts'
 import { StorError } from './errors.ts'
 import { objectIdOfKey } from './metadata/name-record.ts'
 import { quorumOf } from './metadata/quorum.ts'
-import { choosePlacement } from './placement.ts'
+import { choosePlacement, type Placement } from './placement.ts'
 import type { OpenStore, Runtime } from './runtime.ts'
 
 /** Status waits for the first listing of a store only so long. */
@@ -117,10 +117,7 @@ export async function testStore(runtime: Runtime): Promise<TestResult> {
       await runtime.store()
       return 'its superblock opens with the master secret'
     }),
-    tried(
-      'placement',
-      async () => choosePlacement(fleet.candidates(0), config.redundancy, size => Buffer.alloc(size)).explanation,
-    ),
+    tried('placement', async () => placementNow(runtime).explanation),
   ])
   return { ok: lines.every(({ ok }) => ok), lines: [...lines, ...config.remarks.map(remark)] }
 }
@@ -149,12 +146,17 @@ function durabilityText(durability: BackendStatus['durability']): string {
 function unwritable(runtime: Runtime, metaUpCount: number, metaQuorum: number): string {
   if (metaUpCount < metaQuorum) return `${metaUpCount} metadata backends are up, ${metaQuorum} are needed to store`
   try {
-    choosePlacement(runtime.fleet.candidates(0), runtime.config.redundancy, size => Buffer.alloc(size))
+    placementNow(runtime)
     return ''
   } catch (error) {
     if (error instanceof StorError) return error.message
     throw error
   }
+}
+
+/** Where an empty object could go now. @throws StorError */
+function placementNow({ fleet, config: { redundancy, writeQuorum } }: Runtime): Placement {
+  return choosePlacement(fleet.candidates(0), redundancy, writeQuorum, size => Buffer.alloc(size))
 }
 
 function toStatus(

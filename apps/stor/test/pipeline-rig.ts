@@ -54,6 +54,7 @@ export class PipelineRig {
         name: path,
         backends: this.backends,
         dataShards: 4,
+        writeQuorum: 5,
         frameBytes: 64 * 1024,
         epoch: 1,
         verifyFrames: true,

@@ -50,36 +50,39 @@ test('with a backend down the object is stored at the write quorum, and says whi
   await assert.rejects(rig.store(path), { reason: 'too-few-shards', retryable: true })
 })
 
-test('a backend that fails while the monitor calls it up fails the store, and nothing stays', async () => {
+test('a backend that fails half way is owed its shard, and what it got is owed for removal', async () => {
   await using house = await rigWithFile()
-  const { rig, path, backends, counts } = house
+  const { rig, path, backends, content, counts } = house
   for (const reason of ['unavailable', 'full', 'damaged'] as const) {
+    const before = await counts()
     backends[4]!.failPutAfter(7, new StorError(reason, `b4 is ${reason}`))
-    await assert.rejects(rig.store(path), {
-      reason: 'too-few-shards',
-      message: new RegExp(`5 of 6 .* b4 is ${reason}`),
-    })
-    assert.deepEqual(await counts(), [0, 0, 0, 0, 0, 0])
+    const record = await rig.store(path)
+    assert.deepEqual(record.shards[4]!, { ...record.shards[4]!, confirmed: false, runs: [] })
+    assert.equal(record.shards.filter(({ confirmed }) => confirmed).length, 5)
+    const owedCount = record.owed.flatMap(({ runs }) => runs).reduce((sum, { count }) => sum + count, 0)
+    assert.equal(owedCount, (await counts())[4]! - before[4]!)
+    assert.ok((await readRange(record, readAll, rig.readContext)).equals(content))
   }
   backends[4]!.failPutAfter(Number.POSITIVE_INFINITY, null)
   backends[1]!.syncError = new StorError('missing', 'b1 was restarted')
-  await assert.rejects(rig.store(path), { reason: 'too-few-shards' })
-  assert.deepEqual(await counts(), [0, 0, 0, 0, 0, 0])
+  assert.equal((await rig.store(path)).shards[1]!.confirmed, false)
 })
 
-test('a backend that goes down half way leaves its pieces owed for removal', async () => {
+test('below the write quorum the store fails with the reasons, and nothing stays', async () => {
   await using house = await rigWithFile()
-  const { rig, path, backends, content, counts } = house
-  backends[4]!.failPutAfter(7, new StorError('unavailable', 'gone'), () => rig.down.add('b4'))
-  const record = await rig.store(path)
-  assert.equal(record.shards[4]!.confirmed, false)
-  const owedCount = record.owed.flatMap(({ runs }) => runs).reduce((sum, { count }) => sum + count, 0)
-  assert.deepEqual(
-    record.owed.map(({ backend }) => backend),
-    ['b4'],
-  )
-  assert.equal(owedCount, (await counts())[4])
-  assert.ok((await readRange(record, readAll, rig.readContext)).equals(content))
+  const { rig, path, backends, counts } = house
+  backends[4]!.failPutAfter(7, new StorError('unavailable', 'b4 is gone'))
+  await assert.rejects(rig.store(path, { writeQuorum: 6 }), {
+    reason: 'too-few-shards',
+    retryable: true,
+    message: 'only 5 of 6 shards could be stored, at least 6 must be: b4 is gone',
+  })
+  backends[2]!.failPutAfter(9, new StorError('full', 'b2 is full'))
+  await assert.rejects(rig.store(path), (error: StorError) => {
+    assert.match(error.message, /only 4 of 6 shards could be stored, at least 5 must be: b2 is full; b4 is gone/)
+    return error.cause instanceof StorError && error.cause.reason === 'full'
+  })
+  assert.deepEqual(await counts(), [0, 0, 0, 0, 0, 0])
 })
 
 test('a backend that says yes and keeps nothing is found out before the record is written', async () => {
@@ -97,8 +100,10 @@ test('a backend that says yes and keeps nothing is found out before the record i
     const commit = async () => {
       committed = true
     }
-    await assert.rejects(rig.store(path, {}, commit), { reason: 'too-few-shards' })
+    await assert.rejects(rig.store(path, { writeQuorum: 6 }, commit), { reason: 'too-few-shards' })
     assert.equal(committed, false)
+    const record = await rig.store(path, {}, commit)
+    assert.equal(record.shards[3]!.confirmed, false)
   }
 })
 

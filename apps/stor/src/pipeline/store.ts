@@ -5,7 +5,6 @@ import type { Log } from '@qsfs/telemetry/log'
 import type { Backend } from '../backend/backend.ts'
 import { StorError } from '../errors.ts'
 import { frameBytesMax, frameCountOf, type ObjectRecord } from '../metadata/object-record.ts'
-import { writeQuorum } from '../metadata/quorum.ts'
 import { openSource, type SourceFile } from '../segment-file.ts'
 import type { FrameKeys } from './frame.ts'
 import type { FramePool } from './frame-pool.ts'
@@ -32,6 +31,8 @@ export interface StoreRequest {
   /** Shard i goes to backends[i]; their number is n. */
   readonly backends: readonly Backend[]
   readonly dataShards: number
+  /** So many shards must be on their backends' disks; the others are owed. */
+  readonly writeQuorum: number
   readonly frameBytes: number
   readonly epoch: number
   /** Decode every frame again before it is sent. */
@@ -221,23 +222,21 @@ class Upload implements AsyncDisposable {
     )
   }
 
-  /** Full width, or the quorum where the monitor calls the missing backends down; in time; and still wanted. */
+  /** At the write quorum at least; in time; and still wanted. */
   #assertUseful(): void {
     this.#signal?.throwIfAborted()
     if (this.#context.clock.nowMs() - this.#startedMs > uploadWithinMs) {
       throw new StorError('unavailable', 'the upload took longer than its shards are spared for; it begins again')
     }
-    const failed = this.#writers.filter(writer => writer.failure !== null)
-    if (failed.length === 0) return
-    const unexpected = failed.find(writer => !this.#context.isDown(writer.backendName))
-    const { dataShards } = this.#request
-    const needed = unexpected ? this.#writers.length : writeQuorum(dataShards, this.#writers.length)
-    const goodCount = this.#writers.length - failed.length
-    if (goodCount >= needed) return
-    const cause = (unexpected ?? failed[0]!).failure!
-    throw new StorError('too-few-shards', `${goodCount} of ${needed} shards could be stored: ${cause.message}`, {
-      cause,
-    })
+    const failures = this.#writers.map(({ failure }) => failure).filter(failure => failure !== null)
+    const goodCount = this.#writers.length - failures.length
+    const { writeQuorum } = this.#request
+    if (goodCount >= writeQuorum) return
+    const text = `only ${goodCount} of ${this.#writers.length} shards could be stored, at least ${writeQuorum} must be`
+    // Where there is no room another placement helps, and the reason says so.
+    const cause = failures.find(({ reason }) => reason === 'full') ?? failures[0]!
+    const reasons = new Set(failures.map(({ message }) => message))
+    throw new StorError('too-few-shards', `${text}: ${[...reasons].join('; ')}`, { cause })
   }
 
   #sent(plainBytes: number): void {

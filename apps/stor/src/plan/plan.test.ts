@@ -5,7 +5,7 @@ import { planText } from './plan-text.ts'
 
 const GiB = 2 ** 30
 const redundancy = { k: 4, n: 6, redundantGroups: 1, redundantNodes: 0 }
-const metadata = { metaDataShards: 2, metaBackends: [1, 2, 3, 4, 5, 6].map(String).map(toMeta) }
+const others = { writeQuorum: 5, metaDataShards: 2, metaBackends: [1, 2, 3, 4, 5, 6].map(String).map(toMeta) }
 
 function toMeta(name: string) {
   return { name, address: '', namespace: '', password: null, adminPasswordFile: null, drain: false }
@@ -21,7 +21,7 @@ function backends(groups: readonly (readonly (number | null)[])[]): PlannedBacke
 describe('a plan', () => {
   test('says what may be lost, what it costs and what fits', () => {
     const plan = planOf(
-      { redundancy, groupNames: ['eu-1', 'eu-2', 'us'], ...metadata },
+      { redundancy, groupNames: ['eu-1', 'eu-2', 'us'], ...others },
       backends([
         [9, 9],
         [2, 3],
@@ -54,11 +54,11 @@ group us: 2 backends, up to 2 shards of an object, 18 GiB free
       [4, 4, 4],
     ])
     // 36 GiB hold 24 GiB at 1.5 bytes for each.
-    const { capacityBytes } = planOf({ redundancy, groupNames: ['a', 'b', 'c'], ...metadata }, more)
+    const { capacityBytes } = planOf({ redundancy, groupNames: ['a', 'b', 'c'], ...others }, more)
     assert.ok(Math.abs((capacityBytes ?? 0) - 24 * GiB) < 100, String(capacityBytes))
     const wide = { ...redundancy, n: 7, redundantGroups: 0 }
     const plan = planOf(
-      { redundancy: wide, groupNames: ['a', 'b', 'c'], ...metadata },
+      { redundancy: wide, groupNames: ['a', 'b', 'c'], ...others },
       backends([
         [4, 4, 4],
         [4, 4, 4],

@@ -1,6 +1,6 @@
 import type { PlanResult } from '@qsfs/protocol/stor-control'
 import type { StorConfig } from '../config.ts'
-import { quorumOf, writeQuorum } from '../metadata/quorum.ts'
+import { quorumOf } from '../metadata/quorum.ts'
 import { choosePlacement, type Redundancy } from '../placement.ts'
 
 /** A data backend that takes shards. */
@@ -15,17 +15,17 @@ export interface PlannedBackend {
 /** What the config promises, from its groups and numbers alone, and what fits, from the free space of its backends. The
  *  config was accepted, so some spread keeps its redundancy. */
 export function planOf(
-  config: Pick<StorConfig, 'redundancy' | 'groupNames' | 'metaDataShards' | 'metaBackends'>,
+  config: Pick<StorConfig, 'redundancy' | 'writeQuorum' | 'groupNames' | 'metaDataShards' | 'metaBackends'>,
   backends: readonly PlannedBackend[],
 ): PlanResult {
-  const { redundancy, groupNames } = config
+  const { redundancy, writeQuorum, groupNames } = config
   const { k, n } = redundancy
   const counts = shardCountsOf(backends, redundancy)
   const groups = groupNames.map((name, group) => groupOf(name, group, backends, counts[0] ?? 0))
   const unknownBackends = backends.filter(({ freeBytes }) => freeBytes === null).map(({ name }) => name)
   const { writeQuorum: metaWriteQuorum } = quorumOf(config.metaDataShards, config.metaBackends.length)
   return {
-    ...{ k, n, writeQuorum: writeQuorum(k, n), overhead: n / k, shardCounts: counts },
+    ...{ k, n, writeQuorum, overhead: n / k, shardCounts: counts },
     losses: lossesOf(counts, redundancy),
     groups,
     tightestGroup: tightestOf(groups),
@@ -38,7 +38,7 @@ export function planOf(
 /** How many shards of an object the groups get, the fullest first. Which group gets how many is drawn anew each time. */
 function shardCountsOf(backends: readonly PlannedBackend[], redundancy: Redundancy): number[] {
   const candidates = backends.map(({ name, group }) => ({ name, group, usable: true, freeBytes: null }))
-  const { shards } = choosePlacement(candidates, redundancy, size => Buffer.alloc(size))
+  const { shards } = choosePlacement(candidates, redundancy, redundancy.n, size => Buffer.alloc(size))
   const counts = new Map<number, number>()
   for (const { group } of shards) counts.set(group, (counts.get(group) ?? 0) + 1)
   return [...counts.values()].sort((a, b) => b - a)
