@@ -273,6 +273,81 @@ export const FallocateIn = layout('fuse_fallocate_in', 32, {
   padding: [28, 'u32'],
 })
 
+/** fuse.h:984; LSEEK is asked for SEEK_DATA and SEEK_HOLE alone. */
+export const LseekIn = layout('fuse_lseek_in', 24, {
+  fh: [0, 'u53'],
+  offsetBytes: [8, 'u53'],
+  whence: [16, 'u32'],
+  padding: [20, 'u32'],
+})
+export const LseekOut = layout('fuse_lseek_out', 8, { offsetBytes: [0, 'u53'] })
+
+/** fuse.h:995 */
+export const CopyFileRangeIn = layout('fuse_copy_file_range_in', 56, {
+  fh: [0, 'u53'],
+  offsetBytes: [8, 'u53'],
+  toNodeId: [16, 'u53'],
+  toFh: [24, 'u53'],
+  toOffsetBytes: [32, 'u53'],
+  lengthBytes: [40, 'u64'],
+  flags: [48, 'u64'],
+})
+/** COPY_FILE_RANGE_64, since 7.45, answers with it; the older opcode with a fuse_write_out. */
+export const CopyFileRangeOut = layout('fuse_copy_file_range_out', 8, { copiedBytes: [0, 'u53'] })
+
+/** 7.39: statx(2) that asks for a time of birth. */
+export const StatxIn = layout('fuse_statx_in', 24, {
+  getattrFlags: [0, 'u32'],
+  reserved: [4, 'u32'],
+  fh: [8, 'u53'],
+  statxFlags: [16, 'u32'],
+  mask: [20, 'u32'],
+})
+
+/** 7.39, what comes before its fuse_statx */
+export const StatxOutHead = layout('fuse_statx_out', 32, {
+  attrTtlSeconds: [0, 'u53'],
+  attrTtlNanos: [8, 'u32'],
+  flags: [12, 'u32'],
+  spare: [16, 'bytes', 16],
+})
+
+/** 7.39; `mask` has the bits of StatxMask. */
+export const FuseStatx = layout('fuse_statx', 256, {
+  mask: [0, 'u32'],
+  blockSizeBytes: [4, 'u32'],
+  attributes: [8, 'u64'],
+  linkCount: [16, 'u32'],
+  uid: [20, 'u32'],
+  gid: [24, 'u32'],
+  mode: [28, 'u16'],
+  spare0: [30, 'u16'],
+  ino: [32, 'u53'],
+  size: [40, 'u53'],
+  blocks: [48, 'u53'],
+  attributesMask: [56, 'u64'],
+  atime: [64, 'i53'],
+  atimeNanos: [72, 'u32'],
+  atimeReserved: [76, 'u32'],
+  birthTime: [80, 'i53'],
+  birthTimeNanos: [88, 'u32'],
+  birthTimeReserved: [92, 'u32'],
+  ctime: [96, 'i53'],
+  ctimeNanos: [104, 'u32'],
+  ctimeReserved: [108, 'u32'],
+  mtime: [112, 'i53'],
+  mtimeNanos: [120, 'u32'],
+  mtimeReserved: [124, 'u32'],
+  rdevMajor: [128, 'u32'],
+  rdevMinor: [132, 'u32'],
+  deviceMajor: [136, 'u32'],
+  deviceMinor: [140, 'u32'],
+  spare2: [144, 'bytes', 112],
+})
+
+/** include/uapi/linux/stat.h */
+export const StatxMask = { basicStats: 0x7ff, birthTime: 0x800 } as const
+
 /** fuse.h:909; the name follows, then zeros up to a multiple of 8. READDIRPLUS (fuse.h:926) has a fuse_entry_out before it. */
 export const Dirent = layout('fuse_dirent', 24, {
   ino: [0, 'u53'],
@@ -283,7 +358,14 @@ export const Dirent = layout('fuse_dirent', 24, {
 export const direntAlignmentBytes = 8
 
 /** fuse.h:575, and RESEND since 7.40. A notification is an OutHeader with unique 0 and the code as `error`. */
-export const NotifyCode = { RESEND: 7 } as const
+export const NotifyCode = { INVAL_INODE: 2, RESEND: 7 } as const
+
+/** fuse.h:936; a length of 0 means: to the end. */
+export const NotifyInvalidateInode = layout('fuse_notify_inval_inode_out', 24, {
+  ino: [0, 'u53'],
+  offsetBytes: [8, 'i53'],
+  lengthBytes: [16, 'i53'],
+})
 
 /** Set in the unique of a request that is sent again after RESEND (7.40). */
 export const uniqueResend = 1n << 63n

@@ -1,12 +1,17 @@
 import {
   AttrOutHead,
+  CopyFileRangeOut,
   EntryOutHead,
   entryOutBytes,
   FuseAttr,
+  FuseStatx,
   GetxattrOut,
+  LseekOut,
   OpenOut,
   OutHeader,
   StatfsOut,
+  StatxMask,
+  StatxOutHead,
   WriteOut,
 } from './abi.ts'
 import type { Attr, Entry, FilesystemStats, OpenFile } from './filesystem.ts'
@@ -17,13 +22,13 @@ export interface Lifetimes {
   readonly attrTtlSeconds: number
 }
 
-const spare = Buffer.alloc(24)
+const spare = Buffer.alloc(112)
 const noParts: readonly Uint8Array[] = []
 
 /** The body of the reply that is being built: filled and sent within one turn, so a session needs only one. */
 export class Answer {
   readonly #lifetimes: Lifetimes
-  readonly #head = Buffer.alloc(OutHeader.sizeBytes + entryOutBytes + OpenOut.sizeBytes)
+  readonly #head = Buffer.alloc(OutHeader.sizeBytes + StatxOutHead.sizeBytes + FuseStatx.sizeBytes)
   #bodyBytes = 0
   #parts = noParts
 
@@ -43,6 +48,15 @@ export class Answer {
     this.#put(FuseAttr.sizeBytes, at => encodeAttr(attr, this.#head, at))
   }
 
+  /** With the time of birth, where the filesystem keeps one. */
+  statx(attr: Attr): void {
+    const { attrTtlSeconds } = this.#lifetimes
+    this.#put(StatxOutHead.sizeBytes, at =>
+      StatxOutHead.encode({ attrTtlSeconds, attrTtlNanos: 0, flags: 0, spare: spare.subarray(0, 16) }, this.#head, at),
+    )
+    this.#put(FuseStatx.sizeBytes, at => encodeStatx(attr, this.#head, at))
+  }
+
   open({ fh, openFlags }: OpenFile): void {
     this.#put(OpenOut.sizeBytes, at => OpenOut.encode({ fh, openFlags, padding: 0 }, this.#head, at))
   }
@@ -51,13 +65,21 @@ export class Answer {
     this.#put(WriteOut.sizeBytes, at => WriteOut.encode({ sizeBytes, padding: 0 }, this.#head, at))
   }
 
+  seeked(offsetBytes: number): void {
+    this.#put(LseekOut.sizeBytes, at => LseekOut.encode({ offsetBytes }, this.#head, at))
+  }
+
+  copied(copiedBytes: number): void {
+    this.#put(CopyFileRangeOut.sizeBytes, at => CopyFileRangeOut.encode({ copiedBytes }, this.#head, at))
+  }
+
   /** The length of an attribute, for a caller that asked with no room. */
   xattrSize(sizeBytes: number): void {
     this.#put(GetxattrOut.sizeBytes, at => GetxattrOut.encode({ sizeBytes, padding: 0 }, this.#head, at))
   }
 
   statfs(stats: FilesystemStats): void {
-    const values = { ...stats, fragmentSizeBytes: stats.blockSizeBytes, padding: 0, spare }
+    const values = { ...stats, fragmentSizeBytes: stats.blockSizeBytes, padding: 0, spare: spare.subarray(0, 24) }
     this.#put(StatfsOut.sizeBytes, at => StatfsOut.encode(values, this.#head, at))
   }
 
@@ -135,4 +157,42 @@ function encodeAttr(attr: Attr, target: Buffer, at: number): void {
     flags: 0,
   }
   FuseAttr.encode(values, target, at)
+}
+
+function encodeStatx(attr: Attr, target: Buffer, at: number): void {
+  const { nodeId: ino, sizeBytes: size, blocks512: blocks, atime, mtime, ctime, birthTime } = attr
+  const { mode, linkCount, uid, gid, rdev, blockSizeBytes } = attr
+  const values = {
+    mask: StatxMask.basicStats | (birthTime === undefined ? 0 : StatxMask.birthTime),
+    blockSizeBytes,
+    attributes: 0n,
+    linkCount,
+    uid,
+    gid,
+    mode,
+    spare0: 0,
+    ino,
+    size,
+    blocks,
+    attributesMask: 0n,
+    atime: atime.seconds,
+    atimeNanos: atime.nanos,
+    atimeReserved: 0,
+    birthTime: birthTime?.seconds ?? 0,
+    birthTimeNanos: birthTime?.nanos ?? 0,
+    birthTimeReserved: 0,
+    ctime: ctime.seconds,
+    ctimeNanos: ctime.nanos,
+    ctimeReserved: 0,
+    mtime: mtime.seconds,
+    mtimeNanos: mtime.nanos,
+    mtimeReserved: 0,
+    // A device as 32 bits has its minor number in two parts (include/linux/kdev_t.h, new_encode_dev).
+    rdevMajor: (rdev >>> 8) & 0xfff,
+    rdevMinor: (rdev & 0xff) | ((rdev >>> 12) & 0xf_ff00),
+    deviceMajor: 0,
+    deviceMinor: 0,
+    spare2: spare,
+  }
+  FuseStatx.encode(values, target, at)
 }

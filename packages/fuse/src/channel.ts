@@ -1,4 +1,4 @@
-import { closeSync, writeSync, writevSync } from 'node:fs'
+import { closeSync, write, writeSync, writevSync } from 'node:fs'
 import type { Clock } from '@qsfs/concurrency/clock'
 
 /** Requests in, replies out. Made once per mount; a test hands the session one without a kernel behind it. */
@@ -8,6 +8,9 @@ export interface RequestChannel {
   /** Sends one reply: the head, its length field right for all of it, then the parts.
    *  @throws the kernel's error when it refuses the bytes; a caller that is gone is no error */
   reply(head: Uint8Array, parts: readonly Uint8Array[]): void
+  /** Tells the kernel something it did not ask for. Settles when it has acted on it; it may send requests meanwhile, and wait for
+   *  their answers. An inode that it no longer knows is no error. */
+  notify(message: Uint8Array): Promise<void>
 }
 
 /** Reads a descriptor into `buffer`, handing over the length of what came, until closed or failed: then `onEnd`, once. */
@@ -100,6 +103,17 @@ export class KernelChannel implements RequestChannel, Disposable {
       if (!mountIsGone.has((error as NodeJS.ErrnoException).code)) throw error
     }
     this.#stayAwake()
+  }
+
+  notify(message: Uint8Array): Promise<void> {
+    if (this.#closed) return Promise.resolve()
+    // From a thread of the pool: the kernel may not return from it before this thread has answered it.
+    return new Promise((resolve, reject) => {
+      write(this.#fd, message, error => {
+        if (error === null || error.code === 'ENOENT' || mountIsGone.has(error.code)) resolve()
+        else reject(error)
+      })
+    })
   }
 
   /** Closes the descriptor: if it was the last one of its mount, every caller in it gets ENOTCONN. */

@@ -13,8 +13,8 @@ export interface Filesystem {
    *  by open(2) must come as a SETATTR: ATOMIC_O_TRUNC is not negotiated. */
   readonly opensSilently?: boolean
 
-  /** Called once after INIT was answered. */
-  init?(connection: ConnectionInfo): void
+  /** Called once after INIT was answered. `pages`: where a kernel keeps pages of ours, which fuse-native hides. */
+  init?(connection: ConnectionInfo, pages?: KernelPages): void
   /** Called once when the mount goes away; flush and close here. */
   destroy?(): MaybePromise<void>
 
@@ -32,6 +32,8 @@ export interface Filesystem {
   symlink(parent: NodeId, name: Buffer, target: Buffer, context: RequestContext): MaybePromise<Entry>
   link(node: NodeId, newParent: NodeId, newName: Buffer, context: RequestContext): MaybePromise<Entry>
   create(parent: NodeId, name: Buffer, mode: number, flags: number, context: RequestContext): MaybePromise<CreatedFile>
+  /** O_TMPFILE: a file without a name, open; `link` may give it one while it is. Absent: EOPNOTSUPP. */
+  tmpfile?(parent: NodeId, mode: number, flags: number, context: RequestContext): MaybePromise<CreatedFile>
 
   unlink(parent: NodeId, name: Buffer, context: RequestContext): MaybePromise<void>
   rmdir(parent: NodeId, name: Buffer, context: RequestContext): MaybePromise<void>
@@ -80,6 +82,18 @@ export interface Filesystem {
     mode: number,
     context: RequestContext,
   ): MaybePromise<void>
+  /** The first byte of data (`whence` SEEK_DATA 3) or of a hole (SEEK_HOLE 4) from `offsetBytes` on; the end of the file is a
+   *  hole. ENXIO beyond it. Absent: the kernel takes every file for data. */
+  lseek?(
+    node: NodeId,
+    fh: FileHandle,
+    offsetBytes: number,
+    whence: number,
+    context: RequestContext,
+  ): MaybePromise<number>
+  /** The kernel has written back both ranges. @returns how many bytes were copied: fewer at the end of the source only, or
+   *  when more would take too long; 0 at the end. Absent: the caller copies. */
+  copyFileRange?(from: FileRange, to: FilePlace, context: RequestContext): MaybePromise<number>
 
   opendir(node: NodeId, context: RequestContext): MaybePromise<OpenFile>
   /** Names from `cursor` on (0n = the start), '.' and '..' included, until `fill` returns false for one: that one is
@@ -112,6 +126,21 @@ export type MaybePromise<T> = T | Promise<T>
 export type NodeId = number
 /** Chosen by the filesystem at open; 0 means it needs none. A safe integer. */
 export type FileHandle = number
+
+export interface FilePlace {
+  readonly node: NodeId
+  readonly offsetBytes: number
+}
+export interface FileRange extends FilePlace {
+  readonly lengthBytes: number
+}
+
+/** The pages of our files that the kernel keeps. */
+export interface KernelPages {
+  /** Writes dirty pages of the range back (they come as WRITEs meanwhile), then forgets all of its pages.
+   *  `lengthBytes` 0: to the end. */
+  writeBack(node: NodeId, offsetBytes: number, lengthBytes: number): Promise<void>
+}
 
 export interface RequestContext {
   readonly uid: number
@@ -157,6 +186,8 @@ export interface Attr {
   readonly gid: number
   readonly rdev: number
   readonly blockSizeBytes: number
+  /** When it was made; absent: nobody knows. */
+  readonly birthTime?: Timestamp
 }
 
 export interface Entry {

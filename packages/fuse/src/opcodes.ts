@@ -47,7 +47,12 @@ export const opcodes = {
   FALLOCATE: row(43, abi.FallocateIn, 0),
   READDIRPLUS: row(44, abi.ReaddirIn, 0),
   RENAME2: row(45, abi.Rename2In, 2),
+  LSEEK: row(46, abi.LseekIn, 0),
+  COPY_FILE_RANGE: row(47, abi.CopyFileRangeIn, 0),
   SYNCFS: row(50, null, 0),
+  TMPFILE: row(51, abi.CreateIn, 1),
+  STATX: row(52, abi.StatxIn, 0),
+  COPY_FILE_RANGE_64: row(53, abi.CopyFileRangeIn, 0),
 } as const
 
 export type OpcodeName = keyof typeof opcodes

@@ -175,6 +175,33 @@ const list: readonly (readonly [OpcodeName, Operation])[] = [
     if (filesystem.fallocate === undefined) throw new FuseError('EOPNOTSUPP')
     return filesystem.fallocate(request.nodeId, fh, offsetBytes, lengthBytes, mode, request)
   }),
+  operation(
+    'LSEEK',
+    ({ filesystem, request, in: { fh, offsetBytes, whence } }) => {
+      if (filesystem.lseek === undefined) throw new FuseError('ENOSYS')
+      return filesystem.lseek(request.nodeId, fh, offsetBytes, whence, request)
+    },
+    (answer, offsetBytes) => answer.seeked(offsetBytes),
+  ),
+  operation('COPY_FILE_RANGE', copyFileRange, (answer, copiedBytes) => answer.written(copiedBytes)),
+  operation('COPY_FILE_RANGE_64', copyFileRange, (answer, copiedBytes) => answer.copied(copiedBytes)),
+  operation(
+    'TMPFILE',
+    ({ filesystem, request, in: { mode, flags, umask } }) => {
+      if (filesystem.tmpfile === undefined) throw new FuseError('ENOSYS')
+      request.umask = umask
+      return filesystem.tmpfile(request.nodeId, mode, flags, request)
+    },
+    (answer, created) => {
+      answer.entry(created)
+      answer.open(created)
+    },
+  ),
+  operation(
+    'STATX',
+    ({ filesystem, request }) => filesystem.getattr(request.nodeId, request),
+    (answer, attr) => answer.statx(attr),
+  ),
   operation('SYNCFS', ({ filesystem, request }) => {
     if (filesystem.syncfs === undefined) throw new FuseError('ENOSYS')
     return filesystem.syncfs(request)
@@ -193,6 +220,19 @@ function open({ filesystem, request, in: { flags, openFlags } }: Call<'OPEN'>): 
   const killPrivileges = (openFlags & openKillPrivileges) !== 0
   const truncated = filesystem.setattr(request.nodeId, { sizeBytes: 0, killPrivileges }, request)
   return truncated instanceof Promise ? truncated.then(openIt) : openIt()
+}
+
+/** The most that one answer can name: of the older opcode 32 bits, rounded down to a page by the kernel too. */
+const copyBytesMax = 0xffff_f000n
+
+function copyFileRange(call: Call<'COPY_FILE_RANGE' | 'COPY_FILE_RANGE_64'>): MaybePromise<number> {
+  const { filesystem, request } = call
+  const { offsetBytes, toNodeId, toOffsetBytes, lengthBytes: asked, flags } = call.in
+  if (filesystem.copyFileRange === undefined) throw new FuseError('ENOSYS')
+  if (flags !== 0n) throw new FuseError('EINVAL')
+  const lengthBytes = Number(asked < copyBytesMax ? asked : copyBytesMax)
+  const from = { node: request.nodeId, offsetBytes, lengthBytes }
+  return filesystem.copyFileRange(from, { node: toNodeId, offsetBytes: toOffsetBytes }, request)
 }
 
 function attrChange(values: InOf<'SETATTR'>): AttrChange {

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { silentLog } from '@qsfs/telemetry/log'
 import type { RequestChannel } from './channel.ts'
 import { Errno } from './errno.ts'
-import type { Filesystem } from './filesystem.ts'
+import type { Filesystem, KernelPages } from './filesystem.ts'
 import { RequestCounts } from './request-counts.ts'
 import { type SessionOptions, serve } from './session.ts'
 import { MemoryFilesystem } from './testing/memory-filesystem.ts'
@@ -11,6 +11,7 @@ import { MemoryFilesystem } from './testing/memory-filesystem.ts'
 /** A channel without a kernel: what the test sends, and what came back. */
 class FakeChannel implements RequestChannel {
   readonly replies: Buffer[] = []
+  readonly notifications: Buffer[] = []
   readonly #ended = Promise.withResolvers<void>()
   #onRequest: (request: Buffer) => void = () => undefined
 
@@ -21,6 +22,10 @@ class FakeChannel implements RequestChannel {
 
   reply(head: Uint8Array, parts: readonly Uint8Array[]): void {
     this.replies.push(Buffer.concat([head, ...parts]))
+  }
+
+  async notify(message: Uint8Array): Promise<void> {
+    this.notifications.push(Buffer.from(message))
   }
 
   /** In a buffer that is overwritten when the request was taken, as the one of the kernel's channel is. */
@@ -206,7 +211,7 @@ test('what is not known is ENOSYS and counted; FORGET is never answered', () => 
   const filesystem = new MemoryFilesystem()
   const counts = new RequestCounts()
   const { channel } = session(filesystem, { counts })
-  for (const opcode of [7, 53, 99, 4096]) {
+  for (const opcode of [7, 54, 99, 4096]) {
     assert.equal(channel.send(request(opcode, 4, 1))?.readInt32LE(4), -Errno.ENOSYS)
   }
   assert.equal(counts.of('unknown'), 4)
@@ -267,6 +272,77 @@ test('an unexpected error is EIO, a broken channel or a failed assertion ends th
 test('a filesystem that answers nonsense costs its caller EIO', () => {
   const { channel } = session(Object.assign(new MemoryFilesystem(), { open: () => ({ fh: -1, openFlags: 0 }) }))
   assert.equal(channel.send(request(14, 2, 1, Buffer.alloc(8)))?.readInt32LE(4), -Errno.EIO)
+})
+
+test('LSEEK, COPY_FILE_RANGE in both spellings, TMPFILE: ENOSYS without them, else their answers', () => {
+  const seek = request(46, 2, 5, hex('0000000000000000 0010000000000000 03000000 00000000')) // SEEK_DATA from 4096
+  const copyBody = hex(`
+      0000000000000000 0100000000000000  # fh 0, offset 1
+      0600000000000000 0000000000000000  # to node 6, fh 0
+      0200000000000000                   # to offset 2
+      ffffffffffffffff 0000000000000000  # as much as there is, no flags`)
+  const tmpfile = request(51, 8, 1, hex('02004100 a4810000 00000000 00000000 2f00'))
+  const plain = session(new MemoryFilesystem()).channel
+  for (const bytes of [seek, request(47, 4, 5, copyBody), request(53, 6, 5, copyBody), tmpfile]) {
+    assert.equal(plain.send(bytes)?.readInt32LE(4), -Errno.ENOSYS)
+  }
+  const asked: unknown[] = []
+  const { channel } = session(
+    Object.assign(new MemoryFilesystem(), {
+      lseek: (...args: Parameters<NonNullable<Filesystem['lseek']>>) => asked.push(args.slice(0, 4)) && 8192,
+      copyFileRange: (...args: Parameters<NonNullable<Filesystem['copyFileRange']>>) =>
+        asked.push(args.slice(0, 2)) && 77,
+    }),
+  )
+  assert.deepEqual(channel.send(seek), hex('18000000 00000000 0200000000000000 0020000000000000'))
+  assert.deepEqual(
+    channel.send(request(47, 4, 5, copyBody)),
+    hex('18000000 00000000 0400000000000000 4d000000 00000000'),
+  )
+  assert.deepEqual(
+    channel.send(request(53, 6, 5, copyBody)),
+    hex('18000000 00000000 0600000000000000 4d00000000000000'),
+  )
+  const copy = [
+    { node: 5, offsetBytes: 1, lengthBytes: 0xffff_f000 },
+    { node: 6, offsetBytes: 2 },
+  ]
+  assert.deepEqual(asked, [[5, 0, 4096, 3], copy, copy])
+})
+
+test('STATX: attributes with the time of birth', () => {
+  const filesystem = new MemoryFilesystem()
+  const when = { seconds: -2, nanos: 5 }
+  const device = { nodeId: 9, sizeBytes: 1, blocks512: 8, atime: when, mtime: when, ctime: when, birthTime: when }
+  // Device 0x123:0x45678 as the kernel packs it.
+  const attr = { ...device, mode: 0o20644, linkCount: 1, uid: 7, gid: 8, rdev: 0x45612378, blockSizeBytes: 4096 }
+  const { channel } = session(Object.assign(filesystem, { getattr: () => attr }))
+  const time = 'feffffffffffffff 05000000 00000000'
+  assert.deepEqual(
+    channel.send(request(52, 2, 9, Buffer.alloc(24))),
+    hex(`
+      30010000 00000000 0200000000000000  # length 304
+      2c01000000000000 00000000 00000000  # for 300 s
+      ${'00'.repeat(16)}                  # spare
+      ff0f0000 00100000 0000000000000000  # basic stats and time of birth, block size, attributes
+      01000000 07000000 08000000 a421 0000 # 1 link, uid, gid, mode 020644
+      0900000000000000 0100000000000000 0800000000000000 # ino, size, blocks
+      0000000000000000 ${time} ${time} ${time} ${time}
+      23010000 78560400 00000000 00000000 # rdev, dev
+      ${'00'.repeat(112)}`),
+  )
+})
+
+test('a filesystem may ask the kernel to write pages back', async () => {
+  let pages: KernelPages | undefined
+  const init: Filesystem['init'] = (_, given) => {
+    pages = given
+  }
+  const { channel } = session(Object.assign(new MemoryFilesystem(), { init }), { resumed: true })
+  await pages?.writeBack(5, 4096, 0)
+  assert.deepEqual(channel.notifications, [
+    hex('28000000 02000000 0000000000000000 0500000000000000 0010000000000000 0000000000000000'),
+  ])
 })
 
 test('going on after a process that died begins with RESEND, and a request sent again says so', () => {

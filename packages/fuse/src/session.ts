@@ -1,10 +1,10 @@
 import { AssertionError } from 'node:assert'
 import type { Log } from '@qsfs/telemetry/log'
-import { InterruptIn, NotifyCode, OutHeader } from './abi.ts'
+import { InterruptIn, NotifyCode, NotifyInvalidateInode, OutHeader } from './abi.ts'
 import { Answer, type Lifetimes } from './answer.ts'
 import type { RequestChannel } from './channel.ts'
 import { Errno, FuseError } from './errno.ts'
-import type { Filesystem } from './filesystem.ts'
+import type { Filesystem, KernelPages } from './filesystem.ts'
 import { negotiate, resumedConnection } from './negotiation.ts'
 import { type Operation, operations } from './operations.ts'
 import { Request } from './request.ts'
@@ -52,6 +52,15 @@ class Session {
     this.#broken.promise.catch(() => undefined)
   }
 
+  readonly #pages: KernelPages = {
+    writeBack: (ino, offsetBytes, lengthBytes) => {
+      const body = NotifyInvalidateInode.toBuffer({ ino, offsetBytes, lengthBytes })
+      const lenBytes = OutHeader.sizeBytes + body.length
+      const head = OutHeader.toBuffer({ lenBytes, error: NotifyCode.INVAL_INODE, unique: 0n })
+      return this.#channel.notify(Buffer.concat([head, body]))
+    },
+  }
+
   get broken(): Promise<never> {
     return this.#broken.promise
   }
@@ -63,7 +72,7 @@ class Session {
   }
 
   resume(): void {
-    this.#filesystem.init?.(resumedConnection)
+    this.#filesystem.init?.(resumedConnection, this.#pages)
     // A notification is a reply to nothing: unique 0, the code in the place of the error.
     const lenBytes = OutHeader.sizeBytes
     this.#channel.reply(OutHeader.toBuffer({ lenBytes, error: NotifyCode.RESEND, unique: 0n }), [])
@@ -126,7 +135,7 @@ class Session {
         this.#log.event('fuse.initialised', { ...negotiated.connection, flags: [...negotiated.flags] })
       }
       this.#succeed(request, answer => answer.bytes([negotiated.reply]), null)
-      if (negotiated.connection !== null) this.#filesystem.init?.(negotiated.connection)
+      if (negotiated.connection !== null) this.#filesystem.init?.(negotiated.connection, this.#pages)
     } catch (error) {
       this.#fail(request, error)
     }
