@@ -2,7 +2,7 @@ import { printRows } from './print.ts'
 import { failedRow, type Row } from './row.ts'
 
 /** What a benchmark measures, by the names its command line knows. */
-export type Parts = Readonly<Record<string, () => Promise<Row[]>>>
+export type Parts = Readonly<Record<string, () => Promise<readonly Row[]>>>
 
 /** The whole of a benchmark program, `[--json] [part…]`: runs the parts named, or all, and prints one table or one JSON array on
  *  stdout, progress on stderr. A part that fails is a row that falls short; the exit code is 1 when any does, 2 for unknown words. */
