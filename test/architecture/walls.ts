@@ -21,6 +21,7 @@ export const levelOfPackage: Readonly<Record<string, number>> = {
  *  top, errors and pure functions at the bottom. */
 const rankOfFolder: Readonly<Record<string, number>> = {
   ops: 2,
+  fsck: 2,
   commands: 2,
   control: 2,
   engine: 1,
