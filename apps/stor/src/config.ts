@@ -11,13 +11,19 @@ import { defaultWriteQuorum, type Redundancy, unkeepable } from './placement.ts'
 const address = z
   .string()
   .superRefine((typed, context) => {
-    const known = /^(unix:.+|dir:.+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[^\s:/[\]]+:\d{1,5})$/
-    if (typed.startsWith('tls://')) context.addIssue('is a TLS address; this version speaks no TLS to backends')
-    else if (!known.test(typed)) context.addIssue('is none of "host:port", "[v6]:port", "unix:/path", "dir:/path"')
+    const known = /^(unix:.+|dir:.+|(tls:\/\/)?(\[[0-9a-fA-F:.]+\]|[^\s:/[\]]+):\d{1,5})$/
+    const kinds = '"host:port", "[v6]:port", "tls://host:port", "unix:/path", "dir:/path"'
+    if (!known.test(typed)) context.addIssue(`is none of ${kinds}`)
   })
   .transform(typed => typed.replace(/^(unix|dir):(.+)$/, (_, kind, path) => `${kind}:${fromCaller(path)}`))
 
-const backendSchema = z.strictObject({
+/** As openssl or we print it: 64 hex digits, colons between them or not. */
+const fingerprint = z
+  .string()
+  .transform(typed => typed.replaceAll(':', '').toLowerCase())
+  .refine(digits => /^[0-9a-f]{64}$/.test(digits), 'is not the SHA-256 of a certificate, 64 hex digits')
+
+const backendFields = z.strictObject({
   address,
   /** Of the 0-db server; sequential for data, user mode for metadata. */
   namespace: z.string().min(1).max(128).optional(),
@@ -27,6 +33,18 @@ const backendSchema = z.strictObject({
   /** Its shards move to the other data backends, new ones go there only; then it can be taken out of the config. */
   drain: z.boolean().default(false),
   admin_password_file: path().optional(),
+  /** Of an address with tls://: SHA-256 of the server's certificate. That one and no other is trusted then, whoever signed it. */
+  tls_fingerprint: fingerprint.optional(),
+  /** Instead: the certificates (PEM) of who signs the servers' ones. Without either the system's authorities decide. */
+  tls_ca_file: path().optional(),
+})
+const backendSchema = backendFields.superRefine(({ address, tls_fingerprint, tls_ca_file }, context) => {
+  const isGiven = tls_fingerprint !== undefined || tls_ca_file !== undefined
+  if (isGiven && !address.startsWith('tls://'))
+    context.addIssue('tls_fingerprint and tls_ca_file need an address tls://…')
+  if (tls_fingerprint !== undefined && tls_ca_file !== undefined) {
+    context.addIssue('tls_fingerprint trusts one certificate, tls_ca_file all of an authority: give one of them')
+  }
 })
 const encryption = z.strictObject({
   algorithm: z.literal('AES'),
@@ -107,6 +125,12 @@ const storSchema = z.strictObject({
   health_check_interval: duration({ min: 20 }).default(3000),
   /** A backend that has failed its checks for so long is called down: nothing waits for it any more. */
   down_after: duration({ min: 0 }).default(10_000),
+  /** One that is down must have answered every check for so long before it is up again; one that keeps falling for twice as
+   *  long each time, ten minutes at most. As long as `down_after`, unless given. */
+  up_after: duration({ min: 0 }).optional(),
+  /** So much of a data backend is kept free of new shards, for records beside them and for repair; at most a twentieth of its
+   *  size, where that is known. One with less is full. */
+  backend_reserve: size({ min: 0 }).default(100 * MiB),
   /** What repair and scrub may read and write together; readers go first all the same. */
   repair_bytes_per_second: size({ min: 64 * 1024 }).default(64 * MiB),
   /** Objects that are repaired at once. */
@@ -127,6 +151,8 @@ export interface BackendConfig {
   readonly namespace: string
   readonly password: string | null
   readonly adminPasswordFile: string | null
+  readonly tlsFingerprint: string | null
+  readonly tlsCaFile: string | null
   readonly drain: boolean
 }
 
@@ -158,6 +184,8 @@ export interface StorConfig {
   readonly backendTimeoutMs: number
   readonly healthCheckIntervalMs: number
   readonly downAfterMs: number
+  readonly upAfterMs: number
+  readonly backendReserveBytes: number
   readonly repairBytesPerSecond: number
   readonly repairConcurrency: number
   readonly scrubPeriodMs: number
@@ -238,6 +266,8 @@ export function loadStorConfig(
     backendTimeoutMs: section.backend_timeout,
     healthCheckIntervalMs: section.health_check_interval,
     downAfterMs: section.down_after,
+    upAfterMs: section.up_after ?? section.down_after,
+    backendReserveBytes: section.backend_reserve,
     repairBytesPerSecond: section.repair_bytes_per_second,
     repairConcurrency: section.repair_concurrency,
     scrubPeriodMs: section.scrub_period,
@@ -255,6 +285,8 @@ function toBackend(backend: z.output<typeof backendSchema>): BackendConfig {
     namespace,
     password: backend.password ?? null,
     adminPasswordFile: backend.admin_password_file ?? null,
+    tlsFingerprint: backend.tls_fingerprint ?? null,
+    tlsCaFile: backend.tls_ca_file ?? null,
     drain: backend.drain,
   }
 }

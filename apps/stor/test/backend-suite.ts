@@ -1,12 +1,14 @@
 import assert from 'node:assert'
 import { randomBytes } from 'node:crypto'
 import { describe, test } from 'node:test'
-import type { Backend, RecordBackend } from '../src/backend/backend.ts'
+import type { Backend, BackendLink, RecordBackend } from '../src/backend/backend.ts'
 
 /** How a kind of backend is opened, and what it says of its syncs. */
 export interface BackendKind {
   readonly name: string
   readonly durability: 'disk' | 'memory' | 'unknown'
+  /** How it is reached; nothing for what is local. */
+  readonly link?: BackendLink
   /** A fresh place; disposed after the test. `reopen` opens the same place again. */
   open(stack: AsyncDisposableStack): Promise<{ backend: Backend; reopen: (() => Promise<Backend>) | null }>
   openRecords(stack: AsyncDisposableStack): Promise<RecordBackend>
@@ -70,6 +72,7 @@ export function backendSuite(kind: BackendKind): void {
       const stat = await backend.stat()
       assert.strictEqual(stat.valueCount, 9)
       assert.strictEqual(stat.durability, kind.durability)
+      assert.deepStrictEqual(stat.link, kind.link)
       assert.ok(stat.usedBytes === null || stat.usedBytes >= 900)
     })
 
@@ -112,6 +115,7 @@ export function backendSuite(kind: BackendKind): void {
       const stat = await records.stat()
       assert.strictEqual(stat.valueCount, 7)
       assert.strictEqual(stat.durability, kind.durability)
+      assert.deepStrictEqual(stat.link, kind.link)
     })
 
     test('an empty place lists nothing', async () => {

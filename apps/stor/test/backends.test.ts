@@ -9,12 +9,10 @@ import { DirectoryBackend, DirectoryRecordBackend } from '../src/backend/directo
 import { LimitedBackend } from '../src/backend/limit.ts'
 import { MemoryBackend, MemoryRecordBackend } from '../src/backend/memory-backend.ts'
 import { Retrier, RetryingBackend } from '../src/backend/retry.ts'
-import { ZdbBackend } from '../src/backend/zdb-backend.ts'
-import { ZdbRecordBackend } from '../src/backend/zdb-record-backend.ts'
+import { ZdbBackend } from '../src/backend/zdb/zdb-backend.ts'
 import { backendSuite } from './backend-suite.ts'
 import { FakeZdb } from './fake-zdb.ts'
-
-const links = { createNamespace: true, connectTimeoutMs: 2000, commandTimeoutMs: 2000 }
+import { links, zdbKind } from './zdb-kinds.ts'
 
 backendSuite({
   name: 'memory',
@@ -33,22 +31,25 @@ backendSuite({
   openRecords: async stack => new DirectoryRecordBackend('d', stack.use(await temporaryDirectory()).path),
 })
 
-for (const hasFsync of [true, false]) {
-  const openServer = async (stack: AsyncDisposableStack) => stack.use(await FakeZdb.listen({ hasFsync }))
-  backendSuite({
-    name: hasFsync ? 'a 0-db server' : 'a 0-db server without FSYNC',
-    durability: hasFsync ? 'disk' : 'unknown',
-    open: async stack => {
-      const { address } = await openServer(stack)
-      const open = async () => stack.use(new ZdbBackend('z', { address, namespace: 'data' }, links))
-      return { backend: await open(), reopen: open }
-    },
-    openRecords: async stack => {
-      const { address } = await openServer(stack)
-      return stack.use(new ZdbRecordBackend('z', { address, namespace: 'meta' }, links))
-    },
-  })
-}
+const bare = { tls: null, passwordsSent: 'none' } as const
+backendSuite(
+  zdbKind('a 0-db server', 'disk', bare, async stack => {
+    const { address } = stack.use(await FakeZdb.listen())
+    return { address }
+  }),
+)
+backendSuite(
+  zdbKind('a 0-db server without FSYNC', 'unknown', bare, async stack => {
+    const { address } = stack.use(await FakeZdb.listen({ hasFsync: false }))
+    return { address }
+  }),
+)
+backendSuite(
+  zdbKind('a 0-db server that knows no challenge', 'disk', { ...bare, passwordsSent: 'clear' }, async stack => {
+    const { address } = stack.use(await FakeZdb.listen({ password: 'open sesame' }))
+    return { address, adminPassword: 'open sesame' }
+  }),
+)
 
 backendSuite({
   name: 'memory behind its decorators',
@@ -120,14 +121,6 @@ describe('a 0-db backend', () => {
     await assert.rejects(waiting, { message: 'enough' })
   })
 
-  test('a server that is not there is unavailable', async () => {
-    const server = await FakeZdb.listen()
-    const { address } = server
-    await server[Symbol.asyncDispose]()
-    await using backend = new ZdbBackend('z', { address, namespace: 'data' }, links)
-    await assert.rejects(backend.stat(), { reason: 'unavailable' })
-  })
-
   test('tells a full backend', async () => {
     await using server = await FakeZdb.listen()
     await using backend = new ZdbBackend('z', { address: server.address, namespace: 'data' }, links)
@@ -135,25 +128,6 @@ describe('a 0-db backend', () => {
       if (name === 'SET') throw new RespError('No space left on this namespace')
     }
     await assert.rejects(backend.put(Buffer.from('x')), { reason: 'full' })
-  })
-
-  test('refuses a namespace that is not there, or of the wrong mode', async () => {
-    await using server = await FakeZdb.listen()
-    const place = { address: server.address, namespace: 'data' }
-    await using careful = new ZdbBackend('z', place, { ...links, createNamespace: false })
-    await assert.rejects(careful.stat(), { reason: 'refused', message: /no namespace data/ })
-    await using records = new ZdbRecordBackend('z', place, links)
-    await records.stat()
-    await assert.rejects(careful.stat(), { reason: 'refused', message: /mode userkey, not sequential/ })
-  })
-
-  test('sends the passwords', async () => {
-    await using server = await FakeZdb.listen({ password: 'open sesame' })
-    const place = { address: server.address, namespace: 'data' }
-    await using stranger = new ZdbBackend('z', { ...place, adminPassword: 'wrong' }, links)
-    await assert.rejects(stranger.stat(), { reason: 'refused', message: /Access denied/ })
-    await using friend = new ZdbBackend('z', { ...place, adminPassword: 'open sesame' }, links)
-    await friend.stat()
   })
 
   test('a server that answers nonsense is damaged, not a crash', async () => {

@@ -1,47 +1,42 @@
 import assert from 'node:assert'
 import { randomBytes } from 'node:crypto'
-import { mkdir, writeFile } from 'node:fs/promises'
 import { after, test } from 'node:test'
-import { type SpawnedProcess, spawnProcess } from '@qsfs/testkit/spawn'
-import { temporaryDirectory } from '@qsfs/testkit/tmp'
-import { ZdbBackend } from '../src/backend/zdb-backend.ts'
-import { ZdbRecordBackend } from '../src/backend/zdb-record-backend.ts'
+import { ZdbBackend } from '../src/backend/zdb/zdb-backend.ts'
+import { ZdbRecordBackend } from '../src/backend/zdb/zdb-record-backend.ts'
 import { backendSuite } from './backend-suite.ts'
+import { links, zdbKind } from './zdb-kinds.ts'
+import { startCachedb } from './zdb-servers.ts'
 
-const CACHEDB = new URL('../../cachedb/src/main.ts', import.meta.url).pathname
-const links = { createNamespace: true, connectTimeoutMs: 5000, commandTimeoutMs: 10_000 }
-
-// One real server for all tests of this file, each in namespaces of its own.
+// Two real servers for all tests of this file, each test in namespaces of its own.
 const running = new AsyncDisposableStack()
 after(() => running.disposeAsync())
-const { path } = running.use(await temporaryDirectory())
-const address = `unix:${path}/socket`
-await mkdir(`${path}/data`)
-await writeFile(
-  `${path}/cachedb.toml`,
-  `[cachedb]\ndata_dir = "${path}/data"\nsocket = "${path}/socket"\nmode = "mixed"\n`,
+const adminPassword = 'open sesame'
+const [open, locked] = await Promise.all([startCachedb(running), startCachedb(running, adminPassword)])
+const { address } = open
+const secrets = { adminPassword, namespacePassword: 'mellon' }
+const tls = { certificateSha256: locked.certificateSha256 }
+const handshake = { version: 'TLSv1.3', group: 'X25519MLKEM768' }
+
+backendSuite(zdbKind('cachedb', 'disk', { tls: null, passwordsSent: 'none' }, async () => ({ address })))
+backendSuite(
+  zdbKind('cachedb with passwords', 'disk', { tls: null, passwordsSent: 'hashed' }, async () => {
+    return { address: locked.address, ...secrets }
+  }),
 )
-let server = await startServer()
-let namespaceCount = 0
+backendSuite(
+  zdbKind('cachedb behind TLS', 'disk', { tls: handshake, passwordsSent: 'hashed' }, async () => {
+    return { address: locked.tlsAddress, tls, ...secrets }
+  }),
+)
 
-async function startServer(): Promise<SpawnedProcess> {
-  const started = spawnProcess(process.execPath, [CACHEDB, '--config', `${path}/cachedb.toml`])
-  running.use(started)
-  await started.waitForLine(/server\.ready/)
-  return started
-}
-
-backendSuite({
-  name: 'cachedb',
-  durability: 'disk',
-  open: async stack => {
-    const namespace = `data${++namespaceCount}`
-    const open = async () => stack.use(new ZdbBackend('c', { address, namespace }, links))
-    return { backend: await open(), reopen: open }
-  },
-  openRecords: async stack => {
-    return stack.use(new ZdbRecordBackend('c', { address, namespace: `meta${++namespaceCount}` }, links))
-  },
+test('the password of a namespace that we create is sent once as it is, and hashed from then on', async () => {
+  const place = { address: locked.tlsAddress, tls, ...secrets, namespace: 'made' }
+  const passwordsSent = async () => {
+    await using backend = new ZdbBackend('c', place, links)
+    return (await backend.stat()).link?.passwordsSent
+  }
+  assert.strictEqual(await passwordsSent(), 'clear')
+  assert.strictEqual(await passwordsSent(), 'hashed')
 })
 
 test('a newer owner of the records shuts the older one out', async () => {
@@ -60,9 +55,9 @@ test('what was synced survives kill -9, and the backend connects to the new proc
   const bytes = randomBytes(262_160)
   const id = await backend.put(bytes)
   await backend.sync({ ids: [id] })
-  await server.kill9()
+  await open.process.kill9()
   await assert.rejects(backend.put(Buffer.from('x')), { reason: 'unavailable' })
-  server = await startServer()
+  await open.restart()
   assert.deepStrictEqual(await backend.get(id), bytes)
   assert.ok((await backend.put(Buffer.from('y'))) > id)
   await backend.sync()

@@ -222,8 +222,26 @@ export interface BackendStatus {
   readonly use: 'meta' | 'data'
   /** 1-based group of a data backend, 0 for metadata. */
   readonly group: number
+  /** Its name in the config, else its number; '' for metadata. */
+  readonly groupName: string
+  /** By its checks, with hysteresis: `down` is what answers, too, but not for long enough yet. */
   readonly health: 'up' | 'down' | 'unknown'
+  /** Since when, ms since 1970. */
+  readonly sinceMs: number
+  /** Of one that is down and answers: how much longer it must; else null. */
+  readonly upInMs: number | null
+  /** How often it was called down since the start. */
+  readonly fallCount: number
+  /** The last check was answered. */
   readonly reachable: boolean
+  /** How long answers to the last checks took, median; null: there was none. */
+  readonly latencyMs: number | null
+  /** It takes no new shards: it told of too little room, or refused some for want of it. */
+  readonly full: boolean
+  /** Failed requests since the start, and the last of them: '' and null when there was none. */
+  readonly errorCount: number
+  readonly lastError: string
+  readonly lastErrorMs: number | null
   /** Values it holds. */
   readonly entryCount: number
   /** null: it did not say. */
@@ -231,6 +249,10 @@ export interface BackendStatus {
   readonly freeBytes: number | null
   /** What an answered sync means there. */
   readonly durability: 'disk' | 'memory' | 'unknown'
+  /** What the TLS handshake agreed on, for example TLSv1.3 and X25519MLKEM768; null without TLS. */
+  readonly tls: { readonly version: string; readonly group: string } | null
+  /** How passwords went there: none, as answers to 0-db's challenges, or as they are. */
+  readonly passwordsSent: 'none' | 'hashed' | 'clear'
   readonly note: string
 }
 export interface StatusResult {

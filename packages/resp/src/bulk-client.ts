@@ -64,7 +64,8 @@ export class BulkClient extends ClientConnection {
     try {
       await once(this.#socket, this.#connectEvent, { signal: tooLate })
     } catch (error) {
-      throw tooLate.aborted ? new Error(`no answer within ${timeoutMs} ms`, { cause: error }) : error
+      if (!tooLate.aborted) throw error
+      throw Object.assign(new Error(`no answer within ${timeoutMs} ms`, { cause: error }), { code: 'ETIMEDOUT' })
     }
     return this.#socket
   }

@@ -11,6 +11,14 @@ export interface SyncOptions extends BackendOptions {
   readonly ids?: Iterable<PieceId>
 }
 
+/** How a backend is reached over the network. */
+export interface BackendLink {
+  /** What the handshake agreed on; null without TLS. */
+  readonly tls: { readonly version: string; readonly group: string } | null
+  /** Passwords: none; as answers to challenges; as they are. */
+  readonly passwordsSent: 'none' | 'hashed' | 'clear'
+}
+
 /** What a backend says of itself. */
 export interface BackendStat {
   readonly valueCount: number
@@ -21,6 +29,8 @@ export interface BackendStat {
   /** What an answered sync means there: on its disk; nothing (memory only); or not known, as with a C 0-db, which has no
    *  FSYNC and syncs only when it was started with `--sync`. */
   readonly durability: 'disk' | 'memory' | 'unknown'
+  /** Of what is reached over a connection. */
+  readonly link?: BackendLink | null
   /** What a 0-db server says of itself in numbers, by NSINFO's names, as far as it says it. No directory does. */
   readonly said?: ReadonlyMap<string, number>
 }

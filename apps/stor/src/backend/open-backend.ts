@@ -8,27 +8,29 @@ import { DirectoryBackend, DirectoryRecordBackend } from './directory-backend.ts
 import { LimitedBackend } from './limit.ts'
 import { type BackendMetrics, MeasuredBackend, MeasuredRecordBackend } from './measure.ts'
 import { Retrier, RetryingBackend, RetryingRecordBackend } from './retry.ts'
-import { ZdbBackend } from './zdb-backend.ts'
-import type { ZdbAddress } from './zdb-link.ts'
-import { ZdbRecordBackend } from './zdb-record-backend.ts'
+import type { Vitals } from './vitals.ts'
+import { ZdbBackend } from './zdb/zdb-backend.ts'
+import type { ZdbAddress } from './zdb/zdb-link.ts'
+import { ZdbRecordBackend } from './zdb/zdb-record-backend.ts'
 
 /** What one backend is asked at a time: 8 MiB in flight hide the round trip at 10 ms up to 800 MB/s. */
 const LIMITS = { putBytesMax: 8 * MiB, readsMax: 32 }
 
 /** The one place that stacks the decorators: measure(retry(limit(raw))). Nothing is connected yet.
- *  @throws ConfigError when the admin password cannot be read, or a directory not be made */
+ *  @throws ConfigError when a file that the config names cannot be read, or a directory not be made */
 export function openBackend(
   backend: BackendConfig,
   config: StorConfig,
   clock: Clock,
   random: RandomSource,
   metrics: BackendMetrics,
+  vitals: Vitals,
 ): Backend {
   const raw = isDirectory(backend)
     ? new DirectoryBackend(backend.name, directoryOf(backend, config))
     : new ZdbBackend(backend.name, zdbAddress(backend), linkOptions(config))
   const retrier = new Retrier(clock, random, { attemptsMax: 3 })
-  return new MeasuredBackend(new RetryingBackend(new LimitedBackend(raw, LIMITS), retrier), clock, metrics)
+  return new MeasuredBackend(new RetryingBackend(new LimitedBackend(raw, LIMITS), retrier), clock, metrics, vitals)
 }
 
 /** As `openBackend`, for metadata: the quorum has its own patience, so one more attempt is enough. */
@@ -38,6 +40,7 @@ export function openRecordBackend(
   clock: Clock,
   random: RandomSource,
   metrics: BackendMetrics,
+  vitals: Vitals,
 ): RecordBackend {
   // A namespace with a prefix is shared with other stores, which would take it from each other.
   const owner = config.metaPrefix === '' ? { ownerId: random(8).toString('hex') } : {}
@@ -45,7 +48,7 @@ export function openRecordBackend(
     ? new DirectoryRecordBackend(backend.name, directoryOf(backend, config))
     : new ZdbRecordBackend(backend.name, zdbAddress(backend), { ...linkOptions(config), ...owner })
   const retrying = new RetryingRecordBackend(raw, new Retrier(clock, random, { attemptsMax: 2 }))
-  return new MeasuredRecordBackend(retrying, clock, metrics)
+  return new MeasuredRecordBackend(retrying, clock, metrics, vitals)
 }
 
 const isDirectory = ({ address }: BackendConfig) => address.startsWith('dir:')
@@ -66,23 +69,26 @@ function linkOptions({ createNamespaces, connectTimeoutMs, backendTimeoutMs }: S
   return { createNamespace: createNamespaces, connectTimeoutMs, commandTimeoutMs: backendTimeoutMs }
 }
 
-function zdbAddress({ address, namespace, password, adminPasswordFile }: BackendConfig): ZdbAddress {
+function zdbAddress(backend: BackendConfig): ZdbAddress {
+  const { address, namespace, password, adminPasswordFile, tlsFingerprint, tlsCaFile } = backend
   return {
     address,
+    tls: {
+      ...(tlsFingerprint === null ? {} : { certificateSha256: tlsFingerprint }),
+      ...(tlsCaFile === null ? {} : { authorities: readSetting('tls_ca_file', tlsCaFile) }),
+    },
     namespace,
     ...(password === null ? {} : { namespacePassword: password }),
-    ...(adminPasswordFile === null ? {} : { adminPassword: readPassword(adminPasswordFile) }),
+    ...(adminPasswordFile === null
+      ? {}
+      : { adminPassword: readSetting('admin_password_file', adminPasswordFile).split('\n')[0] ?? '' }),
   }
 }
 
-function readPassword(path: string): string {
-  let text: string
+function readSetting(key: string, path: string): string {
   try {
-    text = readFileSync(path, 'utf8')
+    return readFileSync(path, 'utf8')
   } catch (error) {
-    throw new ConfigError(`[stor] admin_password_file ${path} cannot be read: ${(error as Error).message}`, {
-      cause: error,
-    })
+    throw new ConfigError(`[stor] ${key} ${path} cannot be read: ${(error as Error).message}`, { cause: error })
   }
-  return text.split('\n')[0] ?? ''
 }

@@ -8,7 +8,16 @@ const redundancy = { k: 4, n: 6, redundantGroups: 1, redundantNodes: 0 }
 const others = { writeQuorum: 5, metaDataShards: 2, metaBackends: [1, 2, 3, 4, 5, 6].map(String).map(toMeta) }
 
 function toMeta(name: string) {
-  return { name, address: '', namespace: '', password: null, adminPasswordFile: null, drain: false }
+  return {
+    name,
+    address: '',
+    namespace: '',
+    password: null,
+    adminPasswordFile: null,
+    tlsFingerprint: null,
+    tlsCaFile: null,
+    drain: false,
+  }
 }
 
 /** Backends with this many GiB free, by group. */

@@ -1,5 +1,10 @@
 import { systemClock } from '@qsfs/concurrency/clock'
 
+/** Commands wait, and no reply comes. */
+export class ServerSilent extends Error {
+  override readonly name = 'ServerSilent'
+}
+
 /** Notices a server that owes replies and sends none. */
 export class SilenceWatch implements Disposable {
   readonly #limitMs: number
@@ -37,7 +42,7 @@ export class SilenceWatch implements Disposable {
       if (this.#waitingCount === 0) return
       const silentMs = systemClock.monotonicMs() - this.#progressMs
       if (silentMs < this.#limitMs) return this.#watch(this.#limitMs - silentMs)
-      this.#onSilence(new Error(`no reply for ${this.#limitMs} ms`))
+      this.#onSilence(new ServerSilent(`no reply for ${this.#limitMs} ms`))
     })
   }
 }

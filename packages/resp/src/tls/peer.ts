@@ -34,13 +34,13 @@ export function tlsConnectOptions(
 }
 
 /** To be asked before the first byte is sent.
- *  @throws Error when the certificate is not the pinned one */
+ *  @throws TlsFailure when the certificate is not the pinned one */
 export function checkPeer(socket: TLSSocket, { certificateSha256 }: TlsClientOptions): TlsPeer {
   const certificate = socket.getPeerX509Certificate()
-  if (!certificate) throw new Error('the server showed no certificate')
+  if (!certificate) throw new TlsFailure('untrusted', 'the server showed no certificate')
   const seen = sha256Of(certificate.fingerprint256)
   if (certificateSha256 !== undefined && seen !== sha256Of(certificateSha256))
-    throw new Error(`the server's certificate has SHA-256 ${seen}, not the pinned one`)
+    throw new TlsFailure('pin', `the server's certificate has SHA-256 ${seen}, not the pinned one`)
   return { version: socket.getProtocol() ?? '', group: groupOf(socket), certificateSha256: seen }
 }
 
@@ -50,13 +50,62 @@ export function groupOf(socket: TLSSocket): string {
   return info !== null && 'name' in info && typeof info.name === 'string' ? info.name : ''
 }
 
-/** What a handshake that failed means for people; any other error as it is. */
-export function tlsFailure(error: Error, { groups = hybridGroups }: TlsClientOptions): Error {
-  const sentences: Readonly<Record<string, string>> = {
-    'wrong version number': 'the server does not speak TLS',
-    'tlsv1 alert protocol version': 'the server does not speak TLS 1.3',
-    'ssl/tls alert handshake failure': `the server knows none of the key exchanges ${groups.join(', ')}`,
+export type TlsFailureKind =
+  /** What answers does not speak TLS. */
+  | 'plain'
+  /** It speaks an older TLS. */
+  | 'old'
+  /** No common key exchange. */
+  | 'groups'
+  /** Another certificate than the pinned one. */
+  | 'pin'
+  /** A certificate that no trusted authority signed, or for another name or time. */
+  | 'untrusted'
+
+/** A handshake that failed, in words. */
+export class TlsFailure extends Error {
+  override readonly name = 'TlsFailure'
+  readonly kind: TlsFailureKind
+
+  constructor(kind: TlsFailureKind, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.kind = kind
   }
-  const sentence = 'reason' in error ? sentences[String(error.reason)] : undefined
-  return sentence === undefined ? error : new Error(sentence, { cause: error })
+}
+
+/** OpenSSL's reasons. */
+const FAILURES: Readonly<Record<string, TlsFailureKind>> = {
+  'wrong version number': 'plain',
+  'tlsv1 alert protocol version': 'old',
+  'ssl/tls alert handshake failure': 'groups',
+}
+/** Node's codes of certificates that are not trusted. */
+const UNTRUSTED: ReadonlySet<string> = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'CERT_SIGNATURE_FAILURE',
+  'CERT_UNTRUSTED',
+  'CERT_NOT_YET_VALID',
+  'CERT_HAS_EXPIRED',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
+])
+
+/** What a handshake that failed means; any other error as it is. */
+export function tlsFailure(error: Error, { groups = hybridGroups }: TlsClientOptions): Error {
+  if ('code' in error && UNTRUSTED.has(String(error.code))) {
+    // Node adds advice for people who run node.
+    const [reason] = error.message.split(';')
+    return new TlsFailure('untrusted', `its certificate is not trusted (${reason})`, { cause: error })
+  }
+  const kind = 'reason' in error ? FAILURES[String(error.reason)] : undefined
+  if (kind === undefined) return error
+  const sentences: Readonly<Record<string, string>> = {
+    plain: 'the server does not speak TLS',
+    old: 'the server does not speak TLS 1.3',
+    groups: `the server knows none of the key exchanges ${groups.join(', ')}`,
+  }
+  return new TlsFailure(kind, sentences[kind]!, { cause: error })
 }

@@ -1,6 +1,6 @@
 import { ErrorText } from '@qsfs/protocol/cachedb-commands'
 import type { Reply } from '@qsfs/resp/client'
-import { StorError } from '../errors.ts'
+import { StorError } from '../../errors.ts'
 import type { ZdbLink } from './zdb-link.ts'
 
 /** 0-db says the end by an error; some versions spell it with a colon. */

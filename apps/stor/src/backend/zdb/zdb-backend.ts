@@ -1,8 +1,9 @@
 import { ErrorText } from '@qsfs/protocol/cachedb-commands'
-import { parsePositions } from '@qsfs/resp/client'
-import { StorError } from '../errors.ts'
-import type { Backend, BackendOptions, BackendStat, PieceId, SyncOptions } from './backend.ts'
-import { parseInfo, type ZdbAddress, ZdbLink, type ZdbLinkOptions } from './zdb-link.ts'
+import { parsePositions, weaker } from '@qsfs/resp/connect/introduction'
+import { StorError } from '../../errors.ts'
+import type { Backend, BackendLink, BackendOptions, BackendStat, PieceId, SyncOptions } from '../backend.ts'
+import { type ZdbAddress, ZdbLink, type ZdbLinkOptions } from './zdb-link.ts'
+import { parseInfo } from './zdb-namespace.ts'
 import { scanKeys } from './zdb-scan.ts'
 
 /** 0-db's text for a command it does not know. */
@@ -81,7 +82,7 @@ export class ZdbBackend implements Backend {
   async stat({ signal }: BackendOptions = {}): Promise<BackendStat> {
     this.#hasFsync ??= (await fsync(this.#writes, this.#namespace, signal)) !== null
     const info = await this.#reads.call(['NSINFO', this.#namespace], signal)
-    return { ...statOf(info), durability: this.#hasFsync ? 'disk' : 'unknown' }
+    return { ...statOf(info), durability: this.#hasFsync ? 'disk' : 'unknown', link: linkOf(this.#writes, this.#reads) }
   }
 
   async sync({ signal, ids = [] }: SyncOptions = {}): Promise<void> {
@@ -133,7 +134,7 @@ export async function removeKey(link: ZdbLink, key: Buffer, signal?: AbortSignal
 }
 
 /** Numbers of NSINFO; a line that is missing counts as 0. */
-export function statOf(reply: Parameters<typeof parseInfo>[0]): Omit<BackendStat, 'durability'> {
+export function statOf(reply: Parameters<typeof parseInfo>[0]): Omit<BackendStat, 'durability' | 'link'> {
   const info = parseInfo(reply)
   const numberOf = (key: string) => Math.max(0, Number(info.get(key)) || 0)
   const usedBytes = numberOf('data_size_bytes')
@@ -145,6 +146,12 @@ export function statOf(reply: Parameters<typeof parseInfo>[0]): Omit<BackendStat
   const freeBytes = known.length === 0 ? null : Math.min(...known)
   const said = new Map(SAID.filter(key => info.has(key)).map(key => [key, numberOf(key)]))
   return { valueCount: numberOf('entries'), usedBytes, freeBytes, said }
+}
+
+/** How both connections are made, by the one that tells a listener more. */
+export function linkOf({ link: writes }: ZdbLink, { link: reads }: ZdbLink): BackendLink | null {
+  if (writes === null || reads === null) return writes ?? reads
+  return { tls: reads.tls, passwordsSent: weaker(writes.passwordsSent, reads.passwordsSent) }
 }
 
 function keyOfId(id: PieceId): Buffer {

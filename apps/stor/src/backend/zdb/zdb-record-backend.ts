@@ -1,7 +1,7 @@
-import { StorError } from '../errors.ts'
-import type { BackendOptions, BackendStat, RecordBackend } from './backend.ts'
-import { GroupSync } from './group-sync.ts'
-import { fsync, removeKey, statOf } from './zdb-backend.ts'
+import { StorError } from '../../errors.ts'
+import type { BackendOptions, BackendStat, RecordBackend } from '../backend.ts'
+import { GroupSync } from '../group-sync.ts'
+import { fsync, linkOf, removeKey, statOf } from './zdb-backend.ts'
 import { type ZdbAddress, ZdbLink, type ZdbLinkOptions } from './zdb-link.ts'
 import { scanKeys } from './zdb-scan.ts'
 
@@ -49,7 +49,7 @@ export class ZdbRecordBackend implements RecordBackend {
   async stat({ signal }: BackendOptions = {}): Promise<BackendStat> {
     this.#hasFsync ??= (await fsync(this.#writes, this.#namespace, signal)) !== null
     const info = await this.#reads.call(['NSINFO', this.#namespace], signal)
-    return { ...statOf(info), durability: this.#hasFsync ? 'disk' : 'unknown' }
+    return { ...statOf(info), durability: this.#hasFsync ? 'disk' : 'unknown', link: linkOf(this.#writes, this.#reads) }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
