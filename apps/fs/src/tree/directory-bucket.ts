@@ -11,8 +11,9 @@ export class DirectoryBucket implements CachedRecord {
   readonly path: string
   /** One bit per child that exists; null: the names are here. */
   children: number | null = null
-  #names = new Map<string, DirectoryName>()
-  #sorted: readonly DirectoryName[] | null = null
+  readonly #byName = new Map<string, DirectoryName>()
+  /** The same, by cookie. */
+  #sorted: DirectoryName[] = []
   sizeBytes = 0
 
   constructor(nodeId: number, path: string, bytes: Buffer | null) {
@@ -25,47 +26,47 @@ export class DirectoryBucket implements CachedRecord {
   }
 
   get isEmpty(): boolean {
-    return this.children === null ? this.#names.size === 0 : this.children === 0
+    return this.children === null ? this.#sorted.length === 0 : this.children === 0
   }
 
   find(name: string): DirectoryName | undefined {
-    return this.#names.get(name)
+    return this.#byName.get(name)
   }
 
   set(name: DirectoryName): void {
     assert(this.children === null)
-    if (!this.#names.has(name.name)) this.sizeBytes += nameBytes(name.name)
-    this.#names.set(name.name, name)
-    this.#sorted = null
+    this.delete(name.name)
+    this.#byName.set(name.name, name)
+    this.#sorted.splice(firstFrom(this.#sorted, name.cookie), 0, name)
+    this.sizeBytes += nameBytes(name.name)
   }
 
   delete(name: string): void {
-    if (!this.#names.delete(name)) return
+    const found = this.#byName.get(name)
+    if (found === undefined) return
+    this.#byName.delete(name)
+    this.#sorted.splice(this.#sorted.indexOf(found, firstFrom(this.#sorted, found.cookie)), 1)
     this.sizeBytes -= nameBytes(name)
-    this.#sorted = null
   }
 
   /** A cookie of this hash that no name here has; null when all are taken. */
   freeCookie(hash: number): number | null {
-    const taken = new Set<number>()
-    for (const { cookie } of this.#names.values()) taken.add(cookie)
-    for (let cookie = hash * collisionsMax; cookie < (hash + 1) * collisionsMax; cookie++) {
-      if (!taken.has(cookie)) return cookie
-    }
-    return null
+    const first = hash * collisionsMax
+    let free = first
+    for (let at = firstFrom(this.#sorted, first); this.#sorted[at]?.cookie === free; at++) free++
+    return free < first + collisionsMax ? free : null
   }
 
-  /** By cookie. */
+  /** By cookie. Valid until the next change. */
   sorted(): readonly DirectoryName[] {
-    this.#sorted ??= [...this.#names.values()].sort((a, b) => a.cookie - b.cookie)
     return this.#sorted
   }
 
   /** The names leave for the children. */
   split(): readonly DirectoryName[] {
-    const names = this.sorted()
-    this.#names = new Map()
-    this.#sorted = null
+    const names = this.#sorted
+    this.#byName.clear()
+    this.#sorted = []
     this.sizeBytes = 0
     this.children = 0
     return names
@@ -74,6 +75,18 @@ export class DirectoryBucket implements CachedRecord {
   encode(): Buffer | null {
     return this.children === null ? encodeNames(this, this.sorted()) : encodeSplit(this, this.children)
   }
+}
+
+/** Index of the first name with at least this cookie. */
+function firstFrom(sorted: readonly DirectoryName[], cookie: number): number {
+  let low = 0
+  let high = sorted.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (sorted[middle]!.cookie < cookie) low = middle + 1
+    else high = middle
+  }
+  return low
 }
 
 export function bucketKey(nodeId: number, path: string): string {

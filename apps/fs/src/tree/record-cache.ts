@@ -6,11 +6,11 @@ export interface CachedRecord extends LogRecord {
   readonly isPinned: boolean
 }
 
-/** Thrown by a look at a record that is not in memory: the operation has changed nothing yet, and is run again after `loading`. */
-export class NotLoaded extends Error {
+/** Thrown by a look at a record that is not in memory: the operation has changed nothing yet, and is run again after `loading`.
+ *  No Error: its stack trace would cost more than all else of a read that misses. */
+export class NotLoaded {
   readonly loading: Promise<void>
   constructor(loading: Promise<void>) {
-    super('record is not loaded')
     this.loading = loading
   }
 }
