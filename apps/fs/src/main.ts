@@ -1,58 +1,50 @@
-import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { MiB } from '@qsfs/bytes/units'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { loadSection } from '@qsfs/config/load'
 import { serveControl } from '@qsfs/daemon/control'
 import { type DaemonContext, ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
+import type { Filesystem } from '@qsfs/fuse/filesystem'
 import { requireMountpoint } from '@qsfs/fuse/mount'
 import { RequestCounts } from '@qsfs/fuse/request-counts'
-import { BulkClient } from '@qsfs/resp/bulk-client'
+import { repeat } from '@qsfs/fuse/resume/repeat'
+import { RequestJournal, type Unfinished } from '@qsfs/fuse/resume/request-journal'
+import { sessionDefaults } from '@qsfs/fuse/session'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
-import { ConnectionLost, RespClient } from '@qsfs/resp/client'
-import { RespError } from '@qsfs/resp/reply'
 import type { Log } from '@qsfs/telemetry/log'
 import { type FsConfig, fsSchema } from './config.ts'
+import { connector, openStore } from './open-store.ts'
 import { VolumeFilesystem } from './ops/filesystem.ts'
 import { ServerCapacity } from './ops/server-capacity.ts'
 import { Volume } from './ops/volume.ts'
-import { type Connect, createNamespaces } from './store/cachedb-session.ts'
-import { CachedbStore } from './store/cachedb-store.ts'
-import { ForeignStore } from './store/foreign-store.ts'
-import type { Store } from './store/store.ts'
-import { serveTransport } from './transport.ts'
+import { type HeldMount, serveTransport } from './transport.ts'
 
-/** What the store keeps in memory until a sync covers it, about: with the dirty bytes the largest part of the memory of a writer. */
-const unsyncedBytesMax = 32 * MiB
-
-/** The server may need this long to read its segments before it listens. */
-const connectTimeoutMs = 10_000
+type HeldFds = readonly [mount: number, journal: number, otherJournal: number]
 
 await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
-  const config = loadSection(fsSchema, { path: configPath(argv), section: 'fs' })
+  const { configPath, heldFds } = parseArguments(argv)
+  const config = loadSection(fsSchema, { path: configPath, section: 'fs' })
+  const held = heldFds === null ? null : heldMount(heldFds, log)
   // Before the store: opening that takes the namespaces away from whoever serves them at the same place.
-  if (config.transport === 'kernel') await requireMountpoint(config.mountpoint)
+  if (config.transport === 'kernel' && held === null) await requireMountpoint(config.mountpoint)
   const blockMemory = new BulkPool()
   const connect = connector(config, blockMemory)
   const store = stack.use(await openStore(config, connect, blockMemory, log))
-  const volume = stack.use(
-    await Volume.open(store, systemClock, log, {
-      dirtyBytesMax: config.dirtyBytesMax,
-      blockCacheBytesMax: config.blockCacheBytesMax,
-      writeWaitMs: config.writeWaitMs,
-    }),
-  )
+  const limits = {
+    dirtyBytesMax: config.dirtyBytesMax,
+    blockCacheBytesMax: config.blockCacheBytesMax,
+    writeWaitMs: config.writeWaitMs,
+  }
+  const volume = stack.use(await Volume.open(store, systemClock, log, limits, held?.journal))
   const capacity = stack.use(new ServerCapacity(connect, config.namespaces.data, systemClock))
   const filesystem = new VolumeFilesystem(volume, {
     opensSilently: config.transport === 'kernel',
     capacity: () => capacity.get(),
   })
+  if (volume.unfinished !== null) await finish(volume, volume.unfinished, filesystem, log)
   const counts = new RequestCounts()
-  const transport = stack.use(
-    await serveTransport(filesystem, config, { counts, storeReplyOutstanding: () => volume.isStoreBusy }, log),
-  )
+  const serving = { counts, storeReplyOutstanding: () => volume.isStoreBusy, held }
+  const transport = stack.use(await serveTransport(filesystem, config, serving, log))
   transport.ended.then(() => stop(), stop)
   await transport.usable
   // Last, so that whoever gets an answer here finds the mount usable.
@@ -63,48 +55,32 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
   log.event('mount.ready', { mountpoint: config.mountpoint, transport: config.transport })
 })
 
-/** `--config FILE`; without it the example beside this program. */
-function configPath(argv: readonly string[]): string {
+function heldMount([fd, ...journalFds]: HeldFds, log: Log): HeldMount {
+  const journal = new RequestJournal(journalFds, log)
+  return { fd, journal, isResumed: !journal.isNew }
+}
+
+/** Lets happen again what the process before had answered, so that its mount goes on where it ended. */
+async function finish(volume: Volume, unfinished: Unfinished, filesystem: Filesystem, log: Log): Promise<void> {
+  const { entries, lostNodeIds } = unfinished
+  await repeat(filesystem, unfinished, repetition => volume.repeatAt(repetition), sessionDefaults, log)
+  volume.repeatAt(null)
+  await volume.metadata.commit()
+  volume.journal?.repeated()
+  log.event('mount.resumed', { repeatedCount: entries.length, filesWithLostBytes: lostNodeIds.length })
+}
+
+/** `--config FILE`; without it the example beside this program. `--held-mount FD,FD,FD` comes from `qsfs up`: an open
+ *  /dev/fuse that is mounted, and the two files of its journal. */
+function parseArguments(argv: readonly string[]): { configPath: string; heldFds: HeldFds | null } {
   try {
-    const { values } = parseArgs({ args: [...argv], options: { config: { type: 'string' } } })
-    return values.config ?? join(import.meta.dirname, '../example.toml')
+    const options = { config: { type: 'string' }, 'held-mount': { type: 'string' } } as const
+    const { values } = parseArgs({ args: [...argv], options })
+    const [mount, journal, otherJournal] = values['held-mount']?.split(',').map(Number) ?? []
+    const heldFds = mount === undefined ? null : ([mount, journal!, otherJournal!] as const)
+    return { configPath: values.config ?? join(import.meta.dirname, '../example.toml'), heldFds }
   } catch (cause) {
     throw new ExpectedFailure(2, `${(cause as Error).message}; usage: fs [--config FILE] [--supervised]`, { cause })
-  }
-}
-
-function connector(config: FsConfig, blockMemory: BulkPool): Connect {
-  const { cachedbAddress: address, adminPasswordFile, readWaitMs, writeWaitMs } = config
-  const adminPassword =
-    adminPasswordFile === undefined ? undefined : readFileSync(adminPasswordFile, 'utf8').split('\n', 1)[0]
-  // A connection on which nothing moves for as long as anybody would wait is as good as lost.
-  const commandTimeoutMs = Math.max(readWaitMs, writeWaitMs)
-  return ({ isForBulk = false, ...rest }) => {
-    const options = { address, adminPassword, connectTimeoutMs, commandTimeoutMs, ...rest }
-    return isForBulk ? BulkClient.connect(options, blockMemory) : RespClient.connect(options)
-  }
-}
-
-async function openStore(config: FsConfig, connect: Connect, blockMemory: BulkPool, log: Log): Promise<Store> {
-  const { cachedbAddress, namespaces, readWaitMs, writeWaitMs } = config
-  try {
-    await createNamespaces(connect, namespaces)
-    return config.store === 'owned'
-      ? await CachedbStore.open(connect, namespaces, systemClock, randomBytes, log, {
-          readWaitMs,
-          writeWaitMs,
-          syncBytes: unsyncedBytesMax,
-          blockMemory,
-        })
-      : await ForeignStore.open(connect, namespaces, systemClock, { waitMs: writeWaitMs })
-  } catch (cause) {
-    if (cause instanceof ConnectionLost) {
-      throw new ExpectedFailure(1, `no server answers at ${cachedbAddress}: ${cause.message}`, { cause })
-    }
-    if (cause instanceof RespError) {
-      throw new ExpectedFailure(1, `the server at ${cachedbAddress} refuses: ${cause.message}`, { cause })
-    }
-    throw cause
   }
 }
 

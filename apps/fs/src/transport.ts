@@ -3,10 +3,11 @@ import { promisify } from 'node:util'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { KernelChannel } from '@qsfs/fuse/channel'
 import type { Filesystem } from '@qsfs/fuse/filesystem'
-import { mountKernel } from '@qsfs/fuse/mount'
+import { adoptMount, mountKernel } from '@qsfs/fuse/mount'
 import { probePipeHandle } from '@qsfs/fuse/pipe-handle'
 import { openPoolReader } from '@qsfs/fuse/pool-reader'
 import type { RequestCounts } from '@qsfs/fuse/request-counts'
+import type { RequestJournal } from '@qsfs/fuse/resume/request-journal'
 import { serve, sessionDefaults } from '@qsfs/fuse/session'
 import type { Log } from '@qsfs/telemetry/log'
 import type { FsConfig } from './config.ts'
@@ -25,6 +26,15 @@ export interface Serving {
   readonly counts: RequestCounts
   /** True while the filesystem waits for its store: then the channel does not poll. */
   readonly storeReplyOutstanding: () => boolean
+  /** A mount that is there already and outlives this process; null: it is made. */
+  readonly held: HeldMount | null
+}
+
+export interface HeldMount {
+  readonly fd: number
+  readonly journal: RequestJournal
+  /** Another process served it before. */
+  readonly isResumed: boolean
 }
 
 /** Mounts `filesystem` at the configured place and serves it.
@@ -43,13 +53,20 @@ export function serveTransport(
 async function serveKernel(
   filesystem: Filesystem,
   { mountpoint, pollUs, isOpenToOthers }: FsConfig,
-  { counts, storeReplyOutstanding }: Serving,
+  { counts, storeReplyOutstanding, held }: Serving,
   log: Log,
 ): Promise<Transport> {
-  const mount = await mountKernel({ mountpoint, fsname: 'qsfs', allowOther: isOpenToOthers, log })
+  const mount =
+    held === null
+      ? await mountKernel({ mountpoint, fsname: 'qsfs', allowOther: isOpenToOthers, log })
+      : adoptMount(held.fd, mountpoint)
   const reader = probePipeHandle() ?? openPoolReader
   const channel = new KernelChannel(mount.fd, reader, systemClock, { pollUs, storeReplyOutstanding })
-  const ended = serve(filesystem, channel, { ...sessionDefaults, counts, log })
+  const resuming = held !== null && {
+    resumed: held.isResumed,
+    journal: { requests: held.journal, clock: systemClock },
+  }
+  const ended = serve(filesystem, channel, { ...sessionDefaults, counts, log, ...resuming })
   return {
     usable: answering(mountpoint),
     ended,

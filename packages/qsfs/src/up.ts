@@ -71,7 +71,7 @@ export function up(options: UpOptions): Promise<never> {
     await checkBeforeStart(effective.mountpoint, effective.transport)
     if (effective.masterKeyPath !== null) await requireMasterSecret(effective.masterKeyPath, state)
 
-    const supervisor = new Supervisor(effective, state, systemClock, log)
+    const supervisor = new Supervisor(effective, state, socketDirectory, systemClock, log)
     stack.defer(() => rmSync(socketDirectory, { recursive: true, force: true }))
     stack.defer(() => supervisor.stop())
     await supervisor.start(signal)

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type ChildProcessWithoutNullStreams, type StdioOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
 
 export interface SpawnOptions {
@@ -6,6 +6,8 @@ export interface SpawnOptions {
   readonly cwd?: string
   /** How long `stop` and disposal wait after SIGTERM before SIGKILL. */
   readonly stopWithinMs?: number
+  /** Descriptors it inherits, from 3 on. */
+  readonly descriptors?: readonly number[]
 }
 
 /** A child process of a test. Dispose it: it is stopped, by SIGKILL if it must be. */
@@ -27,8 +29,9 @@ export interface SpawnedProcess extends AsyncDisposable {
 
 /** Starts a program with the environment of the tests plus `env`. Its stdin stays open until `closeStdin` or the end. */
 export function spawnProcess(command: string, args: readonly string[], options: SpawnOptions = {}): SpawnedProcess {
-  const { env = {}, cwd, stopWithinMs = 10_000 } = options
-  const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
+  const { env = {}, cwd, stopWithinMs = 10_000, descriptors = [] } = options
+  const stdio: StdioOptions = ['pipe', 'pipe', 'pipe', ...descriptors]
+  const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio }) as ChildProcessWithoutNullStreams
   const output = { stdout: '', stderr: '' }
   const watchers = new Set<() => void>()
   for (const name of ['stdout', 'stderr'] as const) {

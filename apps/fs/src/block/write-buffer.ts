@@ -18,6 +18,8 @@ export interface WriteBufferLimits {
   readonly flushesMax: number
   /** Windows that do not get full are stored after this long. */
   readonly flushDelayMs: number
+  /** Called when a file gets bytes after it had none that wait here. */
+  readonly onFirstBytes?: (inode: Inode) => void
 }
 
 /** Stores one window: when it settles, the running transaction names what is left of the window's ranges. */
@@ -39,6 +41,8 @@ export class WriteBuffer implements AsyncDisposable {
   readonly #store: StoreWindow
   readonly #limits: WriteBufferLimits
   readonly #files = new Set<FileBuffer>()
+  /** Those that may have windows which are in no queue. */
+  readonly #idle = new Set<FileBuffer>()
   readonly #waiting: WriteQueue
   #ready: ReadyWindow[] = []
   #flushes = 0
@@ -61,6 +65,10 @@ export class WriteBuffer implements AsyncDisposable {
   /** Windows on their way to the store. */
   get flushes(): number {
     return this.#flushes
+  }
+  /** Files with bytes here. */
+  get nodeIds(): readonly number[] {
+    return Array.from(this.#files, ({ inode }) => inode.nodeId)
   }
   get waitingBytes(): number {
     return this.#waiting.sizeBytes
@@ -151,6 +159,7 @@ export class WriteBuffer implements AsyncDisposable {
       }
       this.#dirtyBytes += window.write(from, length === data.length ? data : data.subarray(at, at + length))
       if (window.isFull) this.#enqueue(file, window)
+      else if (!window.isQueued) this.#idle.add(file)
       at += length
     }
     if (this.#dirtyBytes > this.#limits.dirtyBytesMax / 2) this.#enqueueAll()
@@ -163,6 +172,7 @@ export class WriteBuffer implements AsyncDisposable {
     inode.buffer = file
     inode.pins++
     this.#files.add(file)
+    this.#limits.onFirstBytes?.(inode)
     return file
   }
 
@@ -171,6 +181,7 @@ export class WriteBuffer implements AsyncDisposable {
     file.inode.buffer = null
     file.inode.pins--
     this.#files.delete(file)
+    this.#idle.delete(file)
   }
 
   #enqueue(file: FileBuffer, window: DirtyWindow): void {
@@ -187,7 +198,8 @@ export class WriteBuffer implements AsyncDisposable {
   }
 
   #enqueueAll(): void {
-    for (const file of this.#files) this.#enqueueFile(file)
+    for (const file of this.#idle) this.#enqueueFile(file)
+    this.#idle.clear()
     this.#pump()
   }
 
@@ -248,6 +260,7 @@ export class WriteBuffer implements AsyncDisposable {
     const newer = file.windows.get(window.index)
     if (newer === undefined) {
       file.windows.set(window.index, window)
+      this.#idle.add(file)
       return
     }
     this.#dirtyBytes += newer.underlay(window) - window.sizeBytes
@@ -259,8 +272,9 @@ export class WriteBuffer implements AsyncDisposable {
     this.#waiting.reject(failure)
     const stopped = this.#ready
     this.#ready = []
-    for (const { window } of stopped) {
+    for (const { file, window } of stopped) {
       window.isQueued = false
+      this.#idle.add(file)
       window.settle(failure)
     }
     this.#armTick()

@@ -1,8 +1,11 @@
 import type { Clock } from '@qsfs/concurrency/clock'
+import type { Repetition } from '@qsfs/fuse/resume/repeat'
+import type { RequestJournal, Unfinished } from '@qsfs/fuse/resume/request-journal'
 import type { Log } from '@qsfs/telemetry/log'
 import { BlockCache } from '../block/block-cache.ts'
 import { FileExtents } from '../block/file-extents.ts'
 import { Flusher } from '../block/flusher.ts'
+import { LostBytes } from '../block/lost-bytes.ts'
 import { Reader } from '../block/reader.ts'
 import { WindowPool } from '../block/window-pool.ts'
 import { WriteBuffer } from '../block/write-buffer.ts'
@@ -34,6 +37,12 @@ export const defaultVolumeLimits: VolumeLimits = {
   recordsMax: 16_384,
 }
 
+interface Kept {
+  readonly journal: RequestJournal | null
+  readonly lostBytes: LostBytes
+}
+
+const commitDelayMs = 1000
 /** Enough to keep a pipelined connection busy: 4 MiB under way. */
 const flushesMax = 32
 const flushDelayMs = 1000
@@ -57,10 +66,19 @@ export class Volume implements AsyncDisposable {
   readonly reader: Reader
   readonly buffer: WriteBuffer
   readonly reclaimer: Reclaimer
+  /** Of earlier processes of this mount. */
+  readonly lostBytes: LostBytes
+  /** null: nobody comes after this process. */
+  readonly journal: RequestJournal | null
+  /** What has to happen again before this is served; null: nothing. */
+  unfinished: Unfinished | null = null
+  #repeatedMs: number | null = null
   #cancelTrim: (() => void) | null = null
 
-  private constructor(store: Store, metadata: MetadataLog, clock: Clock, log: Log, limits: VolumeLimits) {
+  private constructor(store: Store, metadata: MetadataLog, clock: Clock, log: Log, limits: VolumeLimits, kept: Kept) {
     this.clock = clock
+    this.journal = kept.journal
+    this.lostBytes = kept.lostBytes
     this.store = store
     this.metadata = metadata
     this.records = new RecordCache(metadata, { recordsMax: limits.recordsMax })
@@ -79,18 +97,38 @@ export class Volume implements AsyncDisposable {
       writeWaitMs: limits.writeWaitMs,
       flushesMax,
       flushDelayMs,
+      onFirstBytes: ({ nodeId }) => this.journal?.noteUnstored(nodeId),
     })
     this.reclaimer = new Reclaimer(this, clock, log)
   }
 
-  /** Recovers what is in the store, or makes an empty filesystem there. */
-  static async open(store: Store, clock: Clock, log: Log, limits: Partial<VolumeLimits> = {}): Promise<Volume> {
-    const metadata = await MetadataLog.open(store, clock, log)
+  /** Recovers what is in the store, or makes an empty filesystem there.
+   *  @param journal of the mount that it will be served on, if one outlives this process */
+  static async open(
+    store: Store,
+    clock: Clock,
+    log: Log,
+    limits: Partial<VolumeLimits> = {},
+    journal: RequestJournal | null = null,
+  ): Promise<Volume> {
+    const lostBytes = new LostBytes()
+    const metadata = await MetadataLog.open(store, clock, log, {
+      commitDelayMs,
+      onSeal: seq => journal?.seal(seq, volume.buffer.nodeIds, lostBytes.nodeIds),
+    })
     await using opening = new AsyncDisposableStack()
     opening.use(metadata)
-    const volume = new Volume(store, metadata, clock, log, { ...defaultVolumeLimits, ...limits })
+    const kept = { journal, lostBytes }
+    const volume = new Volume(store, metadata, clock, log, { ...defaultVolumeLimits, ...limits }, kept)
+    const isResumed = journal !== null && !journal.isNew
+    if (isResumed) volume.inodes.resume()
+    else journal?.begin()
     await change(metadata, () => volume.#makeRoot())
-    await volume.reclaimer.resume(await attempt(() => volume.orphans.load()))
+    if (isResumed) {
+      volume.unfinished = journal.unfinished(metadata.newestSeq)
+      lostBytes.add(volume.unfinished.lostNodeIds)
+    }
+    await volume.reclaimer.resume(await attempt(() => volume.orphans.load()), { areHeld: isResumed })
     volume.#armTrim()
     opening.move()
     return volume
@@ -98,7 +136,14 @@ export class Volume implements AsyncDisposable {
 
   /** Now, as inodes keep it. */
   now() {
-    return timestampOf(this.clock.nowMs())
+    return timestampOf(this.#repeatedMs ?? this.clock.nowMs())
+  }
+
+  /** What happens next happens again: when it did, and with the number that it got. null: that is over. */
+  repeatAt(repetition: Repetition | null): void {
+    this.#repeatedMs = repetition?.nowMs ?? null
+    const { numbers } = this.inodes
+    numbers.nextNodeId = Math.max(numbers.nextNodeId, repetition?.nodeId ?? 0)
   }
 
   /** Bytes are on their way to or from the store: the CPU is better left to it. */

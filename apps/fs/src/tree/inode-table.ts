@@ -64,6 +64,8 @@ export class Numbers implements CachedRecord {
 export class InodeTable {
   readonly #cache: RecordCache
   readonly #lookupCounts = new Map<NodeId, number>()
+  /** An earlier process of this mount gave out nodes, and nobody knows how often. */
+  #isResumed = false
 
   constructor(cache: RecordCache) {
     this.#cache = cache
@@ -151,6 +153,16 @@ export class InodeTable {
     }
     this.#lookupCounts.delete(nodeId)
     return true
+  }
+
+  resume(): void {
+    this.#isResumed = true
+  }
+
+  /** A node is losing its last name. Whoever takes a name away has looked it up: so the kernel holds the node, also when it
+   *  got it from an earlier process, and sends a FORGET for all of it at the end. */
+  noteUnlinked(nodeId: NodeId): void {
+    if (this.#isResumed && !this.#lookupCounts.has(nodeId)) this.#lookupCounts.set(nodeId, 1)
   }
 
   isHeld(nodeId: NodeId): boolean {

@@ -15,6 +15,8 @@ export interface MetadataLogOptions {
   readonly commitDelayMs: number
   /** 1,024 in every filesystem; a test makes the ring go round sooner. */
   readonly ringSlots?: number
+  /** Called in the step in which the transaction `seq` becomes what it will be; the one before it is in the store. */
+  readonly onSeal?: (seq: number) => void
 }
 
 /** A transaction the store has not taken yet. */
@@ -37,6 +39,7 @@ export class MetadataLog implements AsyncDisposable {
   readonly #clock: Clock
   readonly #log: Log
   readonly #commitDelayMs: number
+  readonly #onSeal: ((seq: number) => void) | undefined
   readonly #tail: LogTail
   readonly #roomTurn = new Semaphore(1)
   readonly #commitTurn = new Semaphore(1)
@@ -59,6 +62,7 @@ export class MetadataLog implements AsyncDisposable {
     this.#clock = clock
     this.#log = log
     this.#commitDelayMs = options.commitDelayMs
+    this.#onSeal = options.onSeal
     this.session = mounted.session
     this.isNew = mounted.isNew
     this.#tail = new LogTail(store, mounted, options.ringSlots ?? ringSlots)
@@ -73,6 +77,11 @@ export class MetadataLog implements AsyncDisposable {
     options: MetadataLogOptions = { commitDelayMs: 1000 },
   ): Promise<MetadataLog> {
     return new MetadataLog(store, clock, log, await mountLog(store, log, options.ringSlots ?? ringSlots), options)
+  }
+
+  /** Of the transaction sealed last, by this mount or an earlier one; -1: there is none. */
+  get newestSeq(): number {
+    return this.#tail.nextSeq - 1
   }
 
   /** The record joins the running transaction; touching it again costs nothing. */
@@ -134,6 +143,7 @@ export class MetadataLog implements AsyncDisposable {
     const bytes = encodeTransaction(transaction)
     this.#running = new RunningTransaction(this.#grants)
     this.#unsent = { bytes, ...this.#tail.push(transaction, bytes.length) }
+    this.#onSeal?.(transaction.seq)
     await this.#send(this.#unsent)
     if (this.#tail.isCheckpointDue) this.#startBackground()
   }

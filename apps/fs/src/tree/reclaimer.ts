@@ -45,21 +45,25 @@ export class Reclaimer {
     this.#log = log
   }
 
-  /** What earlier mounts left behind: nobody has any of it open. */
-  async resume(orphans: readonly Orphan[]): Promise<void> {
+  /** What earlier mounts left behind. @param areHeld by a kernel that an earlier process of this mount served */
+  async resume(orphans: readonly Orphan[], { areHeld }: { readonly areHeld: boolean }): Promise<void> {
+    const { inodes } = this.#from
     for (const { nodeId, reason } of orphans) {
-      if (reason === OrphanReason.unlinked) {
+      if (reason === OrphanReason.unlinked && !areHeld) {
         this.dropUnheld(nodeId)
         continue
       }
-      const inode = await attempt(() => this.#from.inodes.find(nodeId))
-      if (inode !== null) this.#trimInBackground(inode)
+      if (reason === OrphanReason.unlinked) inodes.noteUnlinked(nodeId)
+      const inode = await attempt(() => inodes.find(nodeId))
+      // Extents beyond the size are nobody's, also those of a file without a name that was being dropped.
+      if (inode?.isRegular) this.#trimInBackground(inode)
     }
   }
 
   /** The inode lost its last name, in the stretch of an operation that looked at all of it: it goes as soon as nobody holds it. */
   unlinked(inode: Inode): void {
     const { inodes, orphans } = this.#from
+    inodes.noteUnlinked(inode.nodeId)
     if (!inodes.isHeld(inode.nodeId) && this.#isSmall(inode) && inode.inlineAttributes !== null) {
       this.#remove(inode)
       return

@@ -31,6 +31,8 @@ export interface EffectiveConfig {
   readonly fs: DaemonConfig
   readonly mountpoint: string
   readonly transport: string
+  /** Users other than the one who mounts may enter. */
+  readonly isOpenToOthers: boolean
   readonly storSocket: string
   readonly fsSocket: string
   readonly cachedbAddress: string
@@ -106,6 +108,7 @@ export function effectiveConfig(options: EffectiveConfigOptions): EffectiveConfi
     fs,
     mountpoint: pathOf(fs, 'mount'),
     transport: String(fs.values.transport),
+    isOpenToOthers: fs.values.allow_other !== false,
     storSocket,
     fsSocket: pathOf(fs, 'control_socket'),
     cachedbAddress,

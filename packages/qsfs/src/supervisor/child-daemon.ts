@@ -29,6 +29,8 @@ export interface ChildSpec {
   readonly isReady: () => Promise<boolean>
   /** Its last sentence as the user should read it. */
   readonly rephrase: (sentence: string) => string
+  /** Descriptors it inherits, from 3 on; asked for before each start. `endedWell`: the one before did so by itself. */
+  readonly descriptors?: (before: { readonly endedWell: boolean }) => Promise<readonly number[]>
 }
 
 /** A daemon kept running: started, watched, started again when it dies, stopped. It leaves by itself when this process
@@ -67,7 +69,7 @@ export class ChildDaemon {
   /** Starts it and waits until it is ready; `keepRunning` watches it from then on.
    *  @throws ExpectedFailure with its own sentence when it ends before; the signal's reason, having stopped it */
   async start(signal: AbortSignal): Promise<void> {
-    this.#spawn()
+    await this.#spawn()
     const exit = await this.#untilReady(signal)
     if (exit !== null) throw this.#failure(exit)
   }
@@ -97,13 +99,16 @@ export class ChildDaemon {
     return code === 0
   }
 
-  #spawn(): void {
+  async #spawn(): Promise<void> {
     const { argv, environment, logPath, background } = this.spec
+    const inherited = (await this.spec.descriptors?.({ endedWell: this.#lastExit?.code === 0 })) ?? []
+    if (this.#stopping.signal.aborted) return
     const logFd = openLog(logPath)
     this.#logStartBytes = fstatSync(logFd).size
     try {
       // Detached: Ctrl-C reaches the whole foreground group, and the order of stopping is ours to keep.
-      const child = spawn(process.execPath, argv, { detached: true, env: environment, stdio: ['pipe', logFd, logFd] })
+      const stdio = ['pipe' as const, logFd, logFd, ...inherited]
+      const child = spawn(process.execPath, argv, { detached: true, env: environment, stdio })
       child.stdin?.on('error', error => this.#log.debug('daemon.stdin_closed', { error }))
       if (background && child.pid !== undefined) moveToBackground(child.pid, this.#log)
       this.#child = child
@@ -136,13 +141,15 @@ export class ChildDaemon {
       const startedMs = this.#clock.monotonicMs()
       const exit = await this.#exited
       if (signal.aborted) return
-      if (this.#clock.monotonicMs() - startedMs > healthyMs) this.#backoff.reset()
+      // Nobody dies of SIGKILL by an own mistake, and people wait.
+      const wasHealthy = this.#clock.monotonicMs() - startedMs > healthyMs || exit.signal === 'SIGKILL'
+      if (wasHealthy) this.#backoff.reset()
       const pauseMs = this.#backoff.next()
       this.#log.warn('daemon.died', { reason: this.#failure(exit).message, restartsInMs: Math.round(pauseMs) })
       await delay(this.#clock, pauseMs, { signal }).catch(() => undefined)
       if (signal.aborted) return
       this.#restartCount++
-      this.#spawn()
+      await this.#spawn().catch(error => this.#log.error('daemon.not_started', { error }))
     }
   }
 

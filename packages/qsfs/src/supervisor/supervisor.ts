@@ -1,17 +1,22 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
+import { release } from 'node:os'
 import { dirname } from 'node:path'
 import type { Clock } from '@qsfs/concurrency/clock'
 import { callerDirectory } from '@qsfs/config/caller'
-import { clearStaleMount } from '@qsfs/fuse/mount'
+import { canBeResumed, clearStaleMount } from '@qsfs/fuse/mount'
 import type { Log } from '@qsfs/telemetry/log'
 import { appMain } from '../apps.ts'
 import type { DaemonConfig, EffectiveConfig } from '../embedded/effective-config.ts'
 import type { StateDirectory } from '../embedded/state-directory.ts'
 import { formatSection } from '../embedded/toml-lines.ts'
 import { ChildDaemon, type ChildSpec } from './child-daemon.ts'
+import { HeldMount } from './held-mount.ts'
 import { acceptsConnections, answersResp, servesMount } from './readiness.ts'
 import { removeInstance, startTicksOf, writeInstance } from './running-processes.ts'
+
+/** Where fs finds what it inherits: after stdin, stdout and stderr. */
+const heldMountArguments = ['--held-mount', '3,4,5']
 
 /** How long a daemon may take to end before it is killed: fs flushes, cachedb syncs. */
 const stopWithinMs = 60_000
@@ -24,10 +29,16 @@ export class Supervisor {
   readonly fs: ChildDaemon
   readonly #config: EffectiveConfig
   readonly #state: StateDirectory
+  readonly #heldMount: HeldMount | null
   #isOver = false
 
-  constructor(config: EffectiveConfig, state: StateDirectory, clock: Clock, log: Log) {
+  /** @param directory of our own, in memory if there is one */
+  constructor(config: EffectiveConfig, state: StateDirectory, directory: string, clock: Clock, log: Log) {
     this.#config = config
+    this.#heldMount =
+      config.transport === 'kernel' && canBeResumed(release())
+        ? new HeldMount({ mountpoint: config.mountpoint, allowOther: config.isOpenToOthers, directory, log })
+        : null
     this.#state = state
     const child = (daemon: DaemonConfig, isReady: () => Promise<boolean>) =>
       new ChildDaemon(this.#spec(daemon, isReady), clock, randomBytes, log, () => this.#noteProcesses())
@@ -62,6 +73,7 @@ export class Supervisor {
     for (const daemon of [this.fs, this.cachedb, this.stor]) await daemon.stop(stopWithinMs)
     await Promise.all(this.backends.map(backend => backend.stop(stopWithinMs)))
     // Left behind by an fs that was killed.
+    this.#heldMount?.[Symbol.dispose]()
     await clearStaleMount(this.#config.mountpoint)
     this.#isOver = true
     removeInstance(this.#state.processesPath)
@@ -69,8 +81,10 @@ export class Supervisor {
 
   /** Flushes and unmounts, while cachedb and stor go on.
    *  @returns whether everything was flushed */
-  stopFs(): Promise<boolean> {
-    return this.fs.stop(stopWithinMs)
+  async stopFs(): Promise<boolean> {
+    const isFlushed = await this.fs.stop(stopWithinMs)
+    this.#heldMount?.[Symbol.dispose]()
+    return isFlushed
   }
 
   #spec(daemon: DaemonConfig, isReady: () => Promise<boolean>): ChildSpec {
@@ -79,11 +93,13 @@ export class Supervisor {
     mkdirSync(dirname(configPath), { recursive: true, mode: 0o700 })
     // Passwords of backends may be in it.
     writeFileSync(configPath, formatSection(section, values), { mode: 0o600 })
+    const heldMount = app === 'fs' ? this.#heldMount : null
     const position = new RegExp(`${RegExp.escape(configPath)}:(\\d+)`)
     return {
       name,
       app,
-      argv: [appMain(app), '--config', configPath, '--supervised'],
+      argv: [appMain(app), '--config', configPath, '--supervised', ...(heldMount === null ? [] : heldMountArguments)],
+      ...(heldMount !== null && { descriptors: before => heldMount.descriptors({ isOver: before.endedWell }) }),
       logPath: this.#state.logPath(name),
       environment: { ...process.env, INIT_CWD: callerDirectory() },
       // Writers wait for fs and the cache; uploads wait for a quiet moment.

@@ -1,0 +1,93 @@
+import { closeSync, openSync, unlinkSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type KernelMount, mountKernel } from '@qsfs/fuse/mount'
+import { silentLog } from '@qsfs/telemetry/log'
+import { type SpawnedProcess, spawnProcess } from '@qsfs/testkit/spawn'
+
+const root = join(import.meta.dirname, '../../..')
+
+/** A cachedb, and an fs on a mount that outlives it: held here, as `qsfs up` holds it. This process never touches the mount. */
+export class HeldStack implements AsyncDisposable {
+  readonly mountpoint: string
+  readonly #config: string
+  readonly #mount: KernelMount
+  readonly #journalFds: readonly number[]
+  #cachedb: SpawnedProcess | null = null
+  #fs: SpawnedProcess | null = null
+
+  private constructor(mount: KernelMount, config: string, journalFds: readonly number[]) {
+    this.mountpoint = mount.mountpoint
+    this.#mount = mount
+    this.#config = config
+    this.#journalFds = journalFds
+  }
+
+  static async start(directory: string, fsKeys = ''): Promise<HeldStack> {
+    const mountpoint = join(directory, 'mnt')
+    const config = join(directory, 'qsfs.toml')
+    const socket = join(directory, 'cachedb.sock')
+    await mkdir(mountpoint)
+    await writeFile(
+      config,
+      `[cachedb]\ndata_dir = "${join(directory, 'data')}"\nsocket = "${socket}"\n` +
+        `[fs]\ncachedb = "unix:${socket}"\nmount = "${mountpoint}"\n${fsKeys}\n`,
+    )
+    const journalFds = [0, 1].map(index => {
+      const path = join(directory, `journal-${index}`)
+      const fd = openSync(path, 'w+')
+      unlinkSync(path)
+      return fd
+    })
+    const mount = await mountKernel({ mountpoint, fsname: 'test', allowOther: true, log: silentLog })
+    const stack = new HeldStack(mount, config, journalFds)
+    try {
+      await stack.startCachedb()
+      await stack.startFs()
+    } catch (error) {
+      await stack[Symbol.asyncDispose]()
+      throw error
+    }
+    return stack
+  }
+
+  async startCachedb(): Promise<void> {
+    this.#cachedb = this.#spawn('cachedb')
+    await this.#cachedb.waitForLine(/server\.ready/)
+  }
+  /** Does not wait until it serves. */
+  spawnFs(): void {
+    this.#fs = this.#spawn('fs', ['--held-mount', '3,4,5'], [this.#mount.fd, ...this.#journalFds])
+  }
+  async startFs(): Promise<void> {
+    this.spawnFs()
+    await this.fs.waitForLine(/mount\.ready/)
+  }
+  get fs(): SpawnedProcess {
+    return this.#fs!
+  }
+  get cachedb(): SpawnedProcess {
+    return this.#cachedb!
+  }
+
+  /** A program that works in the mount. */
+  python(script: string, ...args: readonly string[]): SpawnedProcess {
+    return spawnProcess('sh', ['-c', 'cd "$0" && exec python3 "$@"', this.mountpoint, script, ...args])
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#fs?.[Symbol.asyncDispose]()
+    await this.#cachedb?.[Symbol.asyncDispose]()
+    // With the last descriptor the connection ends, and nobody hangs in it any more.
+    for (const fd of [this.#mount.fd, ...this.#journalFds]) closeSync(fd)
+    await this.#mount.unmount()
+  }
+
+  #spawn(app: 'cachedb' | 'fs', args: readonly string[] = [], descriptors: readonly number[] = []): SpawnedProcess {
+    const program = join(root, 'apps', app, 'src/main.ts')
+    return spawnProcess(process.execPath, [program, '--config', this.#config, ...args], {
+      stopWithinMs: 20_000,
+      descriptors,
+    })
+  }
+}
