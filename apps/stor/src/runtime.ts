@@ -27,6 +27,8 @@ export interface RuntimeTools {
   readonly master?: MasterSecret
   /** A daemon's, which outlive a reload. */
   readonly counts?: StorCounts
+  /** Threads that several stores share; whoever made them ends them. The runtime's own unless given. */
+  readonly pool?: FramePool
 }
 
 /** What there is once the metadata backends said which store this is. */
@@ -71,7 +73,8 @@ export class Runtime implements AsyncDisposable {
     this.fleet = new Fleet(config, tools.clock, tools.random, tools.log, this.#counts.backends)
     this.members = this.fleet.meta.map(({ backend }) => new MemberBackend(backend, config.metaPrefix))
     const framesInFlightMax = config.framesInFlight
-    this.#pool = new FramePool({ workerCount: CODERS, framesInFlightMax, decodesInFlightMax: framesInFlightMax })
+    const limits = { workerCount: CODERS, framesInFlightMax, decodesInFlightMax: framesInFlightMax }
+    this.#pool = tools.pool ?? new FramePool(limits)
   }
 
   get master(): MasterSecret {
@@ -149,7 +152,7 @@ export class Runtime implements AsyncDisposable {
     await this.#open?.repairer[Symbol.asyncDispose]()
     await this.#open?.objects[Symbol.asyncDispose]()
     await this.fleet[Symbol.asyncDispose]()
-    await this.#pool[Symbol.asyncDispose]()
+    if (this.#tools.pool === undefined) await this.#pool[Symbol.asyncDispose]()
   }
 
   async #openPatiently(): Promise<OpenStore> {
