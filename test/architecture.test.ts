@@ -29,7 +29,7 @@ const touches = {
     allowed: [
       'apps/cachedb/src/engine/hooks/hook-pipes.ts', // pipes for hooks, by way of FIFOs
       'apps/cachedb/src/segment/disk-storage.ts', // the data directory, as Storage
-      'apps/fs/src/main.ts', // the admin password
+      'apps/fs/src/open-store.ts', // the admin password
       'apps/fs/src/fsck/view/record-snapshot.ts', // its scratch file
       'apps/stor/src/main.ts', // its pid file
       'apps/stor/src/jobs/job-journal.ts', // stores that nobody waits for
@@ -43,6 +43,8 @@ const touches = {
       'packages/fuse/src/channel.ts', // /dev/fuse
       'packages/fuse/src/pool-reader.ts', // /dev/fuse
       'packages/fuse/src/mount.ts', // /dev/fuse, the mount table
+      'packages/fuse/src/resume/request-journal.ts', // two inherited files
+      'packages/fuse/src/resume/process-of-thread.ts', // /proc
       'packages/qsfs/src/', // the command makes and looks at directories
       'packages/resp/src/tls/identity.ts', // the certificate and the key of a listener
       'packages/resp/src/unix-socket.ts', // removes a dead socket

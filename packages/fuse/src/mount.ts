@@ -67,6 +67,17 @@ export async function mountKernel({ mountpoint, fsname, allowOther, log }: Mount
   return { fd, mountpoint, unmount: () => unmount(mountpoint) }
 }
 
+/** A mount that another process made and holds on to. */
+export function adoptMount(fd: number, mountpoint: string): KernelMount {
+  return { fd, mountpoint, unmount: () => unmount(mountpoint) }
+}
+
+/** FUSE_NOTIFY_RESEND came with Linux 6.9: without it nobody may go on after a process that died. */
+export function canBeResumed(kernelRelease: string): boolean {
+  const [major = 0, minor = 0] = kernelRelease.split('.').map(Number)
+  return major > 6 || (major === 6 && minor >= 9)
+}
+
 /** Whether `mountKernel` would accept it. To be asked before anything else is taken into possession for the mount.
  *  @throws MountError */
 export async function requireMountpoint(mountpoint: string): Promise<void> {

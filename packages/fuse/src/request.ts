@@ -55,6 +55,11 @@ export class Request implements RequestContext {
     this.#abort?.abort(new FuseError('EINTR'))
   }
 
+  /** Header and all; borrowed when it is a WRITE. */
+  get received(): Buffer {
+    return this.#bytes
+  }
+
   /** What follows the header. */
   get body(): Buffer {
     return this.#bytes.subarray(InHeader.sizeBytes, this.#endBytes)

@@ -1,4 +1,5 @@
 import { AssertionError } from 'node:assert'
+import type { Clock } from '@qsfs/concurrency/clock'
 import type { Log } from '@qsfs/telemetry/log'
 import { InterruptIn, NotifyCode, NotifyInvalidateInode, OutHeader } from './abi.ts'
 import { Answer, type Lifetimes } from './answer.ts'
@@ -9,6 +10,8 @@ import { negotiate, resumedConnection } from './negotiation.ts'
 import { type Operation, operations } from './operations.ts'
 import { Request } from './request.ts'
 import type { RequestCounts } from './request-counts.ts'
+import { changesTheTree } from './resume/changing-requests.ts'
+import type { RequestJournal } from './resume/request-journal.ts'
 
 export interface SessionOptions extends Lifetimes {
   readonly log: Log
@@ -16,6 +19,8 @@ export interface SessionOptions extends Lifetimes {
   /** True on a descriptor whose mount was served by a process that died: INIT is long over, and what that process left
    *  unanswered is asked for again. */
   readonly resumed?: boolean
+  /** Where what changes something is kept for the process that comes after this one. */
+  readonly journal?: { readonly requests: RequestJournal; readonly clock: Clock }
   readonly counts?: RequestCounts
 }
 
@@ -100,6 +105,7 @@ class Session {
       this.#fail(request, new FuseError('ENOSYS'))
       return
     }
+    if (request.resent && this.#repeatReply(request)) return
     const { replies, answer } = operation
     let result: unknown
     try {
@@ -157,7 +163,22 @@ class Session {
       return
     }
     const { head, parts } = this.#answer.take(request.unique)
+    if (request.name !== null && changesTheTree(request.name)) this.#note(request, head)
     this.#send(request, head, parts)
+  }
+
+  #note(request: Request, reply: Buffer): void {
+    const { journal } = this.#options
+    journal?.requests.noteAnswered(request.received, reply, journal.clock.nowMs())
+  }
+
+  /** It happened in the process before, which was killed on its way to tell.
+   *  @returns false when it did not */
+  #repeatReply(request: Request): boolean {
+    const reply = this.#options.journal?.requests.replyTo(request.unique)
+    if (reply == null) return false
+    this.#send(request, reply, [])
+    return true
   }
 
   #fail(request: Request, error: unknown): void {

@@ -5,7 +5,6 @@ import type { Log } from '@qsfs/telemetry/log'
 import { BlockCache } from '../block/block-cache.ts'
 import { FileExtents } from '../block/file-extents.ts'
 import { Flusher } from '../block/flusher.ts'
-import { LostBytes } from '../block/lost-bytes.ts'
 import { Reader } from '../block/reader.ts'
 import { WindowPool } from '../block/window-pool.ts'
 import { WriteBuffer } from '../block/write-buffer.ts'
@@ -19,6 +18,7 @@ import { MetadataLog } from '../tree/metadata-log.ts'
 import { Orphans } from '../tree/orphans.ts'
 import { Reclaimer } from '../tree/reclaimer.ts'
 import { RecordCache } from '../tree/record-cache.ts'
+import { LostBytes } from './lost-bytes.ts'
 
 export interface VolumeLimits {
   readonly dirtyBytesMax: number

@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict'
+import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { silentLog } from '@qsfs/telemetry/log'
+import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { EntryOutHead, InHeader, OutHeader } from '../abi.ts'
+import { opcodes } from '../opcodes.ts'
+import { decodeRecords, encodeRecord } from './journal-format.ts'
+import { RequestJournal } from './request-journal.ts'
+
+async function twoFiles(t: TestContext) {
+  const directory = await temporaryDirectory()
+  const paths = [join(directory.path, '0'), join(directory.path, '1')] as const
+  const fds = [openSync(paths[0], 'w+'), openSync(paths[1], 'w+')] as const
+  t.after(async () => {
+    for (const fd of fds) closeSync(fd)
+    await directory[Symbol.asyncDispose]()
+  })
+  return { paths, fds }
+}
+
+function mkdirRequest(unique: bigint): Buffer {
+  const { opcode } = opcodes.MKDIR
+  const rest = { opcode, nodeId: 1, uid: 0, gid: 0, pid: 1, extensionWords: 0, padding: 0 }
+  return InHeader.toBuffer({ lenBytes: InHeader.sizeBytes, unique, ...rest })
+}
+
+function entryReply(unique: bigint, nodeId: number): Buffer {
+  const lifetimes = { entryTtlSeconds: 0, attrTtlSeconds: 0, entryTtlNanos: 0, attrTtlNanos: 0 }
+  const entry = EntryOutHead.toBuffer({ nodeId, generation: 0, ...lifetimes })
+  return Buffer.concat([OutHeader.toBuffer({ lenBytes: 0, error: 0, unique }), entry, Buffer.alloc(88)])
+}
+
+/** Notes a mkdir that made `nodeId`. */
+function note(journal: RequestJournal, nodeId: number): void {
+  journal.noteAnswered(mkdirRequest(BigInt(nodeId)), entryReply(BigInt(nodeId), nodeId), 1000)
+}
+
+function uniquesOf(journal: RequestJournal, seq: number): number[] {
+  const { entries } = journal.unfinished(seq)
+  return entries.map(({ entry }) => (entry.kind === 'answered' ? Number(entry.request.readBigUInt64LE(8)) : -1))
+}
+
+test('what no transaction of the store holds is to happen again, and nothing else', async t => {
+  const { fds } = await twoFiles(t)
+  const journal = new RequestJournal(fds, silentLog)
+  assert.equal(journal.isNew, true)
+  journal.begin()
+  for (const nodeId of [2, 3]) note(journal, nodeId)
+  journal.seal(10, [], [])
+  note(journal, 4)
+  const afterKill = () => new RequestJournal(fds, silentLog)
+  assert.equal(afterKill().isNew, false)
+  assert.deepEqual(uniquesOf(afterKill(), 9), [2, 3, 4])
+  assert.deepEqual(uniquesOf(afterKill(), 10), [4])
+  journal.seal(11, [], [])
+  note(journal, 5)
+  assert.deepEqual(uniquesOf(afterKill(), 10), [4, 5])
+  assert.deepEqual(uniquesOf(afterKill(), 11), [5])
+})
+
+test('a request that was answered on the way to the grave gets the same answer', async t => {
+  const { fds } = await twoFiles(t)
+  const journal = new RequestJournal(fds, silentLog)
+  journal.begin()
+  note(journal, 7)
+  const next = new RequestJournal(fds, silentLog)
+  const resent = 7n | (1n << 63n)
+  assert.deepEqual(next.replyTo(resent)?.subarray(16), entryReply(7n, 7).subarray(16))
+  assert.equal(next.replyTo(resent)?.readBigUInt64LE(8), resent)
+  assert.equal(next.replyTo(8n | (1n << 63n)), null)
+})
+
+test('files with bytes that are nowhere lost them, and that is remembered over another death', async t => {
+  const { fds } = await twoFiles(t)
+  const journal = new RequestJournal(fds, silentLog)
+  journal.begin()
+  journal.noteUnstored(20)
+  journal.noteUnstored(21)
+  journal.seal(1, [21], [])
+  journal.noteUnstored(22)
+  const second = new RequestJournal(fds, silentLog)
+  assert.deepEqual(second.unfinished(1).lostNodeIds.toSorted(), [21, 22])
+  second.seal(2, [], [21, 22])
+  const third = new RequestJournal(fds, silentLog)
+  assert.deepEqual(third.unfinished(2).lostNodeIds.toSorted(), [21, 22])
+})
+
+test('killed while it repeats, the next one goes on there', async t => {
+  const { fds } = await twoFiles(t)
+  const journal = new RequestJournal(fds, silentLog)
+  journal.begin()
+  for (const nodeId of [2, 3]) note(journal, nodeId)
+  journal.seal(1, [], [])
+  for (const nodeId of [4, 5]) note(journal, nodeId)
+  const second = new RequestJournal(fds, silentLog)
+  const { entries } = second.unfinished(0)
+  for (const { done } of entries.slice(0, 3)) done()
+  second.seal(1, [], [])
+  assert.deepEqual(uniquesOf(new RequestJournal(fds, silentLog), 0), [2, 3, 4, 5])
+  assert.deepEqual(uniquesOf(new RequestJournal(fds, silentLog), 1), [5])
+  entries[3]!.done()
+  second.repeated()
+  note(second, 6)
+  second.seal(2, [], [])
+  assert.deepEqual(uniquesOf(new RequestJournal(fds, silentLog), 2), [])
+})
+
+test('creates are repeated in the order of their numbers', async t => {
+  const { fds } = await twoFiles(t)
+  const journal = new RequestJournal(fds, silentLog)
+  journal.begin()
+  for (const nodeId of [2, 5, 3, 4, 6]) note(journal, nodeId)
+  assert.deepEqual(uniquesOf(new RequestJournal(fds, silentLog), 0), [2, 3, 4, 5, 6])
+})
+
+test('half a record at the end is none', async t => {
+  const { fds, paths } = await twoFiles(t)
+  const journal = new RequestJournal(fds, silentLog)
+  journal.begin()
+  note(journal, 2)
+  const wholeBytes = readFileSync(paths[0]).length + readFileSync(paths[1]).length
+  note(journal, 3)
+  const fd = fstatSync(fds[0]).size > 0 ? fds[0] : fds[1]
+  for (let sizeBytes = fstatSync(fd).size - 1; sizeBytes >= wholeBytes; sizeBytes -= 7) {
+    ftruncateSync(fd, sizeBytes)
+    assert.deepEqual(uniquesOf(new RequestJournal(fds, silentLog), 0), [2])
+  }
+})
+
+test('what cannot be kept takes everything after it along, until a transaction makes a new beginning', async t => {
+  const { fds, paths } = await twoFiles(t)
+  const unwritable = openSync(paths[0], 'r')
+  t.after(() => closeSync(unwritable))
+  const journal = new RequestJournal([unwritable, fds[1]], silentLog)
+  journal.begin()
+  note(journal, 2)
+  journal.seal(1, [], [])
+  note(journal, 3)
+  assert.deepEqual(uniquesOf(new RequestJournal(fds, silentLog), 0), [2])
+  journal.seal(2, [], [])
+  note(journal, 4)
+  assert.deepEqual(uniquesOf(new RequestJournal(fds, silentLog), 2), [4])
+})
+
+test('version 1, byte for byte', () => {
+  const golden: [Parameters<typeof encodeRecord>[0], string][] = [
+    [{ kind: 'opened', generation: 3 }, '1800000001000000514a4e4c010000000300000000000000'],
+    [
+      { kind: 'answered', atMicros: 5, request: Buffer.from('ab'), reply: Buffer.from('c') },
+      '1b0000000200000005000000000000000200000000000000616263',
+    ],
+    [{ kind: 'forgotten', nodeIds: [7] }, '10000000030000000700000000000000'],
+    [{ kind: 'sealed', seq: 8, entryCount: 2 }, '180000000400000008000000000000000200000000000000'],
+    [{ kind: 'unstored', nodeIds: [9, 10] }, '180000000500000009000000000000000a00000000000000'],
+    [{ kind: 'lost', nodeIds: [11] }, '10000000060000000b00000000000000'],
+  ]
+  for (const [record, hex] of golden) {
+    assert.equal(Buffer.concat(encodeRecord(record)).toString('hex'), hex)
+    assert.deepEqual(decodeRecords(Buffer.from(hex, 'hex')), [record])
+  }
+})
