@@ -163,7 +163,7 @@ function storedText(answer: StoreResult | QueuedResult): string {
 async function print(verb: Exclude<VerbName, 'store'>, answer: unknown, isJson: boolean): Promise<number> {
   const { exitCodeOf, printAnswer } = await import('./print-answer.ts')
   if (isJson) writeJson(answer)
-  else printAnswer(verb, answer, process.stdout, process.stderr)
+  else printAnswer(verb, answer, process.stdout, process.stderr, Date.now())
   return exitCodeOf(verb, answer)
 }
 

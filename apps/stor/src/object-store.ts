@@ -1,4 +1,3 @@
-import { MiB } from '@qsfs/bytes/units'
 import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import { KeyedMutex } from '@qsfs/concurrency/keyed-mutex'
 import { Semaphore } from '@qsfs/concurrency/semaphore'
@@ -28,10 +27,9 @@ import type { FramePool } from './pipeline/frame-pool.ts'
 import type { PieceFault, ReadContext } from './pipeline/object-reader.ts'
 import { ReadLatencies } from './pipeline/read-latency.ts'
 import { checksumOf, retrieveObject, retrieveRange } from './pipeline/retrieve.ts'
-import { type NewRecord, storeObject } from './pipeline/store.ts'
-import { choosePlacement } from './placement.ts'
-import { openSource } from './segment-file.ts'
+import type { NewRecord } from './pipeline/store.ts'
 import { type JobContext, SharedJobs } from './shared-jobs.ts'
+import { uploadObject } from './upload.ts'
 
 /** What all of stor's work needs. */
 export interface StoreContext {
@@ -198,7 +196,7 @@ export class ObjectStore implements AsyncDisposable {
       const repeated = await this.#repeated(named, digest, attached, job.signal)
       if (repeated !== null) return repeated
     }
-    const record = await this.#upload(name, file, attach, job)
+    const record = await uploadObject({ name, path: file, attach }, this.#context, job)
     const replaced = await this.#nameIt(record)
     const objectId = record.objectId.toString('hex')
     const shardsConfirmed = confirmedOf(record)
@@ -235,38 +233,6 @@ export class ObjectStore implements AsyncDisposable {
       replacedObjectId: null,
       sha256: sha256.toString('hex'),
     }
-  }
-
-  async #upload(name: string, path: string, attach: string | undefined, job: JobContext): Promise<NewRecord> {
-    const { config, fleet, meta, pool, keys, clock, random, log } = this.#context
-    const { redundancy, writeQuorum } = config
-    const shardBytes = await shardBytesOf(path, redundancy.k)
-    const placement = choosePlacement(fleet.candidates(shardBytes), redundancy, writeQuorum, random)
-    log.debug('object.placed', { explanation: placement.explanation })
-    const request = {
-      path,
-      name,
-      ...(attach === undefined ? {} : { attachmentPath: attach }),
-      backends: placement.shards.map(({ backend }) => fleet.backend(backend)!),
-      ...{ dataShards: redundancy.k, writeQuorum },
-      frameBytes: config.frameBytes,
-      epoch: 1,
-      verifyFrames: config.verifyEncode,
-      onProgress: job.progress,
-    }
-    const owed = new Set(placement.shards.filter(shard => shard.owed).map(({ backend }) => backend))
-    const isDown = (backend: string) => owed.has(backend) || fleet.isDown(backend)
-    return storeObject(
-      request,
-      { pool, keys, clock, random, log, isDown },
-      // The commit point. Not interrupted: half a commit would have to be settled by the next one.
-      async record => {
-        await meta.put(objectKey(record.objectId), ({ generation, memberSet }) =>
-          encodeRecord({ ...record, generation, memberSet }),
-        )
-      },
-      { signal: job.signal },
-    )
   }
 
   /** Lets the name stand for this object. @returns the object that it stood for before */
@@ -383,12 +349,6 @@ export class ObjectStore implements AsyncDisposable {
       which === 'any' ? await meta.getAny(key, withSignal(signal)) : await meta.get(key, withSignal(signal))
     return stored === null ? null : decodeRecord(stored.bytes)
   }
-}
-
-/** Room that a backend must have for a shard: the piece checks and its server's own bytes come on top, 2 % and 1 MiB are ample. */
-async function shardBytesOf(path: string, dataShards: number): Promise<number> {
-  await using source = await openSource(path)
-  return Math.ceil((source.sizeBytes / dataShards) * 1.02) + MiB
 }
 
 function confirmedOf({ shards }: Pick<ObjectRecord, 'shards'>): number {

@@ -1,22 +1,18 @@
-import { formatDuration, formatSize } from '@qsfs/bytes/units'
 import type {
-  BackendStatus,
   CheckResult,
   DeepCheck,
   DeleteResult,
   DropJobResult,
   JobsResult,
-  JobsStatus,
   PlanResult,
   RebuildResult,
   RecoverResult,
   ReloadResult,
-  RepairStatus,
   RotateKeyResult,
   StatusResult,
   TestResult,
 } from '@qsfs/protocol/stor-control'
-import Table from 'cli-table3'
+import { statusText } from './commands/status-text.ts'
 import type { VerbName } from './commands/verbs.ts'
 import { planText } from './plan/plan-text.ts'
 
@@ -35,7 +31,7 @@ export function exitCodeOf(verb: PrintedVerb, answer: unknown): 0 | 1 {
 }
 
 /** Writes an answer for people. */
-export function printAnswer(verb: PrintedVerb, answer: unknown, stdout: Writer, stderr: Writer): void {
+export function printAnswer(verb: PrintedVerb, answer: unknown, stdout: Writer, stderr: Writer, nowMs: number): void {
   switch (verb) {
     case 'retrieve':
       return
@@ -70,7 +66,7 @@ export function printAnswer(verb: PrintedVerb, answer: unknown, stdout: Writer, 
       stdout.write(reloadText(answer as ReloadResult))
       return
     case 'status':
-      stdout.write(statusText(answer as StatusResult))
+      stdout.write(statusText(answer as StatusResult, nowMs))
       return
     case 'recover':
       stdout.write(recoveryText(answer as RecoverResult))
@@ -127,33 +123,6 @@ function reloadText({ changed, needsRestart }: ReloadResult): string {
   return lines + later || 'nothing changed\n'
 }
 
-/** Reasons that are told; --json has more. */
-const REASONS_SHOWN = 5
-
-function repairLines(repair: RepairStatus | null): string[] {
-  if (repair === null) return []
-  const { pendingCount, runningCount, thinnestMargin, reasons, etaMs, rebuiltShardCount, failedCount, scrub } = repair
-  const survey = repair.surveyed ? '' : ' (records are still being looked through)'
-  const eta = etaMs === null ? '' : `, ${formatDuration(Math.ceil(etaMs / 1000) * 1000)} left if nothing hinders it`
-  const pending =
-    pendingCount === 0
-      ? `nothing is pending${survey}`
-      : `${pendingCount} objects pending${survey}, ${runningCount} at work${eta}; the thinnest survives ${thinnestMargin} more losses`
-  const day = (ms: number) => new Date(ms).toISOString().slice(0, 16).replace('T', ' ')
-  const { removedCount, youngCount, unknownCount } = repair.orphans
-  return [
-    `repair: ${pending}; since the start ${rebuiltShardCount} shards written, ${failedCount} attempts failed\n`,
-    ...reasons.slice(0, REASONS_SHOWN).map(({ reason, count }) => `  ${count}: ${reason}\n`),
-    scrub === null
-      ? ''
-      : `scrub: ${(scrub.doneRatio * 100).toFixed(1)} % of the round that ends ${day(scrub.endsMs)} UTC; ` +
-        `since the start ${scrub.verifiedShardCount} shards read, ${scrub.badShardCount} bad\n`,
-    removedCount + youngCount + unknownCount === 0
-      ? ''
-      : `orphans: ${removedCount} pieces removed, ${youngCount} too young to tell, ${unknownCount} not ours\n`,
-  ]
-}
-
 function jobsText(answer: JobsResult | DropJobResult): string {
   if ('dropped' in answer) return answer.dropped ? 'forgotten\n' : 'there is no such job\n'
   const lines = answer.jobs.map(({ jobId, state, file, attemptCount, nextInMs, lastError }) => {
@@ -164,41 +133,10 @@ function jobsText(answer: JobsResult | DropJobResult): string {
   return lines.length === 0 ? 'nothing waits\n' : lines.join('')
 }
 
-/** '' when there is nothing to say. */
-function jobsSummary(jobs: JobsStatus | null): string {
-  if (jobs === null) return ''
-  const { waitingCount, runningCount, failingCount, lastError, damagedFiles } = jobs
-  const damaged = damagedFiles.map(path => `jobs: ${path} is damaged: its job is not done\n`).join('')
-  if (waitingCount + runningCount === 0) return damaged
-  const failing = failingCount === 0 ? '' : `; ${failingCount} failed and are tried again, last: ${lastError}`
-  return `jobs: ${waitingCount} wait, ${runningCount} are done now${failing} (stor jobs lists them)\n${damaged}`
-}
-
 function deletionText({ found, objectId, owedBackends }: DeleteResult): string {
   if (!found) return 'nothing to delete\n'
   if (owedBackends.length === 0) return `deleted ${objectId}\n`
   return `deleted ${objectId}; the daemon removes its last pieces when these are back: ${owedBackends.join(', ')}\n`
-}
-
-export function statusText(status: StatusResult): string {
-  const { k, n, metaK, metaN, metaWriteQuorum } = status
-  const of = (use: BackendStatus['use']) => status.backends.filter(backend => backend.use === use)
-  return [
-    `metadata: any ${metaK} of ${metaN} rebuild a record, ${metaWriteQuorum} must confirm one\n`,
-    table(of('meta')),
-    `\ndata: any ${k} of ${n} rebuild an object\n`,
-    table(of('data')),
-    '\n',
-    `objects: ${status.objectCount ?? 'not known now'}${thinText(status.thinObjectCount)}\n`,
-    `margin: ${marginText(status.marginLocations)}\n`,
-    ...repairLines(status.repair),
-    ...upkeepLines(status),
-    status.writable ? 'storing: possible\n' : `storing: NOT possible: ${status.reason}\n`,
-    status.daemon
-      ? `running: ${status.storesRunning} stores, ${status.retrievesRunning} retrieves\n`
-      : 'no daemon runs\n',
-    jobsSummary(status.jobs),
-  ].join('')
 }
 
 function recoveryText({ valueCount, presentCount, recoveredCount, lostCount, lost, unreadBackends }: RecoverResult) {
@@ -207,63 +145,4 @@ function recoveryText({ valueCount, presentCount, recoveredCount, lostCount, los
     ...lost.map(({ objectId, reason }) => `  ${objectId}: ${reason}\n`),
     unreadBackends.length === 0 ? '' : `not read: ${unreadBackends.join(', ')}; run recover again when they are back\n`,
   ].join('')
-}
-
-function upkeepLines({ fillingBackends, rewrapping }: StatusResult): string[] {
-  return [
-    fillingBackends.length === 0 ? '' : `metadata: being filled: ${fillingBackends.join(', ')}\n`,
-    rewrapping === null
-      ? ''
-      : `keys: ${rewrapping.doneCount} of ${rewrapping.totalCount} records sealed under the new root key\n`,
-  ]
-}
-
-function thinText(thinObjectCount: number | null): string {
-  return thinObjectCount
-    ? `, ${thinObjectCount} of them lack shards: they survive fewer losses until they are repaired`
-    : ''
-}
-
-function marginText(marginLocations: number): string {
-  if (marginLocations > 0)
-    return `${marginLocations} more data backends may be lost (by what answers; shards are not read for this)`
-  if (marginLocations === 0) return 'NONE: the next data backend that is lost makes objects unreadable'
-  return 'BELOW ZERO: some objects cannot be read until backends are back'
-}
-
-/** zstor's columns, with units. */
-function table(backends: readonly BackendStatus[]): string {
-  const head = ['backend', 'group', 'reachable', 'objects', 'used space', 'free space', 'usage', 'confirms mean']
-  const output = new Table({
-    head,
-    colAligns: ['left', 'right', 'left', 'right', 'right', 'right', 'right', 'left'],
-    style: { head: [], border: [], compact: true },
-  })
-  for (const backend of backends) {
-    const { name, group, reachable, health, entryCount, usedBytes, freeBytes, durability, note } = backend
-    const state = reachable
-      ? health === 'down'
-        ? 'Yes, coming up'
-        : note === ''
-          ? 'Yes'
-          : `Yes, but ${note}`
-      : `No (${health}): ${note}`
-    const known = (value: string) => (reachable ? value : '-')
-    const size = (bytes: number | null) => (bytes === null ? '-' : formatSize(bytes))
-    const usage =
-      usedBytes === null || freeBytes === null || usedBytes + freeBytes === 0
-        ? null
-        : usedBytes / (usedBytes + freeBytes)
-    output.push([
-      name,
-      group === 0 ? '' : String(group),
-      state,
-      known(String(entryCount)),
-      known(size(usedBytes)),
-      known(size(freeBytes)),
-      known(usage === null ? '-' : `${(usage * 100).toFixed(1)} %`),
-      known({ disk: 'on its disk', memory: 'in its memory', unknown: 'not known (no FSYNC)' }[durability]),
-    ])
-  }
-  return `${output.toString()}\n`
 }

@@ -1,7 +1,6 @@
 import { type Clock, delay } from '@qsfs/concurrency/clock'
 import type { BackendStatus, JobsStatus, StatusResult, TestResult } from '@qsfs/protocol/stor-control'
-import type { DataPlace } from './backend/fleet.ts'
-import type { Observation } from './backend/health.ts'
+import type { DataPlace, SeenBackend } from './backend/fleet.ts'
 import type { BackendConfig } from './config.ts'
 import { StorError } from './errors.ts'
 import { objectIdOfKey } from './metadata/name-record.ts'
@@ -82,13 +81,16 @@ export async function statusOf(
     jobs,
     repair: daemon && open !== null ? open.repairer.status : null,
     backends: [
-      ...fleet.meta.map(({ config, backend }) => toStatus(config, 'meta', 0, fleet.observeMeta(backend.name))),
+      ...fleet.meta.map(place =>
+        toStatus(place.config, 'meta', { group: 0, groupName: '' }, fleet.seen(place, 'meta')),
+      ),
       ...fleet.data.map(place => {
-        const seen = fleet.observeData(place.backend.name)
+        const seen = fleet.seen(place, 'data')
+        const group = { group: place.group + 1, groupName: config.groupNames[place.group]! }
         const note = isEmptied(place)
           ? 'it holds nothing although objects are stored: their shards there are lost'
           : seen.note
-        return toStatus(place.config, 'data', place.group + 1, { ...seen, note })
+        return toStatus(place.config, 'data', group, { ...seen, note })
       }),
     ],
   }
@@ -162,14 +164,18 @@ function placementNow({ fleet, config: { redundancy, writeQuorum } }: Runtime): 
 function toStatus(
   { name, address, namespace }: BackendConfig,
   use: 'meta' | 'data',
-  group: number,
-  { state, reachable, stat, note }: Observation,
+  group: { readonly group: number; readonly groupName: string },
+  { state, stat, isFull, lastError, statAtMs: _, ...seen }: SeenBackend,
 ): BackendStatus {
   return {
-    ...{ name, address, namespace, use, group, health: state, reachable, note },
+    ...{ name, address, namespace, use, ...group, ...seen, health: state, full: isFull },
+    lastError: lastError?.text ?? '',
+    lastErrorMs: lastError?.atMs ?? null,
     entryCount: stat?.valueCount ?? 0,
     usedBytes: stat?.usedBytes ?? null,
     freeBytes: stat?.freeBytes ?? null,
     durability: stat?.durability ?? 'unknown',
+    tls: stat?.link?.tls ?? null,
+    passwordsSent: stat?.link?.passwordsSent ?? 'none',
   }
 }

@@ -32,6 +32,7 @@ describe('reload', () => {
       'expected_shards: 6 is now 8',
       'jobs_max changed and takes effect when stor is started again',
       'stores_max: 2 is now 3',
+      'write_quorum: 5 is now 6',
     ])
     const { objectId } = (await under) as { objectId: string }
     await writeFile(`${path}/f`, 'f')

@@ -2,47 +2,77 @@ import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import type { Log } from '@qsfs/telemetry/log'
 import type { BackendConfig, StorConfig } from '../config.ts'
 import type { Candidate } from '../placement.ts'
-import type { Backend, RecordBackend } from './backend.ts'
-import { Health, type Observation } from './health.ts'
+import type { Backend, BackendStat, RecordBackend } from './backend.ts'
+import { Health } from './health.ts'
 import type { BackendMetrics } from './measure.ts'
 import { openBackend, openRecordBackend } from './open-backend.ts'
+import type { Observation, Watched } from './patient.ts'
+import { type Failure, Vitals } from './vitals.ts'
 
 export interface DataPlace {
   readonly config: BackendConfig
   /** Index of its group in the config. */
   readonly group: number
   readonly backend: Backend
+  readonly vitals: Vitals
 }
 export interface MetaPlace {
   readonly config: BackendConfig
   readonly backend: RecordBackend
+  readonly vitals: Vitals
 }
+
+/** What the checks of a backend showed, and the requests. */
+export interface SeenBackend extends Observation {
+  /** It has no room for new shards, or refuses them. */
+  readonly isFull: boolean
+  /** Failed requests since the start, and the last of them; one that is told by its check is not told twice. */
+  readonly errorCount: number
+  readonly lastError: Failure | null
+}
+
+/** Of a small backend not all that is asked for is kept free, but so much of its size. */
+const RESERVE_RATIO_MAX = 0.05
 
 /** All backends of the config, and how they are. */
 export class Fleet implements AsyncDisposable {
   readonly data: readonly DataPlace[]
   readonly meta: readonly MetaPlace[]
   readonly health: Health
+  readonly #reserveBytes: number
 
   /** Connects nothing yet.
    *  @throws ConfigError */
   constructor(config: StorConfig, clock: Clock, random: RandomSource, log: Log, metrics: BackendMetrics) {
+    this.#reserveBytes = config.backendReserveBytes
     this.data = config.groups.flatMap((backends, group) =>
       backends.map(backend => {
-        return { config: backend, group, backend: openBackend(backend, config, clock, random, metrics) }
+        const vitals = new Vitals(clock)
+        return {
+          config: backend,
+          group,
+          backend: openBackend(backend, config, clock, random, metrics, vitals),
+          vitals,
+        }
       }),
     )
     this.meta = config.metaBackends.map(backend => {
-      return { config: backend, backend: openRecordBackend(backend, config, clock, random, metrics) }
+      const vitals = new Vitals(clock)
+      return {
+        config: backend,
+        backend: openRecordBackend(backend, config, clock, random, metrics, vitals),
+        vitals,
+      }
     })
     const watched = [
-      ...this.data.map(({ backend }) => ({ id: dataId(backend.name), stat: backend.stat.bind(backend) })),
-      ...this.meta.map(({ backend }) => ({ id: metaId(backend.name), stat: backend.stat.bind(backend) })),
+      ...this.data.map(place => toWatched(dataId(place.backend.name), place)),
+      ...this.meta.map(place => toWatched(metaId(place.backend.name), place)),
     ]
     this.health = new Health(watched, clock, log, {
       intervalMs: config.healthCheckIntervalMs,
       answerWithinMs: config.backendTimeoutMs,
       downAfterMs: config.downAfterMs,
+      upAfterMs: config.upAfterMs,
     })
   }
 
@@ -72,14 +102,24 @@ export class Fleet implements AsyncDisposable {
     return this.health.observe(metaId(name))
   }
 
-  /** For placement: a backend that is up, or not known to be down, and has room for `shardBytes`. */
+  /** All that is known of a backend. */
+  seen({ backend, vitals }: DataPlace | MetaPlace, use: 'data' | 'meta'): SeenBackend {
+    const observation = use === 'data' ? this.observeData(backend.name) : this.observeMeta(backend.name)
+    const isFull = vitals.refuses || (use === 'data' && !this.#hasRoom(observation.stat, 0))
+    const { errorCount, lastError } = vitals
+    return { ...observation, isFull, errorCount, lastError }
+  }
+
+  /** For placement: a backend that is up, or not known to be down, and has room for `shardBytes` besides its reserve. */
   candidates(shardBytes: number): Candidate[] {
     const open = this.data.filter(({ config }) => !config.drain)
-    return open.map(({ backend, group }) => {
-      const { state, stat } = this.observeData(backend.name)
+    return open.map(({ backend: { name }, group, vitals }) => {
+      const { state, stat } = this.observeData(name)
       const freeBytes = stat?.freeBytes ?? null
-      const hasRoom = freeBytes === null || freeBytes >= shardBytes
-      return { name: backend.name, group, usable: state !== 'down' && hasRoom, freeBytes }
+      const isFull = vitals.refuses || !this.#hasRoom(stat, shardBytes)
+      const usable = state !== 'down' && !isFull
+      const hindrance = state === 'down' ? 'is down' : isFull ? 'is full' : undefined
+      return { name, group, usable, freeBytes, ...(hindrance === undefined ? {} : { hindrance }) }
     })
   }
 
@@ -92,10 +132,22 @@ export class Fleet implements AsyncDisposable {
     })
   }
 
+  /** Backends that are full to the last byte cannot be healed, and where records lie beside pieces, nothing can be deleted. */
+  #hasRoom(stat: BackendStat | null, shardBytes: number): boolean {
+    if (stat?.freeBytes === null || stat === null) return true
+    const { freeBytes, usedBytes } = stat
+    const small = usedBytes === null ? this.#reserveBytes : (usedBytes + freeBytes) * RESERVE_RATIO_MAX
+    return freeBytes >= Math.min(this.#reserveBytes, small) + shardBytes
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.health[Symbol.asyncDispose]()
     await Promise.all([...this.data, ...this.meta].map(({ backend }) => backend[Symbol.asyncDispose]()))
   }
+}
+
+function toWatched(id: string, { backend, vitals }: DataPlace | MetaPlace): Watched {
+  return { id, stat: options => backend.stat(options), checked: (stat, askedMs) => vitals.checked(stat, askedMs) }
 }
 
 const dataId = (name: string) => `data ${name}`

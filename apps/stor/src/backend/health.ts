@@ -1,46 +1,7 @@
 import type { Clock } from '@qsfs/concurrency/clock'
 import type { Log } from '@qsfs/telemetry/log'
 import type { BackendStat } from './backend.ts'
-
-export interface Watched {
-  /** Unique among all that are watched. */
-  readonly id: string
-  stat(options: { readonly signal: AbortSignal }): Promise<BackendStat>
-}
-
-export interface HealthLimits {
-  readonly intervalMs: number
-  /** A check that takes longer has failed. */
-  readonly answerWithinMs: number
-  /** A backend whose checks have failed for so long is down. */
-  readonly downAfterMs: number
-}
-
-export type HealthState = 'unknown' | 'up' | 'down'
-
-export interface Observation {
-  readonly state: HealthState
-  /** Whether the last check was answered. */
-  readonly reachable: boolean
-  /** Of the last check that was answered. */
-  readonly stat: BackendStat | null
-  /** When that check was asked, monotonic. */
-  readonly statAtMs: number
-  /** Why the last check failed, '' when it did not. */
-  readonly note: string
-}
-
-/** Consecutive checks that bring a backend back up, or take it down: one lost answer changes nothing. */
-const CHECKS_TO_RISE = 2
-const CHECKS_TO_FALL = 2
-
-interface Patient {
-  readonly watched: Watched
-  observation: Observation
-  failedSinceMs: number | null
-  failedCount: number
-  answeredCount: number
-}
+import { type HealthLimits, type Observation, Patient, type Watched } from './patient.ts'
 
 /** Asks every backend now and then how it is. Up or down change with hysteresis, so that nothing flaps; whoever waits for
  *  a backend stops waiting when it is called down. */
@@ -52,13 +13,7 @@ export class Health implements AsyncDisposable {
   readonly #stopped = new AbortController()
 
   constructor(watched: readonly Watched[], clock: Clock, log: Log, limits: HealthLimits) {
-    const unseen = { state: 'unknown', reachable: false, stat: null, statAtMs: 0, note: 'not asked yet' } as const
-    this.#patients = new Map(
-      watched.map(one => [
-        one.id,
-        { watched: one, observation: unseen, failedSinceMs: null, failedCount: 0, answeredCount: 0 },
-      ]),
-    )
+    this.#patients = new Map(watched.map(one => [one.id, new Patient(one, clock, limits)]))
     this.#clock = clock
     this.#log = log
     this.#limits = limits
@@ -74,14 +29,18 @@ export class Health implements AsyncDisposable {
     await Promise.all(
       this.#patients.values().map(async patient => {
         await this.#check(patient)
-        const state = patient.observation.reachable ? 'up' : 'down'
-        patient.observation = { ...patient.observation, state }
+        patient.believeLastCheck()
       }),
     )
   }
 
   isDown(id: string): boolean {
-    return this.#patients.get(id)?.observation.state === 'down'
+    return this.#patients.get(id)?.state === 'down'
+  }
+
+  /** How long it has been down, 0 when it is not. */
+  downForMs(id: string): number {
+    return this.#patients.get(id)?.downForMs ?? 0
   }
 
   observe(id: string): Observation {
@@ -105,29 +64,15 @@ export class Health implements AsyncDisposable {
     const askedMs = this.#clock.monotonicMs()
     const { stat, note } = await this.#ask(patient.watched)
     if (this.#stopped.signal.aborted) return
-    const before = patient.observation
-    if (stat === null) {
-      patient.answeredCount = 0
-      patient.failedCount++
-      patient.failedSinceMs ??= this.#clock.monotonicMs()
-    } else {
-      patient.answeredCount++
-      patient.failedCount = 0
-      patient.failedSinceMs = null
+    const before = patient.state
+    if (stat === null) patient.failed(note)
+    else {
+      patient.answered(stat, askedMs)
+      patient.watched.checked?.(stat, askedMs)
     }
-    const state = this.#stateOf(patient)
-    const statAtMs = stat === null ? before.statAtMs : askedMs
-    patient.observation = { state, reachable: stat !== null, stat: stat ?? before.stat, statAtMs, note }
-    if (state === before.state) return
-    this.#log.event('backend.health_changed', { backend: patient.watched.id, state, note })
-  }
-
-  #stateOf({ observation, answeredCount, failedCount, failedSinceMs }: Patient): HealthState {
-    if (failedSinceMs !== null) {
-      const failedMs = this.#clock.monotonicMs() - failedSinceMs
-      return failedCount >= CHECKS_TO_FALL && failedMs >= this.#limits.downAfterMs ? 'down' : observation.state
-    }
-    return observation.state !== 'down' || answeredCount >= CHECKS_TO_RISE ? 'up' : 'down'
+    const { state, fallCount } = patient.observation
+    if (state === before) return
+    this.#log.event('backend.health_changed', { backend: patient.watched.id, state, note, fallCount })
   }
 
   /** A backend that hangs is given up by us: its own timeout may be longer. */

@@ -2,6 +2,7 @@ import type { Clock } from '@qsfs/concurrency/clock'
 import type { Counter, Histogram, Metrics } from '@qsfs/telemetry/metrics'
 import { StorError } from '../errors.ts'
 import type { Backend, BackendOptions, BackendStat, PieceId, RecordBackend, SyncOptions } from './backend.ts'
+import type { Vitals } from './vitals.ts'
 
 const BUCKETS_SECONDS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10]
 
@@ -21,16 +22,18 @@ export class BackendMetrics {
   }
 }
 
-/** Counts and times the requests to one backend. Wrong, missing and slow are told apart: `outcome` is the error's reason. */
+/** Counts and times the requests to one backend, and tells its vitals what failed. Wrong, missing and slow are told apart: `outcome` is the error's reason. */
 class Meter {
   readonly #labels: readonly [backend: string, type: 'data' | 'meta']
   readonly #clock: Clock
   readonly #metrics: BackendMetrics
+  readonly #vitals: Vitals
 
-  constructor(backend: string, type: 'data' | 'meta', clock: Clock, metrics: BackendMetrics) {
+  constructor(backend: string, type: 'data' | 'meta', clock: Clock, metrics: BackendMetrics, vitals: Vitals) {
     this.#labels = [backend, type]
     this.#clock = clock
     this.#metrics = metrics
+    this.#vitals = vitals
   }
 
   async request<T>(operation: string, action: () => Promise<T>): Promise<T> {
@@ -40,6 +43,7 @@ class Meter {
       return await action()
     } catch (error) {
       outcome = error instanceof StorError ? error.reason : 'aborted'
+      if (error instanceof StorError) this.#vitals.failed(error)
       throw error
     } finally {
       this.#metrics.requests.add(1, [...this.#labels, operation, outcome])
@@ -57,9 +61,9 @@ export class MeasuredBackend implements Backend {
   readonly #inner: Backend
   readonly #meter: Meter
 
-  constructor(inner: Backend, clock: Clock, metrics: BackendMetrics) {
+  constructor(inner: Backend, clock: Clock, metrics: BackendMetrics, vitals: Vitals) {
     this.#inner = inner
-    this.#meter = new Meter(inner.name, 'data', clock, metrics)
+    this.#meter = new Meter(inner.name, 'data', clock, metrics, vitals)
   }
 
   get name(): string {
@@ -104,9 +108,9 @@ export class MeasuredRecordBackend implements RecordBackend {
   readonly #inner: RecordBackend
   readonly #meter: Meter
 
-  constructor(inner: RecordBackend, clock: Clock, metrics: BackendMetrics) {
+  constructor(inner: RecordBackend, clock: Clock, metrics: BackendMetrics, vitals: Vitals) {
     this.#inner = inner
-    this.#meter = new Meter(inner.name, 'meta', clock, metrics)
+    this.#meter = new Meter(inner.name, 'meta', clock, metrics, vitals)
   }
 
   get name(): string {

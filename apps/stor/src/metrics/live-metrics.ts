@@ -1,26 +1,32 @@
 import type { StatusResult } from '@qsfs/protocol/stor-control'
 import type { LabelValues, Metrics } from '@qsfs/telemetry/metrics'
-import type { Observation } from '../backend/health.ts'
+import type { SeenBackend } from '../backend/fleet.ts'
 import type { BackendConfig } from '../config.ts'
 import type { LiveStore } from '../daemon/live-store.ts'
 import { type StatusNumber, statusNumbers } from './status-numbers.ts'
 
 type Samples = Iterable<readonly [LabelValues, number]>
 
-interface SeenBackend {
+interface LabelledBackend {
   readonly config: BackendConfig
   readonly type: 'data' | 'meta'
-  readonly seen: Observation
+  readonly seen: SeenBackend
 }
 
-/** zstor's series, by its names, with its labels; null: this backend does not say. */
+/** Null, undefined: this backend does not say. */
+type BackendNumber = (seen: SeenBackend) => number | null | undefined
+type Series = readonly [type: 'gauge' | 'counter', name: string, help: string, of: BackendNumber]
+
+const OWN_SERIES: readonly Series[] = [
+  ['gauge', 'up', '1: up, 0: down; it takes more than one check to change that', upOf],
+  ['gauge', 'state_timestamp_seconds', 'Since when it is up, or down', ({ sinceMs }) => sinceMs / 1000],
+  ['counter', 'falls_total', 'How often it was called down', ({ fallCount }) => fallCount],
+  ['gauge', 'full', '1: it takes no new shards for want of room', ({ isFull }) => Number(isFull)],
+  ['gauge', 'check_seconds', 'Median of how long its last checks took', ({ latencyMs }) => secondsOf(latencyMs)],
+]
+/** zstor's series, by its names, with its labels. */
 const BACKEND_LABELS = ['address', 'namespace', 'backend_type']
-const ZSTOR_SERIES: readonly (readonly [
-  type: 'gauge' | 'counter',
-  name: string,
-  help: string,
-  of: (seen: Observation) => number | null | undefined,
-])[] = [
+const ZSTOR_SERIES: readonly Series[] = [
   ['gauge', 'connection_status', '1: it answered the last check', ({ reachable }) => Number(reachable)],
   ['gauge', 'entries', 'Values it holds', ({ stat }) => stat?.valueCount],
   ['gauge', 'data_size_bytes', 'Their bytes', ({ stat }) => stat?.usedBytes],
@@ -45,14 +51,15 @@ export class LiveMetrics {
     this.#metrics = metrics
     this.#live = live
     for (const [type, name, help, of] of ZSTOR_SERIES) {
-      metrics.computed(type, name, help, BACKEND_LABELS, () => this.#ofBackends(of))
+      metrics.computed(type, name, help, BACKEND_LABELS, () =>
+        this.#ofBackends(of, ({ config: { address, namespace }, type: use }) => [address, namespace, use]),
+      )
     }
-    const health = '1: up, 0: down; it takes more than one check to change that'
-    metrics.computed('gauge', 'qsfs_stor_backend_up', health, ['backend', 'backend_type'], () =>
-      this.#backends()
-        .filter(({ seen }) => seen.state !== 'unknown')
-        .map(({ config, type, seen }) => [[config.name, type], Number(seen.state === 'up')] as const),
-    )
+    for (const [type, name, help, of] of OWN_SERIES) {
+      metrics.computed(type, `qsfs_stor_backend_${name}`, help, ['backend', 'backend_type'], () =>
+        this.#ofBackends(of, ({ config, type: use }) => [config.name, use]),
+      )
+    }
     for (const gauge of statusNumbers) this.#declare(gauge)
   }
 
@@ -70,27 +77,35 @@ export class LiveMetrics {
     })
   }
 
-  #ofBackends(of: (seen: Observation) => number | null | undefined): Samples {
-    return this.#backends().flatMap(({ config: { address, namespace }, type, seen }) => {
-      const value = of(seen)
-      return value === null || value === undefined ? [] : [[[address, namespace, type], value] as const]
+  #ofBackends(of: BackendNumber, labelsOf: (backend: LabelledBackend) => LabelValues): Samples {
+    return this.#backends().flatMap(backend => {
+      const value = of(backend.seen)
+      return value === null || value === undefined ? [] : [[labelsOf(backend), value] as const]
     })
   }
 
-  #backends(): SeenBackend[] {
+  #backends(): LabelledBackend[] {
     const { fleet } = this.#live.runtime
     return [
-      ...fleet.data.map(({ config }) => ({ config, type: 'data' as const, seen: fleet.observeData(config.name) })),
-      ...fleet.meta.map(({ config }) => ({ config, type: 'meta' as const, seen: fleet.observeMeta(config.name) })),
+      ...fleet.data.map(place => ({ config: place.config, type: 'data' as const, seen: fleet.seen(place, 'data') })),
+      ...fleet.meta.map(place => ({ config: place.config, type: 'meta' as const, seen: fleet.seen(place, 'meta') })),
     ]
   }
 }
 
-function said(key: string): (seen: Observation) => number | undefined {
+function said(key: string): (seen: SeenBackend) => number | undefined {
   return ({ stat }) => stat?.said?.get(key)
 }
 
 /** A directory says what the disk under it has. */
-function dataFreeBytes({ stat }: Observation): number | null | undefined {
+function dataFreeBytes({ stat }: SeenBackend): number | null | undefined {
   return stat?.said === undefined ? stat?.freeBytes : stat.said.get('data_disk_freespace_bytes')
+}
+
+function upOf({ state }: SeenBackend): number | null {
+  return state === 'unknown' ? null : Number(state === 'up')
+}
+
+function secondsOf(ms: number | null): number | null {
+  return ms === null ? null : ms / 1000
 }
