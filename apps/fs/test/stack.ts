@@ -12,6 +12,7 @@ export class Stack implements AsyncDisposable {
   readonly mountpoint: string
   readonly #config: string
   readonly #controlSocket: string
+  #cachedbAddress = ''
   #cachedb: SpawnedProcess | null = null
   #fs: SpawnedProcess | null = null
 
@@ -25,6 +26,7 @@ export class Stack implements AsyncDisposable {
     const stack = new Stack(directory)
     await mkdir(stack.mountpoint)
     const socket = join(directory, 'cachedb.sock')
+    stack.#cachedbAddress = `unix:${socket}`
     await writeFile(
       stack.#config,
       `[cachedb]\ndata_dir = "${join(directory, 'data')}"\nsocket = "${socket}"\n[fs]\ncachedb = "unix:${socket}"\n` +
@@ -58,6 +60,23 @@ export class Stack implements AsyncDisposable {
   }
   get cachedb(): SpawnedProcess {
     return this.#cachedb!
+  }
+
+  get cachedbAddress(): string {
+    return this.#cachedbAddress
+  }
+
+  /** `fs fsck` on the same configuration. */
+  async fsck(...flags: readonly string[]): Promise<{ exitCode: number | string; stdout: string; stderr: string }> {
+    const program = join(root, 'apps/fs/src/cli.ts')
+    await using checking = spawnProcess(process.execPath, [program, 'fsck', '--config', this.#config, ...flags])
+    const exitCode = await checking.exited
+    return { exitCode, stdout: checking.stdout, stderr: checking.stderr }
+  }
+
+  /** A program that goes on beside the test, in the mountpoint. */
+  runPython(program: string): SpawnedProcess {
+    return spawnProcess('sh', ['-c', 'cd "$1" && exec python3 -c "$2"', 'sh', this.mountpoint, program])
   }
 
   /** Stands in the mountpoint; the test itself never touches it. */
