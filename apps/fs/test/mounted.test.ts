@@ -5,28 +5,28 @@ import { spawnProcess } from '@qsfs/testkit/spawn'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { Stack } from './stack.ts'
 
-const posix = join(import.meta.dirname, 'posix.py')
+const tree = join(import.meta.dirname, 'posix/tree.py')
 
-test('POSIX checks through the mount, and everything is there after a remount', async () => {
+test('a tree is there after a remount, and after both were stopped', async () => {
   await using directory = await temporaryDirectory()
   await using stack = await Stack.start(directory.path)
-  await stack.python(posix, 'make')
-  await stack.python(posix, 'verify')
+  await stack.python('-B', tree, 'make')
+  await stack.python('-B', tree, 'verify')
   assert.strictEqual(await stack.fs.stop(), 0, stack.fs.stderr)
   await stack.startFs()
-  await stack.python(posix, 'verify')
+  await stack.python('-B', tree, 'verify')
   assert.strictEqual(await stack.fs.stop(), 0, stack.fs.stderr)
   assert.strictEqual(await stack.cachedb.stop(), 0, stack.cachedb.stderr)
   await stack.startCachedb()
   await stack.startFs()
-  await stack.python(posix, 'verify')
+  await stack.python('-B', tree, 'verify')
 })
 
 for (const victims of [['fs'], ['cachedb', 'fs']] as const) {
   test(`fsynced files survive kill -9 of ${victims.join(' and ')}`, async () => {
     await using directory = await temporaryDirectory()
     await using stack = await Stack.start(directory.path)
-    const script = `cd ${stack.mountpoint} && exec python3 ${posix} fsynced`
+    const script = `cd ${stack.mountpoint} && exec python3 -B ${tree} fsynced`
     await using writer = spawnProcess('sh', ['-c', script])
     await writer.waitForLine(/^25$/)
     for (const victim of victims) await stack[victim].kill9()
@@ -34,7 +34,7 @@ for (const victims of [['fs'], ['cachedb', 'fs']] as const) {
     const last = writer.stdout.trim().split('\n').at(-1)!
     if ((victims as readonly string[]).includes('cachedb')) await stack.startCachedb()
     await stack.startFs()
-    await stack.python(posix, 'verify_fsynced', last)
+    await stack.python('-B', tree, 'verify_fsynced', last)
   })
 }
 

@@ -50,6 +50,15 @@ export class FileExtents {
     return inode.chunkSpans.at(-1)?.last ?? ((inode.inlineExtents?.length ?? 0) > 0 ? 0 : -1)
   }
 
+  /** Chunks from `chunkIndex` on that may hold extents. */
+  *chunksFrom(inode: Inode, chunkIndex: number): Generator<number, void> {
+    if (chunkIndex === 0 && (inode.inlineExtents?.length ?? 0) > 0) yield 0
+    for (const { first, last } of inode.chunkSpans) {
+      const isInline = inode.inlineExtents !== null
+      for (let index = Math.max(first, chunkIndex); index <= last; index++) if (index > 0 || !isInline) yield index
+    }
+  }
+
   /** Starts to load the chunks that hold these offsets; null when they are in memory. */
   prefetch(inode: Inode, offsets: readonly number[]): Promise<void> | null {
     const chunks = new Set(offsets.map(offset => Math.floor(offset / chunkBytes)))

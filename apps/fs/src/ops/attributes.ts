@@ -1,5 +1,5 @@
 import { FuseError } from '@qsfs/fuse/errno'
-import type { Attr, AttrChange, MaybePromise, NodeId } from '@qsfs/fuse/filesystem'
+import type { Attr, AttrChange, MaybePromise, NodeId, RequestContext } from '@qsfs/fuse/filesystem'
 import { accessAclName, applyAcl, chmodAcl, parseAcl } from '../tree/acl.ts'
 import { attempt, change } from '../tree/attempt.ts'
 import { attributesBytes, attributesBytesMax } from '../tree/attribute-format.ts'
@@ -52,11 +52,13 @@ export class AttributeOperations {
     })
   }
 
-  listxattr(node: NodeId): MaybePromise<Buffer> {
+  /** xattr(7): trusted ones are hidden from who may not read them. */
+  listxattr(node: NodeId, { uid }: RequestContext): MaybePromise<Buffer> {
+    const isShown = (name: string) => name !== '' && (uid === 0 || !name.startsWith('trusted.'))
     return attempt(() => {
       const names = this.#volume.attributes.of(this.#volume.inodes.get(node)).keys()
       return Buffer.from(
-        [...names].filter(name => name !== '').reduce((list, name) => `${list}${name}\0`, ''),
+        [...names].filter(isShown).reduce((list, name) => `${list}${name}\0`, ''),
         'latin1',
       )
     })
@@ -126,15 +128,19 @@ export class AttributeOperations {
       buffer.subtract(inode, sizeBytes, Number.MAX_SAFE_INTEGER)
       reclaimer.trim(inode)
     }
-    // Bytes on their way would be missing below a size that is stored before them.
-    if (inode.buffer === null || inode.buffer.isNamed) inode.storedSizeBytes = sizeBytes
+    settleStoredSize(inode)
     inode.mtime = now
   }
 }
 
-/** setuid goes, and setgid where it means a group of executors: as write(2), truncate(2) and chown(2) say. */
+/** Bytes on their way would be missing below a size that is stored before them. */
+export function settleStoredSize(inode: Inode): void {
+  if (inode.buffer === null || inode.buffer.isNamed) inode.storedSizeBytes = inode.sizeBytes
+}
+
+/** setuid goes, and setgid where it means a group of executors, but of a directory: write(2), truncate(2), chown(2). */
 export function dropPrivileges(inode: Inode): void {
-  if (!inode.isRegular) return
+  if (inode.isDirectory) return
   inode.mode &= ~ModeBit.setUid
   if ((inode.mode & ModeBit.groupExecute) !== 0) inode.mode &= ~ModeBit.setGid
 }

@@ -4,6 +4,7 @@ import { ReadSet } from '../block/reader.ts'
 import { attempt } from '../tree/attempt.ts'
 import type { Inode } from '../tree/inode.ts'
 import { NotLoaded } from '../tree/record-cache.ts'
+import { noteAccess } from './access-time.ts'
 import { dropPrivileges, fileBytesMax } from './attributes.ts'
 import type { Volume } from './volume.ts'
 
@@ -24,7 +25,9 @@ export class FileOperations {
       const inode = regularAt(inodes.get(node))
       if (isFirst) reader.readAhead(inode, offset, length)
       isFirst = false
-      return reader.read(inode, offset, length, values)
+      const parts = reader.read(inode, offset, length, values)
+      noteAccess(this.#volume, inode)
+      return parts
     })
     if (!(reading instanceof Promise)) return reading
     const waiting = held.move()
@@ -70,7 +73,8 @@ export class FileOperations {
   }
 }
 
-function regularAt(inode: Inode): Inode {
+/** @throws FuseError when it has no bytes */
+export function regularAt(inode: Inode): Inode {
   if (!inode.isRegular) throw new FuseError(inode.isDirectory ? 'EISDIR' : 'EINVAL')
   return inode
 }

@@ -1,12 +1,14 @@
 import { FuseError } from '@qsfs/fuse/errno'
 import type {
   AttrChange,
+  ConnectionInfo,
   CreatedFile,
   Entry,
   FileHandle,
   Filesystem,
   FilesystemStats,
   FillDirectory,
+  KernelPages,
   MaybePromise,
   NodeId,
   OpenFile,
@@ -15,10 +17,12 @@ import type {
 } from '@qsfs/fuse/filesystem'
 import { attempt } from '../tree/attempt.ts'
 import { FileType } from '../tree/inode.ts'
+import { noteAccess } from './access-time.ts'
 import { AttributeOperations } from './attributes.ts'
 import { FileOperations } from './files.ts'
 import { ListOperations } from './listing.ts'
-import { NameOperations, nameBytesMax, RemoveOperations } from './names.ts'
+import { NameOperations, nameBytesMax, nameOf, RemoveOperations } from './names.ts'
+import { RangeOperations } from './ranges.ts'
 import type { Volume } from './volume.ts'
 
 export interface FilesystemOptions {
@@ -55,6 +59,7 @@ export class VolumeFilesystem implements Filesystem {
   readonly #attributes: AttributeOperations
   readonly #files: FileOperations
   readonly #lists: ListOperations
+  readonly #ranges: RangeOperations
 
   constructor(volume: Volume, options: FilesystemOptions) {
     this.#volume = volume
@@ -65,6 +70,11 @@ export class VolumeFilesystem implements Filesystem {
     this.#attributes = new AttributeOperations(volume)
     this.#files = new FileOperations(volume)
     this.#lists = new ListOperations(volume)
+    this.#ranges = new RangeOperations(volume)
+  }
+
+  init(_connection: ConnectionInfo, pages?: KernelPages): void {
+    this.#ranges.pages = pages ?? null
   }
 
   lookup(parent: NodeId, name: Buffer): MaybePromise<Entry | null> {
@@ -82,8 +92,10 @@ export class VolumeFilesystem implements Filesystem {
   }
   readlink(node: NodeId): MaybePromise<Buffer> {
     return attempt(() => {
-      const target = this.#volume.attributes.of(this.#volume.inodes.get(node)).get('')
+      const inode = this.#volume.inodes.get(node)
+      const target = this.#volume.attributes.of(inode).get('')
       if (target === undefined) throw new FuseError('EINVAL')
+      noteAccess(this.#volume, inode)
       return target
     })
   }
@@ -108,7 +120,10 @@ export class VolumeFilesystem implements Filesystem {
     context: RequestContext,
   ): MaybePromise<CreatedFile> {
     const made = this.#names.create(parent, name, { mode: FileType.regular | (mode & ~FileType.mask) }, context)
-    return made instanceof Promise ? made.then(entry => ({ ...entry, ...openedFile })) : { ...made, ...openedFile }
+    return opened(made)
+  }
+  tmpfile(parent: NodeId, mode: number, _flags: number, context: RequestContext): MaybePromise<CreatedFile> {
+    return opened(this.#names.tmpfile(parent, FileType.regular | (mode & ~FileType.mask), context))
   }
   unlink(parent: NodeId, name: Buffer) {
     return this.#removes.unlink(parent, name)
@@ -116,8 +131,16 @@ export class VolumeFilesystem implements Filesystem {
   rmdir(parent: NodeId, name: Buffer) {
     return this.#removes.rmdir(parent, name)
   }
-  rename(parent: NodeId, name: Buffer, newParent: NodeId, newName: Buffer, flags: number) {
-    return this.#removes.rename(parent, name, newParent, newName, flags)
+  rename(
+    parent: NodeId,
+    name: Buffer,
+    newParent: NodeId,
+    newName: Buffer,
+    flags: number,
+    context: RequestContext,
+  ): MaybePromise<void> {
+    const from = { parent, key: nameOf(name) }
+    return this.#removes.rename(from, { parent: newParent, key: nameOf(newName) }, flags, context)
   }
 
   open(): OpenFile {
@@ -134,9 +157,19 @@ export class VolumeFilesystem implements Filesystem {
     return this.#files.fsync(node)
   }
   release(): void {}
-  fallocate(): void {
-    // ENOSYS would make the C library write zeros instead, and the kernel never ask again.
-    throw new FuseError('EOPNOTSUPP')
+  fallocate(
+    node: NodeId,
+    _fh: FileHandle,
+    offsetBytes: number,
+    lengthBytes: number,
+    mode: number,
+    context: RequestContext,
+  ): Promise<void> {
+    const range = { start: offsetBytes, end: offsetBytes + lengthBytes }
+    return this.#ranges.fallocate(node, range, mode, () => this.#freeBytes(), context)
+  }
+  lseek(node: NodeId, _fh: FileHandle, offsetBytes: number, whence: number): Promise<number> {
+    return this.#ranges.lseek(node, offsetBytes, whence)
   }
 
   opendir(): OpenFile {
@@ -167,6 +200,12 @@ export class VolumeFilesystem implements Filesystem {
       nameBytesMax,
     }
   }
+  /** What the store could take now, as far as it says. */
+  async #freeBytes(): Promise<number> {
+    const { dirtyBytes } = this.#volume.buffer
+    const capacity = await this.#options.capacity()
+    return capacity === null ? Number.POSITIVE_INFINITY : Math.max(0, capacity.freeBytes - dirtyBytes)
+  }
   syncfs(): Promise<void> {
     return this.#volume.sync()
   }
@@ -174,8 +213,8 @@ export class VolumeFilesystem implements Filesystem {
   getxattr(node: NodeId, name: Buffer) {
     return this.#attributes.getxattr(node, name)
   }
-  listxattr(node: NodeId) {
-    return this.#attributes.listxattr(node)
+  listxattr(node: NodeId, context: RequestContext) {
+    return this.#attributes.listxattr(node, context)
   }
   setxattr(node: NodeId, name: Buffer, value: Buffer, flags: number) {
     return this.#attributes.setxattr(node, name, value, flags)
@@ -183,4 +222,8 @@ export class VolumeFilesystem implements Filesystem {
   removexattr(node: NodeId, name: Buffer) {
     return this.#attributes.removexattr(node, name)
   }
+}
+
+function opened(made: MaybePromise<Entry>): MaybePromise<CreatedFile> {
+  return made instanceof Promise ? made.then(entry => ({ ...entry, ...openedFile })) : { ...made, ...openedFile }
 }

@@ -3,6 +3,7 @@ import { attempt } from '../tree/attempt.ts'
 import type { DirectoryName } from '../tree/directory-format.ts'
 import { FileType, type Inode } from '../tree/inode.ts'
 import { NotLoaded } from '../tree/record-cache.ts'
+import { noteAccess } from './access-time.ts'
 import { directoryAt, entryOf } from './names.ts'
 import type { Volume } from './volume.ts'
 
@@ -26,6 +27,7 @@ export class ListOperations {
         if (fits) count++
         return fits
       }
+      noteAccess(this.#volume, directory)
       try {
         this.#list(directory, cursor, withEntries, filled)
       } catch (error) {

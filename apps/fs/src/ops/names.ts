@@ -1,17 +1,11 @@
 import { FuseError } from '@qsfs/fuse/errno'
 import type { Entry, MaybePromise, NodeId, RequestContext } from '@qsfs/fuse/filesystem'
-import { accessAclName, defaultAclName, inheritAcl, parseAcl } from '../tree/acl.ts'
 import { attempt, change } from '../tree/attempt.ts'
 import type { DirectoryName } from '../tree/directory-format.ts'
-import { FileType, type Inode, ModeBit } from '../tree/inode.ts'
+import { FileType, type Inode, noAttributes } from '../tree/inode.ts'
+import { OrphanReason } from '../tree/orphan-format.ts'
+import { inheritedFrom, makeInode, type NewInode } from './new-inode.ts'
 import type { Volume } from './volume.ts'
-
-/** What an inode is made with. */
-interface NewInode {
-  readonly mode: number
-  readonly rdev?: number
-  readonly target?: Buffer
-}
 
 /** lookup, and the operations that make a name. */
 export class NameOperations {
@@ -32,7 +26,6 @@ export class NameOperations {
     })
   }
 
-  /** `mode` unmasked: the caller's umask or the directory's default list does that. */
   create(parent: NodeId, name: Buffer, made: NewInode, context: RequestContext): MaybePromise<Entry> {
     const key = nameOf(name)
     // Borrowed bytes: the operation may have to wait before it runs.
@@ -43,14 +36,15 @@ export class NameOperations {
   link(node: NodeId, newParent: NodeId, newName: Buffer): MaybePromise<Entry> {
     const key = nameOf(newName)
     return change(this.#volume.metadata, () => {
-      const { directories, inodes } = this.#volume
+      const { directories, inodes, orphans } = this.#volume
       const inode = inodes.get(node)
       const directory = livingDirectoryAt(this.#volume, newParent)
       if (inode.isDirectory) throw new FuseError('EPERM')
-      if (inode.linkCount === 0) throw new FuseError('ENOENT')
       if (directories.find(directory, key) !== null) throw new FuseError('EEXIST')
       directories.add(directory, key, node, typeOf(inode))
       const now = this.#volume.now()
+      // Only what O_TMPFILE made may get its first name: the kernel refuses what was unlinked.
+      if (inode.linkCount === 0) orphans.remove(node)
       inode.linkCount++
       inode.ctime = now
       touchTimes(directory, now)
@@ -61,50 +55,33 @@ export class NameOperations {
     })
   }
 
-  #create(parent: NodeId, key: string, { mode, rdev = 0, target }: NewInode, context: RequestContext): Entry {
-    const { attributes, directories, inodes } = this.#volume
+  /** A file without a name, on the list of what a crash must not forget until `link` names it. */
+  tmpfile(parent: NodeId, mode: number, context: RequestContext): MaybePromise<Entry> {
+    return change(this.#volume.metadata, () => {
+      const { inodes, orphans } = this.#volume
+      const directory = livingDirectoryAt(this.#volume, parent)
+      const inherited = inheritedFrom(this.#volume, directory, mode, context.umask ?? 0)
+      inodes.prepareCreate()
+      const inode = makeInode(this.#volume, directory, inherited, {}, context)
+      inode.linkCount = 0
+      orphans.add(inode.nodeId, OrphanReason.unlinked)
+      inodes.raiseLookups(inode.nodeId)
+      return entryOf(inode)
+    })
+  }
+
+  #create(parent: NodeId, key: string, made: NewInode, context: RequestContext): Entry {
+    const { directories, inodes } = this.#volume
     const directory = livingDirectoryAt(this.#volume, parent)
     if (directories.find(directory, key) !== null) throw new FuseError('EEXIST')
-    const inherited = this.#inherited(directory, mode, context.umask ?? 0)
+    const inherited = inheritedFrom(this.#volume, directory, made.mode, context.umask ?? 0)
     const nodeId = inodes.prepareCreate()
-    directories.add(directory, key, nodeId, (mode & FileType.mask) >>> 12)
-    const now = this.#volume.now()
-    const inode = inodes.create(inherited.mode, now)
-    inode.uid = context.uid
-    inode.gid = (directory.mode & ModeBit.setGid) === 0 ? context.gid : directory.gid
-    inode.rdev = rdev
-    inode.linkCount = 1
-    if (inode.isDirectory) {
-      inode.linkCount = 2
-      inode.parent = parent
-      inode.hashSeed = seedOf(nodeId, now.nanos)
-      if ((directory.mode & ModeBit.setGid) !== 0) inode.mode |= ModeBit.setGid
-      directory.linkCount++
-      directories.open(inode)
-    }
-    if (inherited.attributes.size > 0) attributes.set(inode, inherited.attributes)
-    if (target !== undefined) {
-      attributes.set(inode, new Map([['', target]]))
-      inode.sizeBytes = target.length
-      inode.storedSizeBytes = target.length
-    }
-    touchTimes(directory, now)
+    directories.add(directory, key, nodeId, (made.mode & FileType.mask) >>> 12)
+    const inode = makeInode(this.#volume, directory, inherited, made, context)
+    touchTimes(directory, inode.birthTime)
     inodes.touch(directory)
     inodes.raiseLookups(nodeId)
     return entryOf(inode)
-  }
-
-  /** Mode and access lists of a new child: acl(5), "object creation and default ACLs". */
-  #inherited(directory: Inode, mode: number, umask: number): { mode: number; attributes: Map<string, Buffer> } {
-    const defaults = this.#volume.attributes.of(directory).get(defaultAclName)
-    const entries = defaults === undefined ? null : parseAcl(defaults)
-    const attributes = new Map<string, Buffer>()
-    if ((mode & FileType.mask) === FileType.symlink) return { mode, attributes }
-    if (defaults === undefined || entries === null) return { mode: mode & ~umask, attributes }
-    const inherited = inheritAcl(entries, mode)
-    if (inherited.value !== null) attributes.set(accessAclName, inherited.value)
-    if ((mode & FileType.mask) === FileType.directory) attributes.set(defaultAclName, defaults)
-    return { mode: inherited.mode, attributes }
   }
 }
 
@@ -148,23 +125,22 @@ export class RemoveOperations {
     })
   }
 
-  rename(parent: NodeId, name: Buffer, newParent: NodeId, newName: Buffer, flags: number): MaybePromise<void> {
-    if ((flags & ~(RenameFlag.noReplace | RenameFlag.exchange)) !== 0) throw new FuseError('EINVAL')
-    const from = { parent, key: nameOf(name) }
-    const to = { parent: newParent, key: nameOf(newName) }
+  rename(from: Place, to: Place, flags: number, context: RequestContext): MaybePromise<void> {
+    if ((flags & ~(RenameFlag.noReplace | RenameFlag.exchange | RenameFlag.whiteout)) !== 0)
+      throw new FuseError('EINVAL')
     // A name that is taken over must never lead to less than it did: the new file's bytes come first.
     const storing = attempt(() => this.#storeSource(from, to, flags))
     if (storing instanceof Promise) {
       return storing
         .then(flushing => flushing)
-        .then(() => change(this.#volume.metadata, () => this.#rename(from, to, flags)))
+        .then(() => change(this.#volume.metadata, () => this.#rename(from, to, flags, context)))
     }
-    return change(this.#volume.metadata, () => this.#rename(from, to, flags))
+    return change(this.#volume.metadata, () => this.#rename(from, to, flags, context))
   }
 
   #storeSource(from: Place, to: Place, flags: number): MaybePromise<void> {
     const { buffer, directories, inodes } = this.#volume
-    if (flags !== 0) return
+    if ((flags & (RenameFlag.noReplace | RenameFlag.exchange)) !== 0) return
     const source = directories.find(directoryAt(this.#volume, from.parent), from.key)
     const target = directories.find(directoryAt(this.#volume, to.parent), to.key)
     if (source === null || target === null) return
@@ -172,7 +148,7 @@ export class RemoveOperations {
     return inode.buffer === null ? undefined : buffer.flush(inode)
   }
 
-  #rename(from: Place, to: Place, flags: number): void {
+  #rename(from: Place, to: Place, flags: number, context: RequestContext): void {
     const { directories, inodes } = this.#volume
     const fromDirectory = directoryAt(this.#volume, from.parent)
     const toDirectory = livingDirectoryAt(this.#volume, to.parent)
@@ -183,6 +159,8 @@ export class RemoveOperations {
     if (replaced !== null && (flags & RenameFlag.noReplace) !== 0) throw new FuseError('EEXIST')
     if (replaced === null && (flags & RenameFlag.exchange) !== 0) throw new FuseError('ENOENT')
     if (inode === replaced) return
+    const leavesWhiteout = (flags & RenameFlag.whiteout) !== 0
+    if (leavesWhiteout) inodes.prepareCreate()
     const now = this.#volume.now()
     if (replaced !== null && (flags & RenameFlag.exchange) !== 0) {
       directories.retarget(toDirectory, target!, inode.nodeId, typeOf(inode))
@@ -193,13 +171,15 @@ export class RemoveOperations {
       if (!inode.isDirectory && replaced.isDirectory) throw new FuseError('EISDIR')
       if (replaced.nameCount > 0) throw new FuseError('ENOTEMPTY')
       directories.retarget(toDirectory, target!, inode.nodeId, typeOf(inode))
-      directories.remove(fromDirectory, from.key)
       if (replaced.isDirectory) toDirectory.linkCount--
       this.#dropName(replaced, now)
     } else {
       directories.add(toDirectory, to.key, inode.nodeId, typeOf(inode))
-      directories.remove(fromDirectory, from.key)
     }
+    if (leavesWhiteout) {
+      const whiteout = makeInode(this.#volume, fromDirectory, whiteoutInode, {}, context)
+      directories.retarget(fromDirectory, source, whiteout.nodeId, typeOf(whiteout))
+    } else if ((flags & RenameFlag.exchange) === 0) directories.remove(fromDirectory, from.key)
     this.#moved(inode, fromDirectory, toDirectory, now)
     for (const directory of new Set([fromDirectory, toDirectory])) {
       touchTimes(directory, now)
@@ -225,13 +205,17 @@ export class RemoveOperations {
   }
 }
 
-interface Place {
+/** A name in a directory, as it is kept in memory. */
+export interface Place {
   readonly parent: NodeId
   readonly key: string
 }
 
 /** include/uapi/linux/fs.h */
-const RenameFlag = { noReplace: 1, exchange: 2 } as const
+const RenameFlag = { noReplace: 1, exchange: 2, whiteout: 4 } as const
+
+/** What overlayfs takes for "there is nothing": a character device 0:0. */
+const whiteoutInode = { mode: FileType.characterDevice, attributes: noAttributes }
 
 export function entryOf(inode: Inode): Entry {
   return { attr: inode.attr(), generation: inode.generation }
@@ -269,9 +253,4 @@ function typeOf(inode: Inode): number {
 function touchTimes(directory: Inode, now: Inode['mtime']): void {
   directory.mtime = now
   directory.ctime = now
-}
-
-/** Differs from directory to directory and cannot be guessed from outside. */
-function seedOf(nodeId: number, nanos: number): number {
-  return (Math.imul(nodeId, 0x9e3779b1) ^ Math.imul(nanos, 0x85ebca6b)) >>> 0
 }

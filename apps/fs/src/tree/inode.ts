@@ -89,10 +89,11 @@ export class Inode {
 
   attr(): Attr {
     const sizeBytes = this.isDirectory ? directoryBytes : this.sizeBytes
-    const { nodeId, atime, mtime, ctime, mode, linkCount, uid, gid, rdev } = this
+    const { nodeId, atime, mtime, ctime, birthTime, mode, linkCount, uid, gid, rdev } = this
     const heldBytes = this.allocatedBytes + (this.buffer?.dirtyBytes ?? 0)
     const blocks512 = Math.ceil(heldBytes / 512)
-    return { nodeId, sizeBytes, blocks512, atime, mtime, ctime, mode, linkCount, uid, gid, rdev, blockSizeBytes }
+    const times = { atime, mtime, ctime, birthTime }
+    return { nodeId, sizeBytes, blocks512, ...times, mode, linkCount, uid, gid, rdev, blockSizeBytes }
   }
 }
 

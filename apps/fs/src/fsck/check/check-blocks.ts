@@ -1,4 +1,4 @@
-import { decodeSharedCounts, encodeSharedCounts, idsPerSharedRecord } from '../../block/shared-count-format.ts'
+import { decodeSharedCounts, encodeSharedCounts, idsPerSharedRecord } from '../../block/sharing/shared-count-format.ts'
 import type { BlockId } from '../../store/store.ts'
 import type { FindingKind } from '../findings.ts'
 import type { PendingBlocks } from '../view/collect.ts'

@@ -1,6 +1,6 @@
 import { layout } from '@qsfs/bytes/layout'
-import { FormatError } from '../errors.ts'
-import type { BlockId } from '../store/store.ts'
+import { FormatError } from '../../errors.ts'
+import type { BlockId } from '../../store/store.ts'
 
 /** docs/formats/extents.md: records `s<k>` count the files that name a shared value, for ids from k × 4,096 on. */
 export const idsPerSharedRecord = 4096

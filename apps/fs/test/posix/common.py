@@ -1,0 +1,80 @@
+"""What the POSIX checks share. A file of checks, one family of operations, ends with `main(...)`: each check runs in an empty directory
+below the current one, and leaves it empty."""
+import ctypes, errno, os, subprocess, sys
+
+libc = ctypes.CDLL(None, use_errno=True)
+AT_FDCWD = -100
+
+
+def checked(result, *what):
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), *what)
+    return result
+
+
+def fails(code, call, *args, **kw):
+    try:
+        call(*args, **kw)
+    except OSError as e:
+        assert e.errno == code, (errno.errorcode[e.errno], errno.errorcode[code], args)
+        return
+    raise AssertionError('no %s from %s%r' % (errno.errorcode[code], call.__name__, args))
+
+
+def put(path, data):
+    with open(path, 'wb') as f:
+        f.write(data)
+
+
+def get(path):
+    with open(path, 'rb') as f:
+        return f.read()
+
+
+def run(*command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, (command, done.stderr)
+    return done.stdout
+
+
+def drop_caches(what=3):
+    subprocess.run(['sh', '-c', 'echo %d > /proc/sys/vm/drop_caches' % what], check=False)
+
+
+def in_child(action):
+    """Runs it in a process of its own. Returns its exit code: 0, 7 for EPERM and EACCES, 1 for all else that is raised."""
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+        except PermissionError:
+            os._exit(7)
+        except BaseException as e:
+            sys.stderr.write('%r\n' % e)
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def as_user(uid, action, gid=None, groups=()):
+    def become():
+        os.setgroups(groups), os.setgid(uid if gid is None else gid), os.setuid(uid)
+        action()
+
+    return in_child(become)
+
+
+def main(*checks):
+    family = os.path.basename(sys.argv[0]).removesuffix('.py')
+    os.mkdir(family)
+    os.chmod(family, 0o755)
+    os.chdir(family)
+    for check in checks:
+        os.mkdir(check.__name__)
+        os.chmod(check.__name__, 0o777)
+        os.chdir(check.__name__)
+        check()
+        assert os.listdir('.') == [], (check.__name__, os.listdir('.'))
+        os.chdir('..')
+        os.rmdir(check.__name__)
+        print('ok', check.__name__, flush=True)
