@@ -39,7 +39,7 @@ export interface BackendStat {
  *
  *  Every method rejects with `StorError`: 'missing' (the backend answered: not here), 'unavailable' (it did not answer),
  *  'full' (no room), 'damaged' (what it holds fails its own check). Nothing is repeated inside an implementation;
- *  retrying, limiting and measuring are decorators, each a Backend around a Backend.
+ *  retrying, limiting and measuring are decorators around it.
  *
  *  Bytes passed to `put` are borrowed until the promise settles. Bytes returned by `get` belong to the caller. */
 export interface Backend extends AsyncDisposable {

@@ -9,16 +9,17 @@ const IDS_RESERVED = 65_536
 const PIECES_PER_DIRECTORY = 4096
 const FORMAT = 'qsfs pieces 1'
 
-/** Pieces as files of a directory: `pieces/<id / 4096>/<id>`; page: docs/formats/directory-backend.md. One process at a
- *  time may put into it. Pieces are written without waiting for the disk; `sync` waits for all of them. */
+/** Pieces as files of a directory: `pieces/<id / 4096>/<id>`; page: docs/formats/directory-backend.md. Two
+ *  processes never put into the same subdirectory. Pieces are written without waiting for the disk; `sync` waits for all of them. */
 export class DirectoryBackend implements Backend {
   readonly name: string
   readonly #files: DirectoryFiles
   #opening: Promise<void> | null = null
   #nextId = 0
   #reservedTo = 0
-  #reserving: Promise<void> = Promise.resolve()
-  readonly #directories = new Map<string, Promise<void>>()
+  /** The directory that ids are given in; it was made by us. */
+  #claimedDirectory = ''
+  #claiming: Promise<unknown> = Promise.resolve()
   readonly #pending = new Set<PieceId>()
   /** Pieces that were not there, or did not reach the disk, when they were to be synced; by little it only grows. */
   readonly #lost = new Set<PieceId>()
@@ -32,9 +33,7 @@ export class DirectoryBackend implements Backend {
   async put(bytes: Uint8Array, { signal }: BackendOptions = {}): Promise<PieceId> {
     signal?.throwIfAborted()
     await this.#open()
-    const id = this.#nextId++
-    await this.#reserve(id)
-    await this.#makeDirectory(directoryOf(id))
+    const id = await this.#claim()
     try {
       await this.#files.publish(pathOf(id), bytes, { durable: false })
     } catch (error) {
@@ -127,7 +126,7 @@ export class DirectoryBackend implements Backend {
 
   /** Ids go on after all that may have been given: a removal that is still owed must never hit a new piece. */
   async #load(): Promise<void> {
-    this.#directories.clear()
+    this.#claimedDirectory = ''
     await this.#files.makeDirectory('pieces')
     const saved = await this.#files.read('next-id')
     const match = saved === null ? null : new RegExp(`^${FORMAT} (\\d{1,15})\\n$`).exec(saved.toString())
@@ -138,23 +137,34 @@ export class DirectoryBackend implements Backend {
     this.#valueCount = valueCount
   }
 
-  #reserve(id: PieceId): Promise<void> {
-    this.#reserving = this.#reserving.then(async () => {
-      if (id < this.#reservedTo) return
-      const reservedTo = id + IDS_RESERVED
-      await this.#files.publish('next-id', Buffer.from(`${FORMAT} ${reservedTo}\n`), { durable: true })
-      this.#reservedTo = reservedTo
+  /** The next id, in the order of the calls. */
+  #claim(): Promise<PieceId> {
+    const claimed = this.#claiming.then(async () => {
+      let id = this.#nextId
+      if (this.#claimedDirectory !== directoryOf(id)) id = await this.#claimDirectory(id)
+      this.#nextId = id + 1
+      return id
     })
-    const reserved = this.#reserving
-    this.#reserving = reserved.catch(() => undefined)
-    return reserved
+    this.#claiming = claimed.catch(() => undefined)
+    return claimed
   }
 
-  #makeDirectory(directory: string): Promise<void> {
-    const made = this.#directories.get(directory) ?? this.#files.makeDirectory(directory)
-    this.#directories.set(directory, made)
-    made.catch(() => this.#directories.delete(directory))
-    return made
+  /** Ids are given only in a directory that this process made: a second stor, by mistake on the same backend, and this one
+   *  then never write to the same place. @returns the first id from `id` on that is ours */
+  async #claimDirectory(id: PieceId): Promise<PieceId> {
+    await this.#reserve(id)
+    if (await this.#files.makeNewDirectory(directoryOf(id))) {
+      this.#claimedDirectory = directoryOf(id)
+      return id
+    }
+    return this.#claimDirectory((Math.floor(id / PIECES_PER_DIRECTORY) + 1) * PIECES_PER_DIRECTORY)
+  }
+
+  async #reserve(id: PieceId): Promise<void> {
+    if (id < this.#reservedTo) return
+    const reservedTo = id + IDS_RESERVED
+    await this.#files.publish('next-id', Buffer.from(`${FORMAT} ${reservedTo}\n`), { durable: true })
+    this.#reservedTo = reservedTo
   }
 }
 

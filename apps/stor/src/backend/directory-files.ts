@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { mkdir, open, readdir, readFile, rename, rm, statfs } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StorError, type StorErrorReason } from '../errors.ts'
@@ -6,6 +7,7 @@ import { StorError, type StorErrorReason } from '../errors.ts'
 export class DirectoryFiles {
   readonly name: string
   readonly root: string
+  readonly #writerId = randomBytes(8).toString('hex')
 
   constructor(name: string, root: string) {
     this.name = name
@@ -25,10 +27,26 @@ export class DirectoryFiles {
     })
   }
 
+  /** Makes one directory in a directory that is there, on disk when it resolves.
+   *  @returns false when it was there: somebody else made it */
+  async makeNewDirectory(path: string): Promise<boolean> {
+    return this.#guard(async () => {
+      try {
+        await mkdir(join(this.root, path), { mode: 0o700 })
+      } catch (error) {
+        if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false
+        throw error
+      }
+      await syncPath(join(this.root, dirname(path)))
+      return true
+    })
+  }
+
   /** A whole new file, or none: written beside its place and renamed. `durable`: it is on disk, its name too. */
   async publish(path: string, bytes: Uint8Array, { durable }: { readonly durable: boolean }): Promise<void> {
     const target = join(this.root, path)
-    const part = `${target}.part`
+    // Not the file that another process, by mistake, writes at the same time.
+    const part = `${target}.${this.#writerId}.part`
     await this.#guard(async () => {
       await using file = await open(part, 'w', 0o600)
       await file.writeFile(bytes)

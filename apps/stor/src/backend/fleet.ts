@@ -40,11 +40,13 @@ export class Fleet implements AsyncDisposable {
   readonly meta: readonly MetaPlace[]
   readonly health: Health
   readonly #reserveBytes: number
+  readonly #rebuildAfterMs: number
 
   /** Connects nothing yet.
    *  @throws ConfigError */
   constructor(config: StorConfig, clock: Clock, random: RandomSource, log: Log, metrics: BackendMetrics) {
     this.#reserveBytes = config.backendReserveBytes
+    this.#rebuildAfterMs = config.rebuildAfterMs
     this.data = config.groups.flatMap((backends, group) =>
       backends.map(backend => {
         const vitals = new Vitals(clock)
@@ -83,6 +85,11 @@ export class Fleet implements AsyncDisposable {
 
   isDown(name: string): boolean {
     return this.health.isDown(dataId(name))
+  }
+
+  /** It has been down for `rebuild_after`. */
+  isGivenUp(name: string): boolean {
+    return this.#rebuildAfterMs > 0 && this.health.downForMs(dataId(name)) >= this.#rebuildAfterMs
   }
 
   /** Its shards are to move away; it takes no new ones. */

@@ -4,10 +4,11 @@ import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import { ConfigError } from '@qsfs/config/load'
 import type { BackendConfig, StorConfig } from '../config.ts'
 import type { Backend, RecordBackend } from './backend.ts'
+import { DecoratedBackend, DecoratedRecordBackend } from './decorated-backend.ts'
 import { DirectoryBackend, DirectoryRecordBackend } from './directory-backend.ts'
-import { LimitedBackend } from './limit.ts'
-import { type BackendMetrics, MeasuredBackend, MeasuredRecordBackend } from './measure.ts'
-import { Retrier, RetryingBackend, RetryingRecordBackend } from './retry.ts'
+import { Limiter } from './limit.ts'
+import { type BackendMetrics, Meter } from './measure.ts'
+import { Retrier } from './retry.ts'
 import type { Vitals } from './vitals.ts'
 import { ZdbBackend } from './zdb/zdb-backend.ts'
 import type { ZdbAddress } from './zdb/zdb-link.ts'
@@ -16,7 +17,7 @@ import { ZdbRecordBackend } from './zdb/zdb-record-backend.ts'
 /** What one backend is asked at a time: 8 MiB in flight hide the round trip at 10 ms up to 800 MB/s. */
 const LIMITS = { putBytesMax: 8 * MiB, readsMax: 32 }
 
-/** The one place that stacks the decorators: measure(retry(limit(raw))). Nothing is connected yet.
+/** The one place that stacks the decorators. Nothing is connected yet.
  *  @throws ConfigError when a file that the config names cannot be read, or a directory not be made */
 export function openBackend(
   backend: BackendConfig,
@@ -29,8 +30,8 @@ export function openBackend(
   const raw = isDirectory(backend)
     ? new DirectoryBackend(backend.name, directoryOf(backend, config))
     : new ZdbBackend(backend.name, zdbAddress(backend), linkOptions(config))
-  const retrier = new Retrier(clock, random, { attemptsMax: 3 })
-  return new MeasuredBackend(new RetryingBackend(new LimitedBackend(raw, LIMITS), retrier), clock, metrics, vitals)
+  const meter = new Meter(backend.name, 'data', clock, metrics, vitals)
+  return new DecoratedBackend(raw, [meter, new Retrier(clock, random, { attemptsMax: 3 }), new Limiter(LIMITS)])
 }
 
 /** As `openBackend`, for metadata: the quorum has its own patience, so one more attempt is enough. */
@@ -47,8 +48,8 @@ export function openRecordBackend(
   const raw = isDirectory(backend)
     ? new DirectoryRecordBackend(backend.name, directoryOf(backend, config))
     : new ZdbRecordBackend(backend.name, zdbAddress(backend), { ...linkOptions(config), ...owner })
-  const retrying = new RetryingRecordBackend(raw, new Retrier(clock, random, { attemptsMax: 2 }))
-  return new MeasuredRecordBackend(retrying, clock, metrics, vitals)
+  const meter = new Meter(backend.name, 'meta', clock, metrics, vitals)
+  return new DecoratedRecordBackend(raw, [meter, new Retrier(clock, random, { attemptsMax: 2 })])
 }
 
 const isDirectory = ({ address }: BackendConfig) => address.startsWith('dir:')

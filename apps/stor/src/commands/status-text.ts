@@ -118,10 +118,20 @@ function troubleLines(backends: readonly BackendStatus[], nowMs: number): string
 
 /** zstor's columns, with units, and how long an answer takes. */
 function table(backends: readonly BackendStatus[]): string {
-  const columns = ['backend', 'group', 'reachable', 'objects', 'used space', 'free space', 'usage', 'answers in']
+  const columns = [
+    'backend',
+    'group',
+    'reachable',
+    'objects',
+    'used space',
+    'free space',
+    'usage',
+    'answers in',
+    'link',
+  ]
   const output = new Table({
     head: [...columns, 'confirms mean'],
-    colAligns: ['left', 'left', 'left', 'right', 'right', 'right', 'right', 'right', 'left'],
+    colAligns: ['left', 'left', 'left', 'right', 'right', 'right', 'right', 'right', 'left', 'left'],
     style: { head: [], border: [], compact: true },
   })
   for (const backend of backends) {
@@ -141,6 +151,7 @@ function table(backends: readonly BackendStatus[]): string {
       known(size(freeBytes)),
       known(usage === null ? '-' : `${(usage * 100).toFixed(1)} %`),
       known(latencyMs === null ? '-' : formatDuration(latencyMs)),
+      known(linkText(backend)),
       known({ disk: 'on its disk', memory: 'in its memory', unknown: 'not known (no FSYNC)' }[durability]),
     ])
   }
