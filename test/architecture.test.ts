@@ -123,7 +123,7 @@ const fullFolders: Readonly<Record<string, number>> = {
   'apps/fs/src/tree': 21, // records and the log that keeps them; to be split
   'apps/stor/src': 19, // wiring and commands
   'apps/stor/src/backend': 14, // interface, three kinds, decorators, and who watches them
-  'apps/stor/src/repair': 16, // one queue; what feeds it, and what works it off
+  'apps/stor/src/repair': 17, // one queue; what feeds it, and what works it off
   'apps/stor/src/pipeline': 14, // store and retrieve share the frame pool
 }
 

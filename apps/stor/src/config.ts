@@ -128,6 +128,9 @@ const storSchema = z.strictObject({
   /** One that is down must have answered every check for so long before it is up again; one that keeps falling for twice as
    *  long each time, ten minutes at most. As long as `down_after`, unless given. */
   up_after: duration({ min: 0 }).optional(),
+  /** The shards of a data backend that has been down for so long are rebuilt on others, where that keeps the promise; what it
+   *  still has when it comes back is removed. 0: it is waited for, for ever. */
+  rebuild_after: duration({ min: 0 }).default(60 * 60 * 1000),
   /** So much of a data backend is kept free of new shards, for records beside them and for repair; at most a twentieth of its
    *  size, where that is known. One with less is full. */
   backend_reserve: size({ min: 0 }).default(100 * MiB),
@@ -185,6 +188,7 @@ export interface StorConfig {
   readonly healthCheckIntervalMs: number
   readonly downAfterMs: number
   readonly upAfterMs: number
+  readonly rebuildAfterMs: number
   readonly backendReserveBytes: number
   readonly repairBytesPerSecond: number
   readonly repairConcurrency: number
@@ -267,6 +271,7 @@ export function loadStorConfig(
     healthCheckIntervalMs: section.health_check_interval,
     downAfterMs: section.down_after,
     upAfterMs: section.up_after ?? section.down_after,
+    rebuildAfterMs: section.rebuild_after,
     backendReserveBytes: section.backend_reserve,
     repairBytesPerSecond: section.repair_bytes_per_second,
     repairConcurrency: section.repair_concurrency,

@@ -165,10 +165,10 @@ function toStatus(
   { name, address, namespace }: BackendConfig,
   use: 'meta' | 'data',
   group: { readonly group: number; readonly groupName: string },
-  { state, stat, isFull, lastError, statAtMs: _, ...seen }: SeenBackend,
+  { state, stat, isFull, isGivenUp, lastError, statAtMs: _, ...seen }: SeenBackend,
 ): BackendStatus {
   return {
-    ...{ name, address, namespace, use, ...group, ...seen, health: state, full: isFull },
+    ...{ name, address, namespace, use, ...group, ...seen, health: state, full: isFull, givenUp: isGivenUp },
     lastError: lastError?.text ?? '',
     lastErrorMs: lastError?.atMs ?? null,
     entryCount: stat?.valueCount ?? 0,

@@ -24,6 +24,7 @@ export class RepairRig {
   readonly pool: FramePool
   readonly pipeline: PipelineRig
   readonly down = new Set<string>()
+  readonly givenUp = new Set<string>()
   readonly data: readonly SpoiledBackend[]
   readonly members = [1, 2, 3, 4].map(i => new MemoryRecordBackend(`m${i}`))
 
@@ -60,6 +61,7 @@ export class RepairRig {
       view: {
         isKnown: name => fleet.backend(name) !== undefined,
         isDown: fleet.isDown,
+        isGivenUp: name => this.givenUp.has(name),
         isDraining: name => draining.has(name),
         wasEmptied: () => false,
       },

@@ -232,6 +232,8 @@ export interface BackendStatus {
   readonly upInMs: number | null
   /** How often it was called down since the start. */
   readonly fallCount: number
+  /** It has been down for `rebuild_after`: its shards are written elsewhere, where the promise allows it. */
+  readonly givenUp: boolean
   /** The last check was answered. */
   readonly reachable: boolean
   /** How long answers to the last checks took, median; null: there was none. */

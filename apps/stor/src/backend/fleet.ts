@@ -26,6 +26,7 @@ export interface MetaPlace {
 export interface SeenBackend extends Observation {
   /** It has no room for new shards, or refuses them. */
   readonly isFull: boolean
+  readonly isGivenUp: boolean
   /** Failed requests since the start, and the last of them; one that is told by its check is not told twice. */
   readonly errorCount: number
   readonly lastError: Failure | null
@@ -114,7 +115,8 @@ export class Fleet implements AsyncDisposable {
     const observation = use === 'data' ? this.observeData(backend.name) : this.observeMeta(backend.name)
     const isFull = vitals.refuses || (use === 'data' && !this.#hasRoom(observation.stat, 0))
     const { errorCount, lastError } = vitals
-    return { ...observation, isFull, errorCount, lastError }
+    const isGivenUp = use === 'data' && this.isGivenUp(backend.name)
+    return { ...observation, isFull, isGivenUp, errorCount, lastError }
   }
 
   /** For placement: a backend that is up, or not known to be down, and has room for `shardBytes` besides its reserve. */

@@ -98,13 +98,15 @@ const ERROR_SHOWN_MS = 60 * 60 * 1000
 /** A line for each backend that is, or was lately, not well. */
 function troubleLines(backends: readonly BackendStatus[], nowMs: number): string[] {
   return backends.flatMap(backend => {
-    const { name, health, reachable, sinceMs, upInMs, fallCount, note, errorCount, lastError, lastErrorMs } = backend
+    const { name, health, reachable, sinceMs, upInMs, fallCount, note } = backend
+    const { givenUp, errorCount, lastError, lastErrorMs } = backend
     const ago = (ms: number) => formatDuration(Math.max(1000, Math.round((nowMs - ms) / 1000) * 1000))
     const up =
       upInMs === null ? '' : `; answers, and is up in ${formatDuration(Math.ceil(upInMs / 1000) * 1000)} if it goes on`
     const falls = fallCount > 1 ? ` (${fallCount} times since the start)` : ''
+    const moving = givenUp ? '; its shards are rebuilt elsewhere, where that keeps the promise' : ''
     const why = note === '' ? '' : `: ${note}`
-    const down = health === 'down' ? [`  ${name}: down for ${ago(sinceMs)}${falls}${up}${why}\n`] : []
+    const down = health === 'down' ? [`  ${name}: down for ${ago(sinceMs)}${falls}${up}${moving}${why}\n`] : []
     const silent = health !== 'down' && !reachable ? [`  ${name}: its last check failed${why}\n`] : []
     const isNews = lastErrorMs !== null && nowMs - lastErrorMs < ERROR_SHOWN_MS && lastError !== note
     const errors = errorCount === 1 ? '1 failed request' : `${errorCount} failed requests`

@@ -12,7 +12,7 @@ import type { RepairBudget, TakeOptions } from './budget.ts'
 import { type BackendView, diagnose } from './diagnosis.ts'
 import { ObjectPieces } from './object-pieces.ts'
 import { type Rebuilt, rebuildShards } from './rebuild-shards.ts'
-import { chooseReplacement } from './replacement.ts'
+import { planRepair } from './repair-plan.ts'
 import { ascendingRunsOf, verifyShard } from './verify-shard.ts'
 
 export interface ObjectRepairContext {
@@ -47,7 +47,7 @@ export interface RepairOutcome {
 type Lost = ReadonlyMap<number, readonly PieceRun[]>
 
 /** Brings one object to full width: reads the shards that are in doubt, rebuilds those that are bad, owed, or on a backend
- *  that is gone, commits a new generation of the record, removes what the replaced shards left. In this order: until the
+ *  that is gone or given up, commits a new generation of the record, removes what the replaced shards left. In this order: until the
  *  record is committed the old places stay, after it the new ones count, so a crash at any step leaves the object
  *  readable and at most pieces that nobody names. One at a time per object; the caller sees to it. */
 export class ObjectRepair {
@@ -64,6 +64,7 @@ export class ObjectRepair {
     suspects: ReadonlySet<number> | 'all',
     options: TakeOptions = {},
   ): Promise<RepairOutcome> {
+    const { fleet, view, redundancy } = this.#context
     const faulty = new Set<number>()
     let [rebuiltCount, verifiedCount, badCount] = [0, 0, 0]
     let doubted = suspects
@@ -75,7 +76,10 @@ export class ObjectRepair {
       const checked = await this.#check(pieces, doubted, options)
       verifiedCount += checked.verifiedCount
       badCount += checked.badCount
-      const planned = this.#plan(pieces, checked.lost)
+      // The server's own bytes come on top.
+      const candidates = fleet.candidates(Math.ceil(pieces.shardTotalBytes * 1.02))
+      const planned = planRepair(record, [...checked.lost.keys()], candidates, view, redundancy)
+      for (const index of planned.staying) checked.lost.delete(index)
       const batch = planned.targets.slice(0, Math.max(1, record.totalShards - record.dataShards))
       const rebuilt = batch.length === 0 ? null : await this.#rebuild(pieces, batch, checked.lost, faulty, options)
       const count = rebuilt === null ? 0 : await this.#commit(record, rebuilt, checked.lost)
@@ -110,8 +114,10 @@ export class ObjectRepair {
   async #check(pieces: ObjectPieces, suspects: ReadonlySet<number> | 'all', options: TakeOptions) {
     const { fleet, budget, view, log } = this.#context
     const { record } = pieces
-    const { unplaced } = diagnose(record, view)
-    const lost = new Map<number, readonly PieceRun[]>(unplaced.map(index => [index, record.shards[index]!.runs]))
+    const { unplaced, displaced } = diagnose(record, view)
+    const lost = new Map<number, readonly PieceRun[]>(
+      [...unplaced, ...displaced].map(index => [index, record.shards[index]!.runs]),
+    )
     const unread: number[] = []
     let [verifiedCount, badCount] = [0, 0]
     for (const place of record.shards) {
@@ -132,53 +138,7 @@ export class ObjectRepair {
       log.warn('shard.bad', { objectId, shardIndex: place.index, backend: place.backend, ...counts })
       lost.set(place.index, ownRuns)
     }
-    return { lost: lost as Lost, unread, verifiedCount, badCount }
-  }
-
-  /** Where each lost shard goes: its own backend, or another when that one is gone, is to be emptied, or is full. */
-  #plan({ record, shardTotalBytes }: ObjectPieces, lost: Lost) {
-    const { fleet, view } = this.#context
-    // The server's own bytes come on top.
-    const candidates = fleet.candidates(Math.ceil(shardTotalBytes * 1.02))
-    const taken = new Set(record.shards.filter(({ index }) => !lost.has(index)).map(({ backend }) => backend))
-    const targets: { index: number; backend: string }[] = []
-    const reasons: string[] = []
-    for (const index of lost.keys()) {
-      const { backend: own } = record.shards[index]!
-      const candidate = candidates.find(({ name }) => name === own)
-      const stays = candidate !== undefined && !view.isDraining(own) && !taken.has(own)
-      const isDown = stays && view.isDown(own)
-      // Of a backend that is away the shard waits: it may come back with all it has.
-      const chosen = isDown
-        ? null
-        : stays && candidate.usable
-          ? own
-          : this.#replace(candidates, taken, record, lost, own)
-      if (chosen === null) {
-        reasons.push(
-          isDown ? `${own} is down` : stays ? `${own} has no room` : `no backend has room for a shard of ${own}`,
-        )
-        continue
-      }
-      taken.add(chosen)
-      targets.push({ index, backend: chosen })
-    }
-    return { targets, pending: reasons[0] ?? '' }
-  }
-
-  /** Not the place of another shard of this object that is to be rewritten where it was. */
-  #replace(
-    candidates: ReturnType<Fleet['candidates']>,
-    taken: ReadonlySet<string>,
-    { shards }: ObjectRecord,
-    lost: Lost,
-    own: string,
-  ): string | null {
-    const { view } = this.#context
-    const kept = [...lost.keys()].map(index => shards[index]!.backend)
-    const isReserved = (name: string) => name === own || view.isDraining(name) || kept.includes(name)
-    const open = candidates.map(one => (isReserved(one.name) ? { ...one, usable: false } : one))
-    return chooseReplacement(open, taken, this.#context.redundancy)?.name ?? null
+    return { lost, unread, verifiedCount, badCount }
   }
 
   async #rebuild(

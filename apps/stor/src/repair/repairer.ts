@@ -9,12 +9,13 @@ import type { MetaStore } from '../metadata/meta-store.ts'
 import { objectIdOfKey } from '../metadata/name-record.ts'
 import type { ObjectRecord } from '../metadata/object-record.ts'
 import type { Redundancy } from '../placement.ts'
+import { BackendNews } from './backend-news.ts'
 import { RepairBudget } from './budget.ts'
 import { diagnose } from './diagnosis.ts'
-import { EmptiedBackends } from './emptied-backends.ts'
 import { inspectObject } from './inspect.ts'
 import { ObjectRepair, type RepairOutcome } from './object-repair.ts'
 import { sweepOrphans } from './orphans.ts'
+import { planRepair } from './repair-plan.ts'
 import { RepairQueue } from './repair-queue.ts'
 import { Scrubber } from './scrubber.ts'
 import { surveyRecords } from './survey.ts'
@@ -45,7 +46,7 @@ export interface RepairerLimits {
 const ITEMS_MAX = 100_000
 /** Longest pause after failures; a backend that comes back ends it. */
 const BACKOFF_MAX_MS = 10 * 60 * 1000
-/** Records are looked through when the daemon starts, when a backend was emptied, and so often. */
+/** Records are looked through when the daemon starts, when a backend was emptied, given up or came back, and so often. */
 const SURVEY_EVERY_MS = 24 * 60 * 60 * 1000
 const SCRUB_SAVED_EVERY_MS = 60_000
 
@@ -56,7 +57,7 @@ export class Repairer implements AsyncDisposable {
   readonly #limits: RepairerLimits
   readonly #budget: RepairBudget
   readonly #queue: RepairQueue
-  readonly #emptied: EmptiedBackends
+  readonly #news: BackendNews
   readonly #repair: ObjectRepair
   readonly #scrubber: Scrubber
   readonly #objects = new KeyedMutex<string>()
@@ -82,9 +83,9 @@ export class Repairer implements AsyncDisposable {
       firstMs: Math.max(1000, limits.pollMs),
       maxMs: BACKOFF_MAX_MS,
     })
-    this.#emptied = new EmptiedBackends(fleet)
+    this.#news = new BackendNews(fleet)
     const { redundancy, scrubPeriodMs, pollMs } = limits
-    const view = this.#emptied
+    const view = this.#news
     this.#repair = new ObjectRepair({ ...context, budget: this.#budget, redundancy, view })
     this.#scrubber = new Scrubber(meta, clock, log, (objectId, signal) => this.#scrub(objectId, signal), {
       ...{ periodMs: scrubPeriodMs, pollMs, saveEveryMs: SCRUB_SAVED_EVERY_MS },
@@ -287,10 +288,10 @@ export class Repairer implements AsyncDisposable {
   async #surveys(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#context
     while (!signal.aborted) {
-      const isNews = this.#emptied.look()
+      const news = this.#news.look()
       const isDue = this.#surveyedAtMs === null || clock.monotonicMs() - this.#surveyedAtMs > SURVEY_EVERY_MS
       try {
-        if (isNews || isDue) await this.#survey(signal)
+        if (news.size > 0 || isDue) await this.#survey(news, signal)
       } catch (error) {
         if (signal.aborted) return
         if (!(error instanceof StorError)) throw error
@@ -300,17 +301,18 @@ export class Repairer implements AsyncDisposable {
     }
   }
 
-  async #survey(signal: AbortSignal): Promise<void> {
+  async #survey(news: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     const { meta, fleet, log } = this.#context
     const { named, recordCount, unreadableCount } = await surveyRecords(meta, log, signal, record => {
-      const { margin, unplaced, suspects, hasRemovals } = diagnose(record, this.#emptied)
+      const { margin, unplaced, displaced, suspects, hasRemovals } = diagnose(record, this.#news)
       const id = record.objectId.toString('hex')
-      if (record.shards.some(({ confirmed, backend }) => !confirmed || !this.#emptied.isKnown(backend)))
-        this.#thin.add(id)
-      if (unplaced.length > 0 || suspects.length > 0 || hasRemovals) this.#queue.add(id, margin, suspects)
+      if (record.shards.some(({ confirmed, backend }) => !confirmed || !this.#news.isKnown(backend))) this.#thin.add(id)
+      // Where nothing better is free, a backend that was given up is waited for, and its objects fill no queue.
+      const canMove = displaced.length > 0 && this.#canMove(record, displaced)
+      if (unplaced.length > 0 || suspects.length > 0 || hasRemovals || canMove) this.#queue.add(id, margin, suspects)
     })
     this.#surveyedAtMs = this.#context.clock.monotonicMs()
-    this.#emptied.surveyed()
+    this.#news.surveyed(news)
     log.event('survey.ended', { recordCount, unreadableCount, pendingCount: this.#queue.size })
     const orphans = { removedCount: this.#orphans.removedCount, youngCount: 0, unknownCount: 0 }
     for (const { backend } of fleet.data) {
@@ -329,6 +331,11 @@ export class Repairer implements AsyncDisposable {
       }
     }
     this.#orphans = orphans
+  }
+
+  #canMove(record: ObjectRecord, displaced: readonly number[]): boolean {
+    const candidates = this.#context.fleet.candidates(0)
+    return planRepair(record, displaced, candidates, this.#news, this.#limits.redundancy).targets.length > 0
   }
 
   async #listObjects(signal: AbortSignal): Promise<Buffer[]> {

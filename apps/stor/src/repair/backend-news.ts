@@ -1,0 +1,64 @@
+import type { Fleet } from '../backend/fleet.ts'
+import type { BackendView } from './diagnosis.ts'
+
+/** What the monitor shows of data backends, and what of it makes all records to be looked through: one that holds nothing
+ *  (a new one, or its disk was exchanged), one that was given up, one that came back after that. */
+export class BackendNews implements BackendView {
+  readonly #fleet: Fleet
+  /** Seen empty, and not full again since. */
+  readonly #empty = new Set<string>()
+  readonly #givenUp = new Set<string>()
+  /** Something of these was not looked for in the records yet. */
+  readonly #news = new Set<string>()
+
+  constructor(fleet: Fleet) {
+    this.#fleet = fleet
+  }
+
+  /** Takes in the monitor's last checks. @returns the backends for whose sake all records are to be looked through */
+  look(): ReadonlySet<string> {
+    for (const { backend } of this.#fleet.data) {
+      const { name } = backend
+      const isGivenUp = this.#fleet.isGivenUp(name)
+      if (isGivenUp !== this.#givenUp.has(name)) {
+        if (isGivenUp) this.#givenUp.add(name)
+        else this.#givenUp.delete(name)
+        this.#news.add(name)
+      }
+      const { reachable, stat } = this.#fleet.observeData(name)
+      if (!reachable || stat === null) continue
+      if (stat.valueCount > 0) {
+        if (!this.#news.has(name)) this.#empty.delete(name)
+      } else if (!this.#empty.has(name)) {
+        this.#empty.add(name)
+        this.#news.add(name)
+      }
+    }
+    return new Set(this.#news)
+  }
+
+  /** All objects that have to do with these are in the queue now. */
+  surveyed(news: ReadonlySet<string>): void {
+    for (const name of news) this.#news.delete(name)
+  }
+
+  isKnown(backend: string): boolean {
+    return this.#fleet.backend(backend) !== undefined
+  }
+
+  isDown(backend: string): boolean {
+    return this.#fleet.isDown(backend)
+  }
+
+  isGivenUp(backend: string): boolean {
+    return this.#fleet.isGivenUp(backend)
+  }
+
+  isDraining(backend: string): boolean {
+    return this.#fleet.isDraining(backend)
+  }
+
+  wasEmptied(backend: string): boolean {
+    return this.#empty.has(backend)
+  }
+}
