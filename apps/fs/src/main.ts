@@ -45,7 +45,17 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
   const counts = new RequestCounts()
   const serving = { counts, storeReplyOutstanding: () => volume.isStoreBusy, held }
   const transport = stack.use(await serveTransport(filesystem, config, serving, log))
-  transport.ended.then(() => stop(), stop)
+  let isLeaving = false
+  transport.ended.then(() => isLeaving || stop(), stop)
+  if (held !== null) {
+    process.once('SIGUSR2', () => {
+      isLeaving = true
+      log.event('mount.leaving')
+      transport
+        .leave()
+        .then(() => stop(new ExpectedFailure(1, 'left the mount to the next fs, as it was told to')), stop)
+    })
+  }
   await transport.usable
   // Last, so that whoever gets an answer here finds the mount usable.
   if (config.controlSocket !== undefined) {

@@ -20,6 +20,8 @@ export interface Transport extends AsyncDisposable {
   readonly usable: Promise<void>
   /** Settles when the mount is gone, whoever took it away; rejects when serving failed. */
   readonly ended: Promise<void>
+  /** Leaves a mount that is held to the next process: settles when what came so far is answered. */
+  leave(): Promise<void>
 }
 
 export interface Serving {
@@ -62,15 +64,34 @@ async function serveKernel(
       : adoptMount(held.fd, mountpoint)
   const reader = probePipeHandle() ?? openPoolReader
   const channel = new KernelChannel(mount.fd, reader, systemClock, { pollUs, storeReplyOutstanding })
-  const resuming = held !== null && {
-    resumed: held.isResumed,
-    journal: { requests: held.journal, clock: systemClock },
+  const leaving = new AbortController()
+  const succession = held !== null && { journal: held.journal, leaving: leaving.signal, clock: systemClock }
+  const options = {
+    ...sessionDefaults,
+    counts,
+    log,
+    resumed: held?.isResumed ?? false,
+    ...(succession && { succession }),
   }
-  const ended = serve(filesystem, channel, { ...sessionDefaults, counts, log, ...resuming })
+  const ended = serve(filesystem, channel, options)
+  let isLeft = false
+  ended.catch(() => {
+    // The next process may do better.
+    isLeft = held !== null
+  })
   return {
     usable: answering(mountpoint),
     ended,
+    leave() {
+      isLeft = true
+      leaving.abort()
+      return ended
+    },
     async [Symbol.asyncDispose]() {
+      if (isLeft) {
+        channel[Symbol.dispose]()
+        return
+      }
       if ((await mount.unmount()) === 'busy') {
         log.warn('mount.busy', { mountpoint })
         // Whoever still works there gets errors from now on, not silence.
@@ -93,6 +114,7 @@ async function serveNative(
     usable: answering(mountpoint),
     // libfuse does not tell; whoever takes the mount away from outside has to stop the daemon too.
     ended: new Promise(() => undefined),
+    leave: () => Promise.reject(new Error('libfuse holds the mount itself')),
     async [Symbol.asyncDispose]() {
       await mount.unmount()
     },

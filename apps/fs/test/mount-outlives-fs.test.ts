@@ -7,7 +7,8 @@ import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { HeldStack } from './held-stack.ts'
 
 const busy = join(import.meta.dirname, 'busy.py')
-const killCount = 5
+/** QSFS_TEST_KILLS=20 for longer. */
+const killCount = Number(process.env.QSFS_TEST_KILLS ?? 3)
 
 test('programs see nothing but a delay when fs is killed again and again', async t => {
   const prng = seededPrng(t)
@@ -30,4 +31,57 @@ test('programs see nothing but a delay when fs is killed again and again', async
     assert.match(program.stdout, /^done \d+$/m)
   }
   assert.equal(await stack.fs.stop(), 0, stack.fs.stderr)
+})
+
+test('fs is exchanged under load: it stores everything first, and nobody loses a byte', async t => {
+  await using directory = await temporaryDirectory()
+  await using stack = await HeldStack.start(directory.path)
+  await using program = stack.python(busy, String(seededPrng(t).below(1e9)))
+  await program.waitForLine(/^works$/)
+  for (let i = 0; i < 2; i++) {
+    await pause(300)
+    process.kill(stack.fs.pid, 'SIGUSR2')
+    assert.equal(await stack.fs.exited, 1, stack.fs.stderr)
+    assert.match(stack.fs.stderr, /^fs: left the mount to the next fs/m)
+    await stack.startFs()
+    assert.match(stack.fs.stderr, /"repeatedCount":0,"filesWithLostBytes":0/)
+  }
+  program.closeStdin()
+  assert.equal(await program.exited, 0, program.stderr + stack.fs.stderr)
+})
+
+test('whoever syncs a file that lost bytes is told once', async () => {
+  await using directory = await temporaryDirectory()
+  await using stack = await HeldStack.start(directory.path)
+  const script = `
+import os, sys
+fd = os.open('file', os.O_RDWR | os.O_CREAT)
+os.fsync(fd)
+os.pwrite(fd, b'x' * 5000, 0)
+# Hands the bytes to fs, and waits for no disk.
+import ctypes
+ctypes.CDLL(None).sync_file_range(fd, ctypes.c_long(0), ctypes.c_long(0), 7)
+print('written', flush=True)
+def syncs():
+    try:
+        os.fsync(fd)
+        return 'synced'
+    except OSError as error:
+        return error.strerror
+for line in sys.stdin:
+    print(syncs(), flush=True)
+`
+  await using first = stack.python('-c', script)
+  await first.waitForLine(/^written$/)
+  await using second = stack.python('-c', script)
+  await second.waitForLine(/^written$/)
+  await stack.fs.kill9()
+  await stack.startFs()
+  assert.match(stack.fs.stderr, /"filesWithLostBytes":1/)
+  for (const program of [first, second]) {
+    for (const answer of [/^Input\/output error$/, /^synced$/]) {
+      program.write('\n')
+      await program.waitForLine(answer)
+    }
+  }
 })

@@ -20,7 +20,7 @@ function channelOf(options: { pollUs: number; storeReplyOutstanding?: () => bool
       onBytes(lengthBytes)
     }
     end = onEnd
-    return { close: () => onEnd(null) }
+    return { close: () => onEnd(null), pause: () => undefined }
   }
   const channel = new KernelChannel(openSync('/dev/null', 'w'), openReader, clock, options)
   const lengths: number[] = []
@@ -161,3 +161,12 @@ for (const [name, openReader] of Object.entries(readers)) {
     } else assert.throws(() => readSync(fd, buffer), { code: 'EBADF' })
   })
 }
+
+test('what comes after it left is for another process', () => {
+  const { channel, deliver, lengths } = channelOf({ pollUs: 0 })
+  deliver(40)
+  channel.leave()
+  deliver(50)
+  assert.deepEqual(lengths, [40])
+  channel[Symbol.dispose]()
+})

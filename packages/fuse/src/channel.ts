@@ -8,6 +8,8 @@ export interface RequestChannel {
   /** Sends one reply: the head, its length field right for all of it, then the parts.
    *  @throws the kernel's error when it refuses the bytes; a caller that is gone is no error */
   reply(head: Uint8Array, parts: readonly Uint8Array[]): void
+  /** Takes no more requests: they stay with the kernel, for the next process. Replies still go out. */
+  leave(): void
   /** Tells the kernel something it did not ask for. Settles when it has acted on it; it may send requests meanwhile, and wait for
    *  their answers. An inode that it no longer knows is no error. */
   notify(message: Uint8Array): Promise<void>
@@ -19,7 +21,13 @@ export type OpenReader = (
   buffer: Buffer,
   onBytes: (lengthBytes: number) => void,
   onEnd: (failure: NodeJS.ErrnoException | null) => void,
-) => { close(): void }
+) => OpenedReader
+
+export interface OpenedReader {
+  close(): void
+  /** Reads no more, or hands over what it still reads. */
+  pause(): void
+}
 
 export interface ChannelOptions {
   /** How long to stay awake after a request or a reply: a wake-up costs 40-70 us, more than most answers. 0: never. */
@@ -56,7 +64,8 @@ export class KernelChannel implements RequestChannel, Disposable {
   readonly #storeReplyOutstanding: () => boolean
   /** One buffer for all requests: a fresh MiB each costs two thirds of the write speed. */
   readonly #buffer = Buffer.allocUnsafeSlow(requestBytesMax)
-  #reader: { close(): void } | null = null
+  #reader: OpenedReader | null = null
+  #isLeaving = false
   #closed = false
   #awake = false
   #quietSinceMs = 0
@@ -79,7 +88,8 @@ export class KernelChannel implements RequestChannel, Disposable {
       this.#fd,
       this.#buffer,
       lengthBytes => {
-        if (this.#closed) return
+        // Not answered by us: the kernel asks the next process.
+        if (this.#closed || this.#isLeaving) return
         this.#noteGap()
         onRequest(this.#buffer.subarray(0, lengthBytes))
         this.#stayAwake()
@@ -103,6 +113,11 @@ export class KernelChannel implements RequestChannel, Disposable {
       if (!mountIsGone.has((error as NodeJS.ErrnoException).code)) throw error
     }
     this.#stayAwake()
+  }
+
+  leave(): void {
+    this.#isLeaving = true
+    this.#reader?.pause()
   }
 
   notify(message: Uint8Array): Promise<void> {

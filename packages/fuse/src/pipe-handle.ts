@@ -36,7 +36,7 @@ export function probePipeHandle(): OpenReader | null {
       failure = error
     })
     socket.on('close', () => onEnd(failure))
-    return { close: () => void socket.destroy() }
+    return { close: () => void socket.destroy(), pause: () => void socket.pause() }
   }
 }
 

@@ -20,6 +20,8 @@ export const openPoolReader: OpenReader = (fd, buffer, onBytes, onEnd) => {
   }
   park()
   return {
+    // A parked read ends with the next request only.
+    pause() {},
     close() {
       if (closed) return
       closed = true

@@ -24,6 +24,10 @@ class FakeChannel implements RequestChannel {
     this.replies.push(Buffer.concat([head, ...parts]))
   }
 
+  leave(): void {
+    this.#onRequest = () => undefined
+  }
+
   async notify(message: Uint8Array): Promise<void> {
     this.notifications.push(Buffer.from(message))
   }

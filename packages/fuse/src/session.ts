@@ -1,5 +1,6 @@
 import { AssertionError } from 'node:assert'
-import type { Clock } from '@qsfs/concurrency/clock'
+import { once } from 'node:events'
+import { type Clock, delay } from '@qsfs/concurrency/clock'
 import type { Log } from '@qsfs/telemetry/log'
 import { InterruptIn, NotifyCode, NotifyInvalidateInode, OutHeader } from './abi.ts'
 import { Answer, type Lifetimes } from './answer.ts'
@@ -19,20 +20,33 @@ export interface SessionOptions extends Lifetimes {
   /** True on a descriptor whose mount was served by a process that died: INIT is long over, and what that process left
    *  unanswered is asked for again. */
   readonly resumed?: boolean
-  /** Where what changes something is kept for the process that comes after this one. */
-  readonly journal?: { readonly requests: RequestJournal; readonly clock: Clock }
+  /** Set when another process goes on with this mount after this one. */
+  readonly succession?: Succession
   readonly counts?: RequestCounts
 }
 
 /** The only mount of a filesystem may keep entries and attributes as long as it likes: a day. */
 export const sessionDefaults = { entryTtlSeconds: 86_400, attrTtlSeconds: 86_400, maxBackground: 32 } as const
 
-/** Serves `filesystem` until its mount is gone: then waits for what is still in flight and calls `destroy`.
+export interface Succession {
+  /** Keeps what changes something. */
+  readonly journal: RequestJournal
+  /** Aborted: it is the next one's turn. */
+  readonly leaving: AbortSignal
+  readonly clock: Clock
+}
+
+/** What takes longer than this when a process leaves is left to the next one. */
+const leaveWithinMs = 2000
+
+/** Serves `filesystem` until its mount is gone: then waits for what is still in flight and calls `destroy`. When it leaves
+ *  the mount to another process it settles when nearly everything is answered; then the filesystem is to be flushed.
  *  @throws when the channel fails, or with the AssertionError of a filesystem that found a bug in itself */
 export async function serve(filesystem: Filesystem, channel: RequestChannel, options: SessionOptions): Promise<void> {
   const session = new Session(filesystem, channel, options)
   if (options.resumed) session.resume()
-  await Promise.race([channel.receive(request => session.dispatch(request)), session.broken])
+  await Promise.race([channel.receive(request => session.dispatch(request)), session.broken, session.left()])
+  if (options.succession?.leaving.aborted) return
   await session.drained()
   await filesystem.destroy?.()
 }
@@ -74,6 +88,21 @@ class Session {
   async drained(): Promise<void> {
     for (const { request } of this.#inFlight.values()) request.interrupt()
     while (this.#inFlight.size > 0) await Promise.all([...this.#inFlight.values()].map(({ done }) => done))
+  }
+
+  /** Settles when it has left; never when it need not. */
+  async left(): Promise<void> {
+    const { succession } = this.#options
+    if (succession === undefined) return new Promise(() => undefined)
+    const { clock, leaving } = succession
+    if (!leaving.aborted) await once(leaving, 'abort')
+    this.#channel.leave()
+    const inFlight = [...this.#inFlight.values()].map(({ done }) => done)
+    const isOver = new AbortController()
+    const late = delay(clock, leaveWithinMs, { signal: isOver.signal }).catch(() => undefined)
+    await Promise.race([Promise.all(inFlight), late])
+    isOver.abort()
+    this.#log.event('fuse.left', { unanswered: this.#inFlight.size })
   }
 
   resume(): void {
@@ -168,14 +197,14 @@ class Session {
   }
 
   #note(request: Request, reply: Buffer): void {
-    const { journal } = this.#options
-    journal?.requests.noteAnswered(request.received, reply, journal.clock.nowMs())
+    const { succession } = this.#options
+    succession?.journal.noteAnswered(request.received, reply, succession.clock.nowMs())
   }
 
   /** It happened in the process before, which was killed on its way to tell.
    *  @returns false when it did not */
   #repeatReply(request: Request): boolean {
-    const reply = this.#options.journal?.requests.replyTo(request.unique)
+    const reply = this.#options.succession?.journal.replyTo(request.unique)
     if (reply == null) return false
     this.#send(request, reply, [])
     return true

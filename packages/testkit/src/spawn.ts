@@ -25,6 +25,8 @@ export interface SpawnedProcess extends AsyncDisposable {
   /** SIGTERM, and waits for the exit code. */
   stop(): Promise<number | string>
   closeStdin(): void
+  /** Into its stdin. */
+  write(text: string): void
 }
 
 /** Starts a program with the environment of the tests plus `env`. Its stdin stays open until `closeStdin` or the end. */
@@ -91,6 +93,7 @@ export function spawnProcess(command: string, args: readonly string[], options: 
     },
     stop,
     closeStdin: () => void child.stdin.end(),
+    write: text => void child.stdin.write(text),
     [Symbol.asyncDispose]: async () => void (await stop()),
   }
 }

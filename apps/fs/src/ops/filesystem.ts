@@ -81,8 +81,12 @@ export class VolumeFilesystem implements Filesystem {
     return this.#names.lookup(parent, name)
   }
   forget(node: NodeId, count: number): void {
-    const { inodes, orphans, reclaimer } = this.#volume
-    if (inodes.dropLookups(node, count) && orphans.has(node)) reclaimer.dropUnheld(node)
+    const { inodes, journal, lostBytes, orphans, reclaimer } = this.#volume
+    if (!inodes.dropLookups(node, count)) return
+    lostBytes.forget(node)
+    if (!orphans.has(node)) return
+    journal?.noteForgotten(node)
+    reclaimer.dropUnheld(node)
   }
   getattr(node: NodeId) {
     return this.#attributes.getattr(node)
@@ -153,8 +157,9 @@ export class VolumeFilesystem implements Filesystem {
   write(node: NodeId, _fh: FileHandle, offsetBytes: number, data: Buffer, flags: WriteFlags) {
     return this.#files.write(node, offsetBytes, data, flags)
   }
-  fsync(node: NodeId) {
-    return this.#files.fsync(node)
+  async fsync(node: NodeId, _fh: FileHandle, _isDataOnly: boolean, context: RequestContext): Promise<void> {
+    await this.#files.fsync(node)
+    this.#volume.lostBytes.tell(node, context.pid)
   }
   release(): void {}
   fallocate(

@@ -8,8 +8,9 @@ export class LostBytes {
   /** Those who know, by process id. */
   readonly #told = new Map<NodeId, Set<number>>()
 
-  get nodeIds(): readonly NodeId[] {
-    return [...this.#told.keys()]
+  /** Those of which nobody knows yet. */
+  get untold(): readonly NodeId[] {
+    return [...this.#told].filter(([, processIds]) => processIds.size === 0).map(([nodeId]) => nodeId)
   }
 
   add(nodeIds: Iterable<NodeId>): void {

@@ -114,7 +114,7 @@ export class Volume implements AsyncDisposable {
     const lostBytes = new LostBytes()
     const metadata = await MetadataLog.open(store, clock, log, {
       commitDelayMs,
-      onSeal: seq => journal?.seal(seq, volume.buffer.nodeIds, lostBytes.nodeIds),
+      onSeal: seq => journal?.seal(seq, volume.buffer.nodeIds, lostBytes.untold),
     })
     await using opening = new AsyncDisposableStack()
     opening.use(metadata)
