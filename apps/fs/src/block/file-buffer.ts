@@ -2,12 +2,22 @@ import type { Inode } from '../tree/inode.ts'
 import type { DirtyWindow } from './dirty-window.ts'
 import { windowBytes } from './extents.ts'
 
+/** A window could not be stored for a reason that lies in its file. The cause is what the caller is to be told. */
+export class FileFailure extends Error {
+  constructor(cause: unknown) {
+    super('a file cannot be stored', { cause })
+  }
+}
+
 /** The unwritten bytes of one file, by window: those that may still change, and those on their way to the store. */
 export class FileBuffer {
   readonly inode: Inode
   readonly bornMs: number
   readonly windows = new Map<number, DirtyWindow>()
   readonly flushing = new Map<number, DirtyWindow>()
+  /** Why this file, and maybe no other, cannot be stored: nothing of it is tried before `retryFromMs`. */
+  failure: unknown = null
+  retryFromMs = 0
 
   constructor(inode: Inode, bornMs: number) {
     this.inode = inode

@@ -7,6 +7,7 @@ import type { MetadataLog } from '../tree/metadata-log.ts'
 import type { BlockCache } from './block-cache.ts'
 import type { DirtyWindow, Range } from './dirty-window.ts'
 import { countInWindow, type Extent, windowBytes, windowExtentsMax } from './extents.ts'
+import { FileFailure } from './file-buffer.ts'
 import type { FileExtents } from './file-extents.ts'
 import { type Reader, ReadSet } from './reader.ts'
 
@@ -36,7 +37,12 @@ export class Flusher {
 
   /** Puts the window's ranges, then names them in the running transaction in one stretch. */
   async store(inode: Inode, window: DirtyWindow): Promise<void> {
-    await this.#merge(inode, window)
+    try {
+      await this.#merge(inode, window)
+    } catch (error) {
+      // Its own stored bytes cannot be read.
+      throw new FileFailure(error)
+    }
     const puts = window.ranges.map(range => this.#put(window, range))
     const settled = await Promise.allSettled(puts)
     const stored = settled.filter(put => put.status === 'fulfilled').map(put => put.value)
@@ -91,7 +97,7 @@ export class Flusher {
   /** What was cut from the window since the put is not named. */
   #name(inode: Inode, window: DirtyWindow, stored: readonly StoredRange[]): void {
     const lives = this.#inodes.find(inode.nodeId) === inode
-    this.#extents.at(inode, window.offset)
+    this.#extents.lookReplace(inode, window.offset, window.offset + windowBytes)
     this.#log.addBlocks(stored.map(({ id }) => id))
     for (const range of stored) {
       const pieces = lives ? piecesOf(window, range) : []

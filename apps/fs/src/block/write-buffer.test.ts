@@ -5,6 +5,7 @@ import { ManualClock } from '@qsfs/testkit/manual-clock'
 import { Inode } from '../tree/inode.ts'
 import type { DirtyWindow } from './dirty-window.ts'
 import { windowBytes } from './extents.ts'
+import { FileFailure } from './file-buffer.ts'
 import { WindowPool } from './window-pool.ts'
 import { WriteBuffer } from './write-buffer.ts'
 
@@ -19,10 +20,10 @@ const limits = {
 /** A buffer whose flushes settle when the test says so. */
 function setUp() {
   const clock = new ManualClock()
-  const stores: { window: DirtyWindow; settle: PromiseWithResolvers<void> }[] = []
-  const store = (_inode: Inode, window: DirtyWindow) => {
+  const stores: { inode: Inode; window: DirtyWindow; settle: PromiseWithResolvers<void> }[] = []
+  const store = (inode: Inode, window: DirtyWindow) => {
     const settle = Promise.withResolvers<void>()
-    stores.push({ window, settle })
+    stores.push({ inode, window, settle })
     return settle.promise
   }
   const pool = new WindowPool({ answered: 0, synced: 0 }, { restingBytesMax: 8 * windowBytes })
@@ -90,6 +91,38 @@ test('what cannot be stored is kept, tells fsync and later writes why, and is tr
   assert.strictEqual(buffer.dirtyBytes, 0)
   assert.strictEqual(inode.buffer, null)
   assert.strictEqual(inode.pins, 0)
+})
+
+test('a file that cannot be stored holds up no other', async () => {
+  const { buffer, clock, inode, stores } = setUp()
+  const other = new Inode(3, 0o100644, { seconds: 0, nanos: 0 })
+  buffer.write(inode, 0, Buffer.from('unlucky'))
+  const first = buffer.flush(inode)
+  const refused = assert.rejects(async () => first, { code: 'EIO' })
+  stores[0]!.settle.reject(new FileFailure(new FuseError('EIO')))
+  await refused
+  assert.throws(() => buffer.write(inode, 100, Buffer.from('x')), { code: 'EIO' })
+  assert.strictEqual(buffer.failure, null)
+
+  assert.strictEqual(buffer.write(other, 0, full), undefined)
+  assert.strictEqual(stores.length, 2)
+  stores[1]!.settle.resolve()
+  await turn()
+  assert.strictEqual(other.buffer, null)
+
+  // More than half of the buffer: everything idle is stored, but that file is not tried yet.
+  for (let index = 0; index < 3; index++) buffer.write(other, index * windowBytes, full)
+  for (const { settle } of stores.slice(2)) settle.resolve()
+  await turn()
+  assert.ok(stores.slice(1).every(store => store.inode === other))
+  for (const { settle } of stores.slice(2)) settle.resolve()
+  await turn()
+  const storeCount = stores.length
+  await clock.advance(2000)
+  assert.strictEqual(stores.length, storeCount + 1, 'tried again')
+  stores.at(-1)!.settle.resolve()
+  await turn()
+  assert.strictEqual(buffer.dirtyBytes, 0)
 })
 
 test('bytes cut off while they are on their way are forgotten', async () => {

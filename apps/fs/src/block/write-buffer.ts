@@ -4,7 +4,7 @@ import type { MaybePromise } from '@qsfs/fuse/filesystem'
 import type { Inode } from '../tree/inode.ts'
 import { DirtyWindow, type WindowMemory } from './dirty-window.ts'
 import { windowBytes } from './extents.ts'
-import { FileBuffer } from './file-buffer.ts'
+import { FileBuffer, FileFailure } from './file-buffer.ts'
 import { WriteQueue } from './write-queue.ts'
 
 export interface WriteBufferLimits {
@@ -22,7 +22,8 @@ export interface WriteBufferLimits {
   readonly onFirstBytes?: (inode: Inode) => void
 }
 
-/** Stores one window: when it settles, the running transaction names what is left of the window's ranges. */
+/** Stores one window: when it settles, the running transaction names what is left of the window's ranges.
+ *  Rejects with a FileFailure when other files may fare better. */
 export type StoreWindow = (inode: Inode, window: DirtyWindow) => Promise<void>
 
 interface ReadyWindow {
@@ -30,7 +31,8 @@ interface ReadyWindow {
   readonly window: DirtyWindow
 }
 
-/** After a failed flush nothing is tried for this long; writes that come meanwhile are told why. */
+/** After a failed flush nothing (of that file, if it is to blame) is tried for this long; writes that come meanwhile are
+ *  told why. */
 const pauseMs = 1000
 
 /** Bytes that were written and are not stored yet. Bounded; what finds no room waits in a queue, with a deadline.
@@ -82,7 +84,8 @@ export class WriteBuffer implements AsyncDisposable {
    *  what the kernel has under way, and goes into the same windows.
    *  @throws FuseError what the last flush failed with, or the deadline */
   write(inode: Inode, offset: number, data: Uint8Array): MaybePromise<void> {
-    if (this.#failure !== null) throw this.#failure
+    const failure = this.#failure ?? inode.buffer?.failure ?? null
+    if (failure !== null) throw failure
     this.#waiting.requireRoom(this.#hasRoom(data.length) ? 0 : data.length)
     this.#requireMemory()
     const mayGoOn = this.#waiting.isEmpty && this.#hasRoom(data.length)
@@ -191,6 +194,8 @@ export class WriteBuffer implements AsyncDisposable {
   }
 
   #flushFile(file: FileBuffer): Promise<void>[] {
+    // Whoever asks now wants to know whether it works now.
+    file.failure = null
     const flushes = [...file.flushing.values(), ...file.windows.values()].map(window => window.whenFlushed())
     this.#enqueueFile(file)
     this.#pump()
@@ -199,12 +204,13 @@ export class WriteBuffer implements AsyncDisposable {
 
   #enqueueAll(): void {
     for (const file of this.#idle) this.#enqueueFile(file)
-    this.#idle.clear()
+    for (const file of this.#idle) if (file.failure === null) this.#idle.delete(file)
     this.#pump()
   }
 
   /** From low to high: the stored size then grows without holes. */
   #enqueueFile(file: FileBuffer): void {
+    if (file.failure !== null) return
     const idle = [...file.windows.values()].filter(({ isQueued }) => !isQueued)
     for (const window of idle.sort((a, b) => a.index - b.index)) this.#enqueue(file, window)
   }
@@ -234,12 +240,10 @@ export class WriteBuffer implements AsyncDisposable {
     window.isQueued = false
     this.#flushes++
     const sizeBytes = window.sizeBytes
-    let failure: unknown = null
-    try {
-      await this.#store(inode, window)
-    } catch (error) {
-      failure = error
-    }
+    const failure = await this.#store(inode, window).then(
+      () => null,
+      error => error as unknown,
+    )
     this.#flushes--
     this.#dirtyBytes += window.sizeBytes - sizeBytes
     file.flushing.delete(window.index)
@@ -247,10 +251,12 @@ export class WriteBuffer implements AsyncDisposable {
       this.#dirtyBytes -= window.sizeBytes
       window.release()
       this.#failure = null
+      file.failure = null
     } else this.#keep(file, window)
     this.#closeIfEmpty(file)
-    window.settle(failure)
+    window.settle(failure instanceof FileFailure ? failure.cause : failure)
     if (failure === null) this.#waiting.admit(bytes => this.#hasRoom(bytes))
+    else if (failure instanceof FileFailure) this.#pauseFile(file, failure.cause)
     else this.#pause(failure)
     this.#pump()
   }
@@ -270,14 +276,29 @@ export class WriteBuffer implements AsyncDisposable {
   #pause(failure: unknown): void {
     this.#failure = failure
     this.#waiting.reject(failure)
-    const stopped = this.#ready
+    this.#stop(this.#ready, failure)
     this.#ready = []
-    for (const { file, window } of stopped) {
+    this.#armTick()
+  }
+
+  /** Its bytes stay, and count; who waits for room because of them has a deadline. */
+  #pauseFile(file: FileBuffer, failure: unknown): void {
+    file.failure = failure
+    file.retryFromMs = this.#clock.monotonicMs() + pauseMs
+    this.#stop(
+      this.#ready.filter(ready => ready.file === file),
+      failure,
+    )
+    this.#ready = this.#ready.filter(ready => ready.file !== file)
+    this.#armTick()
+  }
+
+  #stop(ready: readonly ReadyWindow[], failure: unknown): void {
+    for (const { file, window } of ready) {
       window.isQueued = false
       this.#idle.add(file)
       window.settle(failure)
     }
-    this.#armTick()
   }
 
   #armTick(): void {
@@ -292,8 +313,12 @@ export class WriteBuffer implements AsyncDisposable {
   #tick(): void {
     const isRetry = this.#failure !== null
     this.#failure = null
-    const bornBefore = this.#clock.monotonicMs() - (isRetry ? 0 : this.#limits.flushDelayMs)
+    const nowMs = this.#clock.monotonicMs()
     for (const file of this.#files) {
+      const isFileRetry = file.failure !== null
+      if (isFileRetry && nowMs < file.retryFromMs) continue
+      file.failure = null
+      const bornBefore = nowMs - (isRetry || isFileRetry ? 0 : this.#limits.flushDelayMs)
       for (const window of file.windows.values()) if (window.bornMs <= bornBefore) this.#enqueue(file, window)
     }
     this.#pump()
