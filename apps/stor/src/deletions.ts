@@ -33,7 +33,7 @@ export class Deletions {
     const { meta, keys, fleet, log } = this.#context
     const id = objectId.toString('hex')
     return this.#objects.run(id, async () => {
-      const stored = await meta.get(objectKey(objectId), signal === undefined ? {} : { signal })
+      const stored = await meta.get(objectKey(objectId), { signal })
       if (stored === null) {
         this.#owing.delete(id)
         return { found: false, wasLive: false, objectId: id, owedBackends: [] }
@@ -64,7 +64,7 @@ export class Deletions {
    *  @throws StorError */
   async findOwed({ signal }: SignalOptions = {}): Promise<void> {
     const { meta } = this.#context
-    const options = signal === undefined ? {} : { signal }
+    const options = { signal }
     for (const key of await meta.list(options)) {
       const objectId = objectIdOfKey(key)
       const stored = objectId && (await meta.getAny(key, options))
@@ -82,7 +82,7 @@ export class Deletions {
     const isBack = (name: string) => fleet.backend(name) !== undefined && !fleet.isDown(name)
     for (const [id, backends] of this.#owing) {
       const isDue = backends.length === 0 || backends.some(isBack)
-      if (isDue) await this.delete(Buffer.from(id, 'hex'), signal === undefined ? {} : { signal })
+      if (isDue) await this.delete(Buffer.from(id, 'hex'), { signal })
     }
   }
 

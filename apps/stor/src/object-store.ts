@@ -284,16 +284,17 @@ export class ObjectStore implements AsyncDisposable {
         // One read in twenty of each backend is slow, by how that is measured.
         log[fault.kind === 'slow' ? 'debug' : 'warn']('piece.faulty', { ...fault })
         // Silence passes; what is wrong, corrupt or missing stays so until it is rewritten.
-        if (fault.kind !== 'slow' && fault.kind !== 'unavailable')
-          repairs.wanted(fault.objectId, fault.shardIndex, `a reader found it ${fault.kind}`)
+        if (fault.kind === 'slow' || fault.kind === 'unavailable') return
+        fleet.dataFailed(fault.backend, new StorError('damaged', `a reader met a piece that is ${fault.kind}`))
+        repairs.wanted(fault.objectId, fault.shardIndex, `a reader found it ${fault.kind}`)
       },
     }
   }
 
   async #checksum(record: ObjectRecord, signal: AbortSignal | undefined): Promise<Buffer> {
     const { meta, log } = this.#context
-    using _ = await this.#retrievePlaces.acquire(1, withSignal(signal))
-    const blake2b = await checksumOf(record, this.#readContext, withSignal(signal))
+    using _ = await this.#retrievePlaces.acquire(1, { signal })
+    const blake2b = await checksumOf(record, this.#readContext, { signal })
     try {
       await meta.put(objectKey(record.objectId), ({ previous, generation, memberSet }) => {
         const now = previous === null ? null : decodeRecord(previous)
@@ -309,7 +310,7 @@ export class ObjectStore implements AsyncDisposable {
 
   async #delete(objectId: Buffer, signal: AbortSignal | undefined): Promise<DeleteResult> {
     const id = objectId.toString('hex')
-    const { wasLive, ...result } = await this.deletions.delete(objectId, withSignal(signal))
+    const { wasLive, ...result } = await this.deletions.delete(objectId, { signal })
     if (wasLive) this.#countChange--
     this.#context.repairs.deleted(id)
     return result
@@ -333,7 +334,7 @@ export class ObjectStore implements AsyncDisposable {
 
   async #named(name: string, signal: AbortSignal | undefined): Promise<NameRecord | null> {
     const { meta, keys } = this.#context
-    const stored = await meta.get(nameKey(keys.nameHash(name)), withSignal(signal))
+    const stored = await meta.get(nameKey(keys.nameHash(name)), { signal })
     return stored === null ? null : decodeNameRecord(stored.bytes)
   }
 
@@ -345,16 +346,11 @@ export class ObjectStore implements AsyncDisposable {
   ): Promise<ObjectRecord | null> {
     const { meta } = this.#context
     const key = objectKey(objectId)
-    const stored =
-      which === 'any' ? await meta.getAny(key, withSignal(signal)) : await meta.get(key, withSignal(signal))
+    const stored = which === 'any' ? await meta.getAny(key, { signal }) : await meta.get(key, { signal })
     return stored === null ? null : decodeRecord(stored.bytes)
   }
 }
 
 function confirmedOf({ shards }: Pick<ObjectRecord, 'shards'>): number {
   return shards.filter(({ confirmed }) => confirmed).length
-}
-
-function withSignal(signal: AbortSignal | undefined) {
-  return signal === undefined ? {} : { signal }
 }

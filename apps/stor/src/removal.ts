@@ -1,4 +1,4 @@
-import type { Backend, BackendOptions } from './backend/backend.ts'
+import { type Backend, type BackendOptions, getOrNull } from './backend/backend.ts'
 import type { Fleet } from './backend/fleet.ts'
 import { StorError } from './errors.ts'
 import type { ObjectRecord, OwedRemoval } from './metadata/object-record.ts'
@@ -31,7 +31,7 @@ async function isRemoved(
   const backend = fleet.backend(name)
   // A backend that left the config keeps its debt: it may be given back.
   if (backend === undefined || fleet.isDown(name)) return false
-  const options = signal === undefined ? {} : { signal }
+  const options = { signal }
   const ids = [...idsOfRuns(runs)]
   try {
     if (await holdsObject(backend, ids, objectId, options)) await backend.remove(ids, options)
@@ -46,13 +46,9 @@ async function isRemoved(
  *  then ours are gone, and what has the ids now must stay. One piece tells, the first that is left and can be read. */
 async function holdsObject(backend: Backend, ids: readonly number[], objectId: Buffer, options: BackendOptions) {
   for (const id of ids) {
-    try {
-      const owner = objectIdOfValue(await backend.get(id, options))
-      if (owner !== null) return owner.equals(objectId)
-    } catch (error) {
-      const tellsNothing = error instanceof StorError && (error.reason === 'missing' || error.reason === 'damaged')
-      if (!tellsNothing) throw error
-    }
+    const value = await getOrNull(backend, id, options)
+    const owner = value === null ? null : objectIdOfValue(value)
+    if (owner !== null) return owner.equals(objectId)
   }
   return false
 }

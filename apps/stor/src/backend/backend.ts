@@ -1,3 +1,5 @@
+import { StorError } from '../errors.ts'
+
 /** The id a backend gave a value: a sequential 0-db key, or a directory backend's own counter. Never used twice. */
 export type PieceId = number
 
@@ -81,4 +83,15 @@ export interface RecordBackend extends AsyncDisposable {
   /** The keys present, in no order, in batches of at most a few thousand. */
   list(options?: BackendOptions): AsyncIterable<readonly Buffer[]>
   stat(options?: BackendOptions): Promise<BackendStat>
+}
+
+/** A value; null where the backend has none under this id, or only damaged bytes.
+ *  @throws StorError for any other reason */
+export async function getOrNull(backend: Backend, id: PieceId, options?: BackendOptions): Promise<Buffer | null> {
+  try {
+    return await backend.get(id, options)
+  } catch (error) {
+    if (error instanceof StorError && (error.reason === 'missing' || error.reason === 'damaged')) return null
+    throw error
+  }
 }

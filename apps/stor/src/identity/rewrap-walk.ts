@@ -47,7 +47,7 @@ export class RewrapWalk {
     signal?: AbortSignal
     onProgress?: (progress: RewrapProgress) => void
   } = {}): Promise<number> {
-    const options = signal === undefined ? {} : { signal }
+    const options = { signal }
     this.#doneForRootId ??= await this.#lookUp(options)
     if (!this.isDue) return 0
     const rootId = this.#keys.newestRootId

@@ -4,6 +4,7 @@ import type { Fleet } from '../backend/fleet.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
 import type { Identity } from './identity.ts'
 import { completeRotation, rotateMaster, rotateRoot } from './key-rotation.ts'
+import { CatchUp } from './catch-up.ts'
 import { refillBlankMembers } from './refill.ts'
 import { type RewrapProgress, RewrapWalk } from './rewrap-walk.ts'
 import { SuperblockCopies } from './superblock-copies.ts'
@@ -16,8 +17,9 @@ interface Signalled {
   readonly signal?: AbortSignal
 }
 
-/** What keeps the metadata whole beside its records: members are filled, records sealed under the newest root key, copies
- *  of the superblock kept. */
+/** What keeps the metadata whole beside its records: members are filled and
+ *  caught up, records sealed under the newest root key, copies of the
+ *  superblock kept. */
 export class MetadataUpkeep {
   readonly #identity: Identity
   readonly #meta: MetaStore
@@ -25,28 +27,40 @@ export class MetadataUpkeep {
   readonly #clock: Clock
   readonly #log: Log
   readonly #walk: RewrapWalk
+  readonly #catchUp: CatchUp
   readonly #copies: SuperblockCopies
   #copiesDueMs: number
   /** One change of the superblock at a time. */
   #rotating: Promise<unknown> = Promise.resolve()
 
-  constructor(identity: Identity, meta: MetaStore, fleet: Fleet, clock: Clock, log: Log) {
+  /** @param pauseMs between two walks over all records */
+  constructor(
+    identity: Identity,
+    meta: MetaStore,
+    fleet: Fleet,
+    clock: Clock,
+    log: Log,
+    { pauseMs }: { readonly pauseMs: number },
+  ) {
     this.#identity = identity
     this.#meta = meta
     this.#fleet = fleet
     this.#clock = clock
     this.#log = log
     this.#walk = new RewrapWalk(meta, identity.superblock.keys)
+    this.#catchUp = new CatchUp(identity, meta, fleet, clock, log, { pauseMs })
     this.#copies = new SuperblockCopies(identity, meta, fleet, log)
     this.#copiesDueMs = clock.monotonicMs() + COPIES_FIRST_MS
   }
 
-  /** Root keys so far, records still to be sealed under the newest, and members that do not hold everything yet. */
+  /** Root keys so far, records still to be sealed under the newest, members that do not hold everything yet, and members
+   *  that may lack something. */
   get status() {
     return {
       rootKeyCount: this.#identity.superblock.keys.rootIds.length,
       rewrapping: this.#walk.progress,
       filling: this.#identity.places.flatMap(member => (member?.blank ? [member.name] : [])),
+      lagging: this.#catchUp.lagging,
     }
   }
 
@@ -54,6 +68,7 @@ export class MetadataUpkeep {
    *  @throws StorError: it is tried again */
   async tick(signal: AbortSignal): Promise<void> {
     await refillBlankMembers(this.#identity, this.#meta, this.#fleet, this.#log, signal)
+    await this.#catchUp.run({ signal })
     if (this.#identity.isShared) await this.#alone(() => completeRotation(this.#identity))
     if (this.#walk.isDue) await this.#rewrap({ signal })
     if (this.#clock.monotonicMs() < this.#copiesDueMs) return
@@ -72,7 +87,7 @@ export class MetadataUpkeep {
       await (deep ? rotateRoot(this.#identity) : rotateMaster(this.#identity))
       if (finish) await this.#rewrap(options)
       const { signal } = options
-      await this.#copies.refresh(signal === undefined ? {} : { signal })
+      await this.#copies.refresh({ signal })
     })
   }
 

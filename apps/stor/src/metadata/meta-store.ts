@@ -21,6 +21,8 @@ export interface Member {
   isDown(): boolean
   /** It answers and takes writes, and what it does not hold means nothing: silent to readers, present for writers. */
   isBlank?(): boolean
+  /** Hears that it holds a damaged shard, or was away when one was written. */
+  lacks?(what: 'damaged' | 'missed'): void
 }
 
 export interface MetaStoreLimits {
@@ -144,11 +146,14 @@ export class MetaStore {
     })
   }
 
-  /** Brings the record to every member that is not down, without a new generation. Null: there is none. */
+  /** Brings the record to every member that is not down, without a new generation; nothing damaged is left. Null: there
+   *  is none. */
   widen(key: Buffer, { signal }: { signal?: AbortSignal } = {}): Promise<Committed | null> {
     return this.#writers.run(key.toString('hex'), async () => {
-      const { decision, holders } = await this.#settle(key, signal, 'all')
-      return decision.kind === 'take' ? this.#committed(decision.generation, holders) : null
+      const { answers, decision, holders } = await this.#settle(key, signal, 'all')
+      const taken = decision.kind === 'take' ? decision.generation : null
+      await this.#removeDamaged(key, answers, taken === null ? null : slotOf(answers, taken), signal)
+      return taken === null ? null : this.#committed(taken, holders)
     })
   }
 
@@ -168,7 +173,7 @@ export class MetaStore {
       // The older slot first, on all: until none is left the deleted generation stands before it.
       for (const at of [1 - slot, slot]) {
         const removed = await Promise.allSettled(
-          this.#members.map(({ backend }) => backend.remove(storageKey(key, at), withSignal(signal))),
+          this.#members.map(({ backend }) => backend.remove(storageKey(key, at), { signal })),
         )
         if (removed.some(({ status }) => status === 'rejected')) return false
       }
@@ -183,7 +188,7 @@ export class MetaStore {
     const lists = await Promise.allSettled(
       this.#members.map(async member => {
         if (member.isDown()) throw new StorError('unavailable', `${member.backend.name} is down`)
-        for await (const batch of member.backend.list(withSignal(signal))) {
+        for await (const batch of member.backend.list({ signal })) {
           for (const key of batch) if (key.length > 2) found.add(key.subarray(0, -1).toString('latin1'))
         }
       }),
@@ -216,6 +221,17 @@ export class MetaStore {
     return { ...asked, holders: now }
   }
 
+  /** Of a record that is settled, what else is damaged was never committed, or is older: it is nothing but a slot that may
+   *  hold anything. */
+  async #removeDamaged(key: Buffer, answers: readonly Answer[], kept: number | null, signal: AbortSignal | undefined) {
+    const removing = answers.flatMap(({ damagedSlots }, index) =>
+      damagedSlots
+        .filter(slot => slot !== kept)
+        .map(slot => this.#members[index]!.backend.remove(storageKey(key, slot), { signal })),
+    )
+    await Promise.all(removing)
+  }
+
   /** Both slots of every member; those that fail or are too slow are silent. `first decision` does not wait for the rest
    *  once the answers so far decide: who is not waited for counts as silent, so the rule holds. */
   async #ask(key: Buffer, until: 'first decision' | 'all answers', signal: AbortSignal | undefined) {
@@ -246,7 +262,7 @@ export class MetaStore {
     return { answers: [...answers], decision: this.#decide(answers) }
   }
 
-  async #askMember({ backend, place }: Member, key: Buffer, signal: AbortSignal): Promise<Answer> {
+  async #askMember({ backend, place, lacks }: Member, key: Buffer, signal: AbortSignal): Promise<Answer> {
     const [first, second] = await Promise.all(
       [0, 1].map(async slot => {
         const at = storageKey(key, slot)
@@ -258,7 +274,9 @@ export class MetaStore {
       }),
     )
     const shardOf = (slot: typeof first) => (typeof slot === 'object' ? slot : null)
-    return { slots: [shardOf(first), shardOf(second)], whole: first !== 'damaged' && second !== 'damaged' }
+    const damagedSlots = [first, second].flatMap((slot, at) => (slot === 'damaged' ? [at] : []))
+    if (damagedSlots.length > 0) lacks?.('damaged')
+    return { slots: [shardOf(first), shardOf(second)], whole: damagedSlots.length === 0, damagedSlots }
   }
 
   /** Above every generation seen, and above those that failed attempts left on members that are silent now: so many of
@@ -293,7 +311,10 @@ export class MetaStore {
       this.#members.map(async (member, index) => {
         if (holders.has(index)) return
         if (await this.#writeShard(member, at, shards[member.place]!, deadlineMs, signal)) holders.add(index)
-        else if (!member.isDown()) missing.push(member.backend.name)
+        else {
+          member.lacks?.('missed')
+          if (!member.isDown()) missing.push(member.backend.name)
+        }
       }),
     )
     signal?.throwIfAborted()
@@ -320,7 +341,7 @@ export class MetaStore {
     while (!member.isDown() && this.#clock.monotonicMs() < deadlineMs && !signal?.aborted) {
       const timeout = this.#timeout(Math.min(this.#limits.answerWithinMs, deadlineMs - this.#clock.monotonicMs()))
       try {
-        await Promise.race([member.backend.set(at, shard, withSignal(signal)), timeout.elapsed])
+        await Promise.race([member.backend.set(at, shard, { signal }), timeout.elapsed])
         return true
       } catch (error) {
         if (!(error instanceof StorError)) throw error
@@ -381,8 +402,4 @@ function contextOf(key: Buffer, { epoch, counter, attempt }: Generation): Buffer
   numbers.writeBigUInt64LE(BigInt(epoch), 0)
   numbers.writeBigUInt64LE(BigInt(counter), 8)
   return Buffer.concat([key, numbers, attempt])
-}
-
-function withSignal(signal: AbortSignal | undefined) {
-  return signal === undefined ? {} : { signal }
 }

@@ -167,7 +167,7 @@ export class ObjectReader {
     if (spareAtMs === null) return Promise.race(answers)
     const { clock } = this.#context
     const slow = Promise.withResolvers<'slow'>()
-    const cancel = clock.schedule(spareAtMs - clock.monotonicMs(), () => slow.resolve('slow'))
+    const cancel = clock.schedule(Math.max(0, spareAtMs - clock.monotonicMs()), () => slow.resolve('slow'))
     try {
       return await Promise.race([...answers, slow.promise])
     } finally {

@@ -30,7 +30,7 @@ export async function recoverRecords(
   log: Log,
   { signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<RecoverResult> {
-  const options = signal === undefined ? {} : { signal }
+  const options = { signal }
   const backends = data.map(({ backend }) => backend)
   const found = await scanBackends(backends, options)
   const { meta, keys, commit } = await open(found)

@@ -1,4 +1,4 @@
-import type { Backend, PieceId } from '../backend/backend.ts'
+import { type Backend, getOrNull, type PieceId } from '../backend/backend.ts'
 import { StorError } from '../errors.ts'
 import { looksLikeSuperblock } from '../identity/superblock-copies.ts'
 import { decodeShardHeader, objectIdOfValue, PieceHeader } from '../pipeline/piece.ts'
@@ -34,7 +34,7 @@ export async function scanBackends(
   backends: readonly Backend[],
   { signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<ScanResult> {
-  const options = signal === undefined ? {} : { signal }
+  const options = { signal }
   const objects = new Map<string, FoundObject>()
   const superblocks: Buffer[] = []
   const unread: string[] = []
@@ -43,7 +43,7 @@ export async function scanBackends(
     try {
       for await (const ids of backend.list(options)) {
         for (const id of ids) {
-          const value = await readOrNull(backend, id, options)
+          const value = await getOrNull(backend, id, options)
           if (value === null) continue
           valueCount++
           if (looksLikeSuperblock(value)) superblocks.push(value)
@@ -89,14 +89,4 @@ function note(objects: Map<string, FoundObject>, backend: Backend, id: PieceId, 
   const sighting = { backend, id, shardIndex: header.shardIndex }
   found.pieces.getOrInsertComputed(header.frameNumber, () => []).push(sighting)
   if (shard !== null) found.headers.push({ sighting, startedMs: shard.startedMs })
-}
-
-async function readOrNull(backend: Backend, id: PieceId, options: { readonly signal?: AbortSignal }) {
-  try {
-    return await backend.get(id, options)
-  } catch (error) {
-    // Removed meanwhile, or rotten: the other shards stand for it.
-    if (error instanceof StorError && (error.reason === 'missing' || error.reason === 'damaged')) return null
-    throw error
-  }
 }

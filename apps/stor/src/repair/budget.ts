@@ -3,6 +3,8 @@ import { StorError } from '../errors.ts'
 
 export interface BudgetLimits {
   readonly bytesPerSecond: number
+  /** Time of coding and checking for each second that passes: the part of a core that they may take. */
+  readonly cpuShare: number
   /** A backend that has not answered a piece by then did not answer. */
   readonly answerWithinMs: number
 }
@@ -17,13 +19,15 @@ export interface TakeOptions {
 const YIELD_MS = 250
 const YIELD_STEP_MS = 10
 
-/** The share of backends and network that repair and scrub may use together. Readers go first. */
+/** The share of backends, network and processor that repair and scrub may use together. Readers go first. */
 export class RepairBudget {
   readonly #clock: Clock
   readonly #isReading: () => boolean
   readonly #limits: BudgetLimits
   #freeAtMs = 0
+  #cpuFreeAtMs = 0
   #takenBytes = 0
+  #cpuMs = 0
 
   /** @param isReading whether a retrieve is under way */
   constructor(clock: Clock, isReading: () => boolean, limits: BudgetLimits) {
@@ -37,14 +41,31 @@ export class RepairBudget {
     return this.#takenBytes
   }
 
-  /** Waits until this step's bytes may move. */
+  /** Time spent on coding and checking since the start. */
+  get cpuMs(): number {
+    return this.#cpuMs
+  }
+
+  /** Codes or checks something, at once; what it took is paid for by the next steps, which wait the longer. */
+  compute<T>(work: () => T): T {
+    const startedMs = this.#clock.monotonicMs()
+    try {
+      return work()
+    } finally {
+      const tookMs = this.#clock.monotonicMs() - startedMs
+      this.#cpuMs += tookMs
+      this.#cpuFreeAtMs = Math.max(startedMs, this.#cpuFreeAtMs) + tookMs / this.#limits.cpuShare
+    }
+  }
+
+  /** Waits until this step's bytes may move, and the computing before it is paid for. */
   async take(bytes: number, { urgent = false, signal }: TakeOptions = {}): Promise<void> {
     signal?.throwIfAborted()
     const nowMs = this.#clock.monotonicMs()
     const startMs = Math.max(nowMs, this.#freeAtMs)
     this.#freeAtMs = startMs + (bytes / this.#limits.bytesPerSecond) * 1000
     this.#takenBytes += bytes
-    const options = signal === undefined ? {} : { signal }
+    const options = { signal }
     if (startMs > nowMs) await delay(this.#clock, startMs - nowMs, options)
     for (let waitedMs = 0; !urgent && waitedMs < YIELD_MS && this.#isReading(); waitedMs += YIELD_STEP_MS) {
       await delay(this.#clock, YIELD_STEP_MS, options)

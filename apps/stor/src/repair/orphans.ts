@@ -3,7 +3,7 @@ import type { KeyedMutex } from '@qsfs/concurrency/keyed-mutex'
 import { KeyError } from '@qsfs/crypto/errors'
 import type { KeyRing } from '@qsfs/crypto/keys'
 import type { Log } from '@qsfs/telemetry/log'
-import type { Backend, PieceId } from '../backend/backend.ts'
+import { type Backend, getOrNull, type PieceId } from '../backend/backend.ts'
 import { StorError } from '../errors.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
 import { objectKey } from '../metadata/name-record.ts'
@@ -57,7 +57,7 @@ export async function sweepOrphans(
   context: SweepContext,
   { signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<SweepResult> {
-  const options = signal === undefined ? {} : { signal }
+  const options = { signal }
   const strays = new Map<string, Stray>()
   let [seen, unknownCount] = [0, 0]
   for await (const ids of backend.list(options)) {
@@ -66,7 +66,7 @@ export async function sweepOrphans(
       if (named.has(backend.name, id) || seen >= STRAYS_MAX) continue
       seen++
       await context.budget.take(STRAY_BYTES, options)
-      const value = await readOrNull(backend, id, options)
+      const value = await getOrNull(backend, id, options)
       const owner = value === null ? null : objectIdOfValue(value)
       if (owner === null) unknownCount++
       else note(strays, owner, id, value!, context.keys)
@@ -136,15 +136,5 @@ async function remove(
     // Not settled now, or the backend is away: they stay for the next sweep.
     log.debug('orphans.not_removed', { backend: backend.name, objectId, error })
     return 0
-  }
-}
-
-async function readOrNull(backend: Backend, id: PieceId, options: { readonly signal?: AbortSignal }) {
-  try {
-    return await backend.get(id, options)
-  } catch (error) {
-    const tellsNothing = error instanceof StorError && (error.reason === 'missing' || error.reason === 'damaged')
-    if (!tellsNothing) throw error
-    return null
   }
 }

@@ -50,7 +50,7 @@ export async function readWithin(
   { signal }: TakeOptions,
 ): Promise<PieceRead> {
   try {
-    return await budget.within(pieces.read(backend, place, frameNumber, signal === undefined ? {} : { signal }))
+    return await budget.within(pieces.read(backend, place, frameNumber, { signal }))
   } catch (error) {
     if (!(error instanceof StorError && error.reason === 'unavailable')) throw error
     return { state: 'unavailable', piece: null, ownId: null }
