@@ -136,6 +136,8 @@ const storSchema = z.strictObject({
   backend_reserve: size({ min: 0 }).default(100 * MiB),
   /** What repair and scrub may read and write together; readers go first all the same. */
   repair_bytes_per_second: size({ min: 64 * 1024 }).default(64 * MiB),
+  /** The part of a core that repair and scrub may take for coding and checking; moving bytes is limited by the bytes. */
+  repair_cpu: z.number().min(0.01).max(16).default(0.5),
   /** Objects that are repaired at once. */
   repair_concurrency: count(1, 16).default(2),
   /** Every shard is read and checked once in this time. */
@@ -191,6 +193,7 @@ export interface StorConfig {
   readonly rebuildAfterMs: number
   readonly backendReserveBytes: number
   readonly repairBytesPerSecond: number
+  readonly repairCpu: number
   readonly repairConcurrency: number
   readonly scrubPeriodMs: number
   readonly orphanGraceMs: number
@@ -274,6 +277,7 @@ export function loadStorConfig(
     rebuildAfterMs: section.rebuild_after,
     backendReserveBytes: section.backend_reserve,
     repairBytesPerSecond: section.repair_bytes_per_second,
+    repairCpu: section.repair_cpu,
     repairConcurrency: section.repair_concurrency,
     scrubPeriodMs: section.scrub_period,
     orphanGraceMs: section.orphan_grace,

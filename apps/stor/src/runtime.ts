@@ -178,7 +178,9 @@ export class Runtime implements AsyncDisposable {
     const master = this.#master
     const { identity, meta } = await openRecords(config, this.members, fleet, { clock, random, log, master })
     const { keys } = identity.superblock
-    const upkeep = new MetadataUpkeep(identity, meta, fleet, clock, log)
+    const upkeep = new MetadataUpkeep(identity, meta, fleet, clock, random, log, {
+      pauseMs: 20 * config.healthCheckIntervalMs,
+    })
     const isReading = () => this.#open !== null && this.#open.objects.running.retrieves > 0
     const repairer = new Repairer({ meta, fleet, keys, clock, random, log, isReading }, repairLimits(config))
     const tools = { pool: this.#pool, clock, random, log, counts: this.#counts }
@@ -224,6 +226,7 @@ function repairLimits(config: StorConfig) {
   return {
     redundancy: config.redundancy,
     bytesPerSecond: config.repairBytesPerSecond,
+    cpuShare: config.repairCpu,
     concurrency: config.repairConcurrency,
     scrubPeriodMs: config.scrubPeriodMs,
     orphanGraceMs: config.orphanGraceMs,

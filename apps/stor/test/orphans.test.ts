@@ -42,7 +42,11 @@ async function strewn(stack: AsyncDisposableStack) {
     sweepOrphans(backend, named, {
       ...{ meta: rig.meta(intercept), keys: rig.pipeline.keys, log: silentLog, graceMs: DAY_MS },
       clock: { ...systemClock, nowMs: () => systemClock.nowMs() + aheadMs },
-      budget: new RepairBudget(systemClock, () => false, { bytesPerSecond: 1e12, answerWithinMs: 10_000 }),
+      budget: new RepairBudget(systemClock, () => false, {
+        bytesPerSecond: 1e12,
+        cpuShare: 1e12,
+        answerWithinMs: 10_000,
+      }),
       objects: new KeyedMutex(),
     })
   const areReadable = async () =>

@@ -52,7 +52,11 @@ export class RepairRig {
   /** A process that repairs. */
   repair(intercept: Interceptor = () => undefined, draining: ReadonlySet<string> = new Set()): ObjectRepair {
     const fleet = this.fleet(intercept, draining)
-    const budget = new RepairBudget(systemClock, () => false, { bytesPerSecond: 1e12, answerWithinMs: 10_000 })
+    const budget = new RepairBudget(systemClock, () => false, {
+      bytesPerSecond: 1e12,
+      cpuShare: 1e12,
+      answerWithinMs: 10_000,
+    })
     return new ObjectRepair({
       meta: this.meta(intercept),
       fleet,

@@ -189,6 +189,8 @@ export interface RepairStatus {
   /** All records were looked through since the start: before that more may be pending than is told. */
   readonly surveyed: boolean
   readonly pendingCount: number
+  /** Done since nothing was pending last. */
+  readonly doneCount: number
   readonly runningCount: number
   /** Of the pending objects: how many more locations the thinnest survives. */
   readonly thinnestMargin: number | null
@@ -203,6 +205,8 @@ export interface RepairStatus {
   readonly reportedCount: number
   /** Read and written by repair and scrub. */
   readonly movedBytes: number
+  /** Time that coding and checking took. */
+  readonly cpuMs: number
   /** ms since 1970; `doneRatio` 0 to 1, of this round. Null until it is known. */
   readonly scrub: {
     readonly startedMs: number
@@ -276,6 +280,11 @@ export interface StatusResult {
   readonly reason: string
   /** Metadata backends that do not hold all records yet: they count for nobody. */
   readonly fillingBackends: readonly string[]
+  /** Metadata backends that may lack records, or showed damaged ones; all of them until they were compared after the start.
+   *  They count, and are being caught up. */
+  readonly laggingBackends: readonly string[]
+  /** When another daemon was last seen at work on this store, by mistake; ms since 1970. Null: not since the start. */
+  readonly otherDaemonSeenMs: number | null
   /** Root keys so far; above 1 after deep rotations. */
   readonly rootKeyCount: number
   /** Records that a deep rotation still has to seal anew; null: none. */

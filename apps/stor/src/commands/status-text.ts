@@ -31,13 +31,23 @@ const REASONS_SHOWN = 5
 
 function repairLines(repair: RepairStatus | null): string[] {
   if (repair === null) return []
-  const { pendingCount, runningCount, thinnestMargin, reasons, etaMs, rebuiltShardCount, failedCount, scrub } = repair
+  const {
+    pendingCount,
+    doneCount,
+    runningCount,
+    thinnestMargin,
+    reasons,
+    etaMs,
+    rebuiltShardCount,
+    failedCount,
+    scrub,
+  } = repair
   const survey = repair.surveyed ? '' : ' (records are still being looked through)'
   const eta = etaMs === null ? '' : `, ${formatDuration(Math.ceil(etaMs / 1000) * 1000)} left if nothing hinders it`
   const pending =
     pendingCount === 0
       ? `nothing is pending${survey}`
-      : `${pendingCount} objects pending${survey}, ${runningCount} at work${eta}; the thinnest survives ${thinnestMargin} more losses`
+      : `${pendingCount} objects pending${survey}, ${doneCount} done of ${doneCount + pendingCount}, ${runningCount} at work${eta}; the thinnest survives ${thinnestMargin} more losses`
   const day = (ms: number) => new Date(ms).toISOString().slice(0, 16).replace('T', ' ')
   const { removedCount, youngCount, unknownCount } = repair.orphans
   return [
@@ -63,9 +73,15 @@ function jobsSummary(jobs: JobsStatus | null): string {
   return `jobs: ${waitingCount} wait, ${runningCount} are done now${failing} (stor jobs lists them)\n${damaged}`
 }
 
-function upkeepLines({ fillingBackends, rewrapping }: StatusResult): string[] {
+function upkeepLines({ otherDaemonSeenMs, fillingBackends, laggingBackends, rewrapping }: StatusResult): string[] {
   return [
+    otherDaemonSeenMs === null
+      ? ''
+      : `ANOTHER stor works on this store (last seen ${new Date(otherDaemonSeenMs).toISOString().slice(0, 19)}Z): stop one of them\n`,
     fillingBackends.length === 0 ? '' : `metadata: being filled: ${fillingBackends.join(', ')}\n`,
+    laggingBackends.length === 0
+      ? ''
+      : `metadata: may lack records, or hold damaged ones, and is being compared: ${laggingBackends.join(', ')}\n`,
     rewrapping === null
       ? ''
       : `keys: ${rewrapping.doneCount} of ${rewrapping.totalCount} records sealed under the new root key\n`,

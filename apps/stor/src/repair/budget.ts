@@ -66,7 +66,8 @@ export class RepairBudget {
     this.#freeAtMs = startMs + (bytes / this.#limits.bytesPerSecond) * 1000
     this.#takenBytes += bytes
     const options = { signal }
-    if (startMs > nowMs) await delay(this.#clock, startMs - nowMs, options)
+    const waitMs = Math.max(startMs, this.#cpuFreeAtMs) - nowMs
+    if (waitMs > 0) await delay(this.#clock, waitMs, options)
     for (let waitedMs = 0; !urgent && waitedMs < YIELD_MS && this.#isReading(); waitedMs += YIELD_STEP_MS) {
       await delay(this.#clock, YIELD_STEP_MS, options)
     }

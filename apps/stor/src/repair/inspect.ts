@@ -31,17 +31,24 @@ export async function inspectObject(
   if (record === null || record.state === 'deleted') {
     throw new StorError('not-found', 'no metadata found for object: entity not found')
   }
-  const pieces = new ObjectPieces(record, context.keys)
-  const shards = await Promise.all(record.shards.map(place => inspectShard(pieces, place, context, options)))
+  const { clock, answerWithinMs } = context
+  const budget = new RepairBudget(clock, () => false, { ...unlimited, answerWithinMs })
+  const pieces = new ObjectPieces(record, context.keys, budget)
+  const shards = await Promise.all(
+    record.shards.map(place => inspectShard(pieces, place, context.fleet, budget, options)),
+  )
   const goodShardCount = shards.filter(({ state }) => state === 'good').length
   const { dataShards } = record
   return { ok: goodShardCount === shards.length, goodShardCount, dataShards, shards }
 }
 
+const unlimited = { bytesPerSecond: Number.POSITIVE_INFINITY, cpuShare: Number.POSITIVE_INFINITY }
+
 async function inspectShard(
   pieces: ObjectPieces,
   place: ShardPlace,
-  { fleet, clock, answerWithinMs }: InspectContext,
+  fleet: Fleet,
+  budget: RepairBudget,
   options: TakeOptions,
 ): Promise<DeepCheck['shards'][number]> {
   const { index, backend: name } = place
@@ -50,7 +57,6 @@ async function inspectShard(
   const backend = fleet.backend(name)
   if (backend === undefined) return { ...none, state: 'no-backend' }
   if (fleet.isDown(name)) return { ...none, state: 'unavailable' }
-  const budget = new RepairBudget(clock, () => false, { bytesPerSecond: Number.POSITIVE_INFINITY, answerWithinMs })
   const verdict = await verifyShard(pieces, place, backend, budget, options)
   return {
     ...{ index, backend: name, state: verdict.state },

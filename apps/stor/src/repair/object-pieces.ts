@@ -28,16 +28,24 @@ export interface PieceRead {
   readonly ownId: PieceId | null
 }
 
+/** Who counts the time of coding and checking: a `RepairBudget`. */
+export interface Meter {
+  compute<T>(work: () => T): T
+}
+
 /** The pieces of one object: read and checked, or built again from a shard's bytes. Ciphertext only: nothing is decrypted
  *  or encrypted here. */
 export class ObjectPieces {
   readonly record: ObjectRecord
   readonly #keys: ObjectKeys
   readonly #frames: readonly FrameEntry[]
+  readonly #meter: Meter
 
-  /** @throws StorError 'wrong-key' or 'damaged' when the object's key cannot be unwrapped */
-  constructor(record: ObjectRecord, keys: KeyRing) {
+  /** @param meter is told of what takes the processor's time
+   *  @throws StorError 'wrong-key' or 'damaged' when the object's key cannot be unwrapped */
+  constructor(record: ObjectRecord, keys: KeyRing, meter: Meter) {
     this.record = record
+    this.#meter = meter
     this.#frames = [...record.frames, ...(record.attachment?.frames ?? [])]
     try {
       this.#keys = keys.openObjectKeys(record.wrappedKey, record.objectId)
@@ -94,7 +102,8 @@ export class ObjectPieces {
     const place = this.#placeOf(frameNumber)
     const entry = this.#frames[frameNumber]!
     const key = this.#keys.pieces.expose()
-    return openPiece(piece, objectId, place, entry, shardIndex, dataShards, key) === null ? null : piece
+    const isGood = () => openPiece(piece, objectId, place, entry, shardIndex, dataShards, key) !== null
+    return this.#meter.compute(isGood) ? piece : null
   }
 
   /** The piece of a shard's bytes: the same bytes as the first upload's. */
@@ -103,7 +112,8 @@ export class ObjectPieces {
     piece.set(shard, PieceHeader.sizeBytes)
     const entry = this.#frames[frameNumber]!
     const key = this.#keys.pieces.expose()
-    finishPiece(piece, this.record.objectId, this.#placeOf(frameNumber), entry, shardIndex, key)
+    const { objectId } = this.record
+    this.#meter.compute(() => finishPiece(piece, objectId, this.#placeOf(frameNumber), entry, shardIndex, key))
     return piece
   }
 

@@ -72,7 +72,7 @@ export class ObjectRepair {
     for (;;) {
       const record = await this.#read(objectId, options.signal)
       if (record === null) return gone
-      const pieces = new ObjectPieces(record, this.#context.keys)
+      const pieces = new ObjectPieces(record, this.#context.keys, this.#context.budget)
       const checked = await this.#check(pieces, doubted, options)
       verifiedCount += checked.verifiedCount
       badCount += checked.badCount

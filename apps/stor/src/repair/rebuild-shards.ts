@@ -106,7 +106,7 @@ class Rebuild {
       const pieceCount = pieces.record.dataShards + this.#writers.length
       await budget.take(pieceCount * pieces.pieceBytes(frameNumber), this.#options)
       const shards = await this.#gather(frameNumber)
-      this.#codec.reconstruct(shards, pieces.shardBytes(frameNumber))
+      budget.compute(() => this.#codec.reconstruct(shards, pieces.shardBytes(frameNumber)))
       await budget.within(written)
       this.#assertUseful()
       written = Promise.all(this.#writers.map(writer => this.#put(writer, shards[writer.index]!, frameNumber)))

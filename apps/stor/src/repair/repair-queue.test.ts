@@ -60,3 +60,16 @@ test('it holds so many and no more; the survey comes again', () => {
   queue.forget('a')
   assert.ok(queue.add('c', 1))
 })
+
+test('progress counts from when the queue was empty last', () => {
+  const { queue } = queueAt()
+  const finish = () => queue.done(queue.take()!.objectId)
+  for (const id of ['a', 'b', 'c']) queue.add(id, 0)
+  finish()
+  queue.forget('b')
+  assert.deepStrictEqual([queue.doneCount, queue.size], [2, 1])
+  finish()
+  assert.deepStrictEqual([queue.doneCount, queue.size], [3, 0])
+  queue.add('d', 0)
+  assert.deepStrictEqual([queue.doneCount, queue.size], [0, 1])
+})

@@ -34,6 +34,7 @@ export class RepairQueue {
   readonly #items = new Map<string, RepairItem>()
   readonly #running = new Set<string>()
   #refusedCount = 0
+  #doneCount = 0
 
   constructor(clock: Clock, random: RandomSource, limits: QueueLimits) {
     this.#clock = clock
@@ -43,6 +44,11 @@ export class RepairQueue {
 
   get size(): number {
     return this.#items.size
+  }
+
+  /** Done since it was empty last: so far it has come, of these and those that are left. */
+  get doneCount(): number {
+    return this.#doneCount
   }
 
   get runningCount(): number {
@@ -76,6 +82,7 @@ export class RepairQueue {
       this.#refusedCount++
       return false
     }
+    if (this.#items.size === 0) this.#doneCount = 0
     const { firstMs, maxMs } = this.#limits
     const backoff = known?.backoff ?? new Backoff({ firstMs, maxMs, random: this.#random })
     const item = known ?? { objectId, margin, suspects: new Set<number>(), why: '', notBeforeMs: 0, backoff }
@@ -126,7 +133,7 @@ export class RepairQueue {
   forget(objectId: string): void {
     const item = this.#items.get(objectId)
     if (item !== undefined) this.#waiting.get(item.margin)?.delete(objectId)
-    this.#items.delete(objectId)
+    if (this.#items.delete(objectId)) this.#doneCount++
   }
 
   /** A backend is back: whoever waits is tried again now. */

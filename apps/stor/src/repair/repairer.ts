@@ -34,6 +34,8 @@ export interface RepairerContext {
 export interface RepairerLimits {
   readonly redundancy: Redundancy
   readonly bytesPerSecond: number
+  /** Part of a core. */
+  readonly cpuShare: number
   /** Objects at once. */
   readonly concurrency: number
   readonly scrubPeriodMs: number
@@ -194,16 +196,17 @@ export class Repairer implements AsyncDisposable {
   }
 
   get status(): RepairStatus {
-    const { size, runningCount, thinnestMargin, reasons } = this.#queue
+    const { size, doneCount, runningCount, thinnestMargin, reasons } = this.#queue
     const round = this.#scrubber.round
     const { rebuilt, failed, reported, verified, bad } = this.#counts
     const etaMs = size === 0 ? 0 : (size * this.#repairMs) / this.#limits.concurrency
     return {
       surveyed: this.#surveyedAtMs !== null,
-      ...{ pendingCount: size, runningCount, thinnestMargin, reasons: reasons.slice(0, PENDING_SHOWN_MAX) },
+      ...{ pendingCount: size, doneCount, runningCount, thinnestMargin, reasons: reasons.slice(0, PENDING_SHOWN_MAX) },
       etaMs: size > 0 && this.#repairMs === 0 ? null : Math.round(etaMs),
       ...{ rebuiltShardCount: rebuilt, failedCount: failed, reportedCount: reported },
       movedBytes: this.#budget.takenBytes,
+      cpuMs: Math.round(this.#budget.cpuMs),
       scrub: round === null ? null : { ...round, verifiedShardCount: verified, badShardCount: bad },
       orphans: this.#orphans,
     }
