@@ -82,8 +82,10 @@ export class SimulatedStore implements Store {
   async putBlock(bytes: Buffer): Promise<BlockId> {
     this.disk.step(this.#life)
     const id = this.nextBlockId++
-    this.disk.blocks.push({ key: id, value: bytes })
-    this.#blocks.set(id, bytes)
+    // After a sync the caller may use its memory again.
+    const value = Buffer.copyBytesFrom(bytes)
+    this.disk.blocks.push({ key: id, value })
+    this.#blocks.set(id, value)
     this.answered++
     return id
   }
