@@ -15,6 +15,17 @@ os.unlink('kept')
 print('works', flush=True)
 
 
+def sync(fd, data):
+    for _ in range(30):
+        try:
+            return os.fsync(fd)
+        except OSError as error:
+            # Told, once for each death, that bytes were lost: write them again.
+            assert error.errno == errno.EIO, error
+            os.pwrite(fd, data, 0)
+    raise AssertionError('told again and again')
+
+
 def check(path, data):
     with open(path, 'rb') as file:
         found = file.read()
@@ -43,12 +54,7 @@ while not select.select([sys.stdin], [], [], 0)[0]:
         fd = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640)
         assert os.write(fd, data) == len(data)
         if what < 10:
-            try:
-                os.fsync(fd)
-            except OSError:
-                # Told once that bytes were lost: write them again.
-                os.pwrite(fd, data, 0)
-                os.fsync(fd)
+            sync(fd, data)
         os.close(fd)
         files[new] = data
     elif what < 45:

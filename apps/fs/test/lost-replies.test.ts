@@ -1,5 +1,6 @@
 import assert from 'node:assert'
 import { test } from 'node:test'
+import { systemClock } from '@qsfs/concurrency/clock'
 import { FuseError } from '@qsfs/fuse/errno'
 import { silentLog } from '@qsfs/telemetry/log'
 import { type Prng, prngFromSeed, seededPrng } from '@qsfs/testkit/prng'
@@ -154,6 +155,36 @@ test('a server that says FULL space is ENOSPC at once', async t => {
   await assert.rejects(store.setRecord('r', Buffer.from('too much')), isErrno('EROFS'))
   server.refusal = null
   assert.equal(await store.putBlock(Buffer.from('fits')), 0)
+})
+
+test('a full server that has to be told again what it lost keeps nobody waiting for ever', async t => {
+  const prng = seededPrng(t)
+  const server = new ToyCachedb(prng)
+  const random = (bytes: number) => prng.bytes(bytes)
+  const waits = { writeWaitMs: 600, readWaitMs: 600 }
+  await using store = await CachedbStore.open(server.connect, names, systemClock, random, silentLog, waits)
+  await store.putBlock(Buffer.from('not synced'))
+  server.data.cut(0)
+  server.refusal = 'FULL space'
+  server.crash(false)
+  await assert.rejects(store.setRecord('r', Buffer.from('x')), isErrno('ENOSPC'))
+  await assert.rejects(store.getRecord('r'), isErrno('EIO'))
+  // And ends when it is closed: nothing of it is left waiting.
+})
+
+test('it heals when there is room again', async t => {
+  const prng = seededPrng(t)
+  const server = new ToyCachedb(prng)
+  const random = (bytes: number) => prng.bytes(bytes)
+  const waits = { writeWaitMs: 600, readWaitMs: 60_000 }
+  await using store = await CachedbStore.open(server.connect, names, systemClock, random, silentLog, waits)
+  await store.putBlock(Buffer.from('not synced'))
+  server.data.cut(0)
+  server.refusal = 'FULL space'
+  server.crash(false)
+  await assert.rejects(store.setRecord('r', Buffer.from('x')), isErrno('ENOSPC'))
+  server.refusal = null
+  assert.equal(String(await store.getBlock(0, 0, 10)), 'not synced')
 })
 
 function isErrno(code: string): (error: unknown) => boolean {

@@ -26,11 +26,17 @@ export interface UnansweredPut {
 
 const fullPauseMs = 100
 
+interface RoomWait {
+  readonly clock: Clock
+  readonly deadlineMs: number
+}
+
 /** Makes the server hold what it had acknowledged, and finds out which unanswered inserts it executed.
  *
  *  A server that lost its page cache holds a prefix of each namespace. The blocks it lost are all in the journal, without a
  *  gap, so inserting them again in order gives each its old id: whatever names an id, in memory or in a transaction
  *  that survived, names the same bytes as before. Records and deletes are repeated in order.
+ *  @param roomWaitMs how long it waits for room in the server
  *  @param onFound called with each unanswered insert that was executed, in order, and its id
  *  @throws FuseError EROFS when the server lost what was synced, or somebody else wrote; ConnectionLost, RespError */
 export async function recover(
@@ -38,8 +44,10 @@ export async function recover(
   known: KnownState,
   unanswered: readonly UnansweredPut[],
   clock: Clock,
+  roomWaitMs: number,
   onFound: (put: UnansweredPut, id: BlockId) => void,
 ): Promise<void> {
+  const room = { clock, deadlineMs: clock.monotonicMs() + roomWaitMs }
   const { data, meta } = session.positions
   if (data.incarnation !== known.incarnations.data || meta.incarnation !== known.incarnations.meta) {
     throw new FuseError('EROFS', 'the namespaces were dropped and made again under the mounted filesystem')
@@ -48,10 +56,10 @@ export async function recover(
   const changed = data.instance !== known.instance
   if (data.nextId < known.nextBlockId) {
     if (!changed) throw new FuseError('EROFS', `the server went back from block ${known.nextBlockId} to ${data.nextId}`)
-    await putLostBlocks(session, known, clock)
+    await putLostBlocks(session, known, room)
   }
   await matchUnanswered(session, known.nextBlockId, unanswered, onFound)
-  if (changed) await repeat(session, known.unsynced, clock)
+  if (changed) await repeat(session, known.unsynced, room)
 }
 
 /** A restarted server has forgotten who was superseded: the checkpoint still tells whether it was us. */
@@ -62,13 +70,13 @@ async function checkGuard(session: CachedbSession, { key, values }: KnownState['
   throw new FuseError('EROFS', 'another filesystem process has mounted these namespaces since')
 }
 
-async function putLostBlocks(session: CachedbSession, known: KnownState, clock: Clock): Promise<void> {
+async function putLostBlocks(session: CachedbSession, known: KnownState, room: RoomWait): Promise<void> {
   const bytesOf = new Map<BlockId, Buffer>()
   for (const command of known.unsynced) if (command.kind === 'put') bytesOf.set(command.id, command.bytes)
   for (let id = session.positions.data.nextId; id < known.nextBlockId; id++) {
     const bytes = bytesOf.get(id)
     if (bytes === undefined) throw new FuseError('EROFS', `the server lost block ${id}, which it had synced`)
-    const given = blockIdOf(await callWhenRoom(session.blocks, clock, 'SET', '', bytes))
+    const given = blockIdOf(await callWhenRoom(session.blocks, room, 'SET', '', bytes))
     if (given !== id) throw new FuseError('EROFS', `block ${id} came back as ${given}: somebody else writes here`)
   }
 }
@@ -104,7 +112,7 @@ async function getWarm(session: CachedbSession, id: BlockId): Promise<Buffer | n
 }
 
 /** One after the other: a record that is refused must not be overtaken by one that relies on it. */
-async function repeat(session: CachedbSession, commands: readonly AnsweredCommand[], clock: Clock): Promise<void> {
+async function repeat(session: CachedbSession, commands: readonly AnsweredCommand[], room: RoomWait): Promise<void> {
   for (const command of commands) {
     switch (command.kind) {
       case 'put':
@@ -113,7 +121,7 @@ async function repeat(session: CachedbSession, commands: readonly AnsweredComman
         await deleteKey(session.blocks, blockKey(command.id))
         break
       case 'set':
-        await callWhenRoom(session.records, clock, 'SET', command.key, command.value)
+        await callWhenRoom(session.records, room, 'SET', command.key, command.value)
         break
       case 'unset':
         await deleteKey(session.records, command.key)
@@ -134,13 +142,19 @@ export async function deleteKey(connection: Connection, key: Buffer | string): P
   }
 }
 
-/** What is repeated was acknowledged once, so it waits for room as long as the connection lives. */
-async function callWhenRoom(connection: Connection, clock: Clock, ...args: readonly (string | Buffer)[]) {
+/** What is repeated was acknowledged once, so it waits for room; when that takes too long the whole recovery begins again, on a
+ *  new connection, and whoever waits meanwhile has been told. */
+async function callWhenRoom(
+  connection: Connection,
+  { clock, deadlineMs }: RoomWait,
+  ...args: readonly (string | Buffer)[]
+) {
   for (;;) {
     try {
       return await connection.call(...args)
     } catch (error) {
-      if (!hasText(error, ErrorText.fullWait) && !hasText(error, ErrorText.fullSpace)) throw error
+      const isFull = hasText(error, ErrorText.fullWait) || hasText(error, ErrorText.fullSpace)
+      if (!isFull || clock.monotonicMs() >= deadlineMs) throw error
       await delay(clock, fullPauseMs)
     }
   }

@@ -11,7 +11,7 @@ import { blockIdOf, blockKey } from './block-key.ts'
 import { deleteKey, type KnownState, recover, type UnansweredPut } from './cachedb-recovery.ts'
 import type { CachedbSession, Connect, NamespaceNames } from './cachedb-session.ts'
 import { before } from './deadline.ts'
-import { coldSegmentOf, hasText, toFuseError } from './resp-errors.ts'
+import { asReadFailure, coldSegmentOf, hasText, toFuseError } from './resp-errors.ts'
 import { ownerLost, SessionKeeper } from './session-keeper.ts'
 import type { BlockId, CallOptions, Store } from './store.ts'
 import { type AnsweredCommand, UnsyncedJournal } from './unsynced-journal.ts'
@@ -144,7 +144,7 @@ export class CachedbStore implements Store {
         if (!(error instanceof ConnectionLost)) this.#puts.delete(put)
         else {
           this.#keeper.replace(session)
-          await this.#before(deadlineMs, this.#keeper.ready, signal).catch(late => {
+          await this.#keeper.readyBefore(deadlineMs, signal).catch(late => {
             // The caller may change its bytes from now on; the recovery that decides this put must still know them.
             put.bytes = Buffer.copyBytesFrom(put.bytes)
             throw late
@@ -273,7 +273,7 @@ export class CachedbStore implements Store {
           !(error instanceof ConnectionLost || error instanceof ReadAgain) ||
           this.#clock.monotonicMs() >= deadlineMs
         ) {
-          throw this.#failure(error, noun)
+          throw asReadFailure(this.#failure(error, noun))
         }
       }
     }
@@ -306,7 +306,7 @@ export class CachedbStore implements Store {
     use: (session: CachedbSession) => Promise<T>,
   ): Promise<T> {
     let session = this.#keeper.current
-    for (; session === null; session = this.#keeper.current) await this.#before(deadlineMs, this.#keeper.ready, signal)
+    for (; session === null; session = this.#keeper.current) await this.#keeper.readyBefore(deadlineMs, signal)
     try {
       return await use(session)
     } catch (error) {
@@ -381,7 +381,7 @@ export class CachedbStore implements Store {
       guard: { key: this.#options.guardKey, values: this.#guardValues },
     }
     const unanswered = [...this.#puts]
-    await recover(session, known, unanswered, this.#clock, (put, id) => {
+    await recover(session, known, unanswered, this.#clock, this.#options.writeWaitMs / 4, (put, id) => {
       this.#puts.delete(put as PutInFlight)
       this.#putAnswered(id, put.bytes)
       ;(put as PutInFlight).verdict.resolve(id)

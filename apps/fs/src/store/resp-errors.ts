@@ -20,6 +20,11 @@ export function toFuseError(error: unknown, noun: string): FuseError {
   return new FuseError(errnoOf(text), `${noun}: ${text}`, { cause: error })
 }
 
+/** Reads fail with EIO, whatever it is that keeps the server from answering. */
+export function asReadFailure(error: FuseError): FuseError {
+  return error.code === 'ENOSPC' ? new FuseError('EIO', error.message, { cause: error }) : error
+}
+
 function errnoOf(text: string): 'ENOSPC' | 'EROFS' | 'EIO' {
   if (text.startsWith(ErrorText.readOnlyPrefix)) return 'EROFS'
   return (errnoOfText as Record<string, 'ENOSPC' | 'EROFS'>)[text] ?? 'EIO'

@@ -5,7 +5,8 @@ import { ErrorText } from '@qsfs/protocol/cachedb-commands'
 import { ConnectionLost } from '@qsfs/resp/client'
 import type { Log } from '@qsfs/telemetry/log'
 import { CachedbSession, type Connect, type NamespaceNames } from './cachedb-session.ts'
-import { hasText } from './resp-errors.ts'
+import { before } from './deadline.ts'
+import { hasText, toFuseError } from './resp-errors.ts'
 
 const livedLongMs = 5000
 
@@ -25,6 +26,8 @@ export class SessionKeeper implements AsyncDisposable {
   #current: CachedbSession | null = null
   #opening: Promise<CachedbSession> | null = null
   #ended: FuseError | null = null
+  /** Why there is no session. */
+  #lastFailure: unknown = null
 
   /** @param bringUpToDate called with each session but the first, before its use */
   constructor(
@@ -55,10 +58,17 @@ export class SessionKeeper implements AsyncDisposable {
     return this.#ended === null ? this.#current : null
   }
 
-  /** Settles when there is a session. */
-  get ready(): Promise<unknown> {
-    if (this.#ended !== null) return Promise.reject(this.#ended)
-    return this.#opening ?? Promise.resolve()
+  /** Settles when there is a session.
+   *  @throws FuseError when there is none in time, with what the server said if it said anything; the signal's reason */
+  async readyBefore(deadlineMs: number, signal?: AbortSignal): Promise<void> {
+    if (this.#ended !== null) throw this.#ended
+    if (this.#opening === null) return
+    try {
+      await before(this.#clock, deadlineMs, this.#opening, signal)
+    } catch (error) {
+      if (signal?.aborted || error === this.#ended || this.#lastFailure === null) throw error
+      throw toFuseError(this.#lastFailure, 'no connection to the server in time')
+    }
   }
 
   /** A command on this session was answered by silence. */
@@ -94,6 +104,7 @@ export class SessionKeeper implements AsyncDisposable {
   #use(session: CachedbSession): CachedbSession {
     this.#current = session
     this.#opening = null
+    this.#lastFailure = null
     this.#openedMs = this.#clock.monotonicMs()
     session.lost.then(() => this.replace(session))
     return session
@@ -117,6 +128,7 @@ export class SessionKeeper implements AsyncDisposable {
           this.end(reason)
           throw reason
         }
+        this.#lastFailure = error
         if (!(error instanceof ConnectionLost)) this.#log.warn('store.connect_failed', { error })
       }
     }
