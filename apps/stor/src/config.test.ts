@@ -121,6 +121,27 @@ describe('[stor]', () => {
     assert.match(await refusal(ZSTOR.replace('127.0.0.1:9910', '127.0.0.1')), /is none of/)
   })
 
+  test('takes addresses behind TLS, and one way to trust them', async () => {
+    const sha256 = 'AB'.repeat(32)
+    const first = 'address = "127.0.0.1:9910"\n'
+    const withTls = (keys: string, address = 'tls://[2a02::1]:9910') =>
+      ZSTOR.replace(first, `address = "${address}"\n${keys}`)
+    const colons = sha256.replace(/..(?!$)/g, '$&:')
+    const [backend] = (await load(withTls(`tls_fingerprint = "${colons}"\n`))).groups[0]!
+    assert.strictEqual(backend?.address, 'tls://[2a02::1]:9910')
+    assert.strictEqual(backend.tlsFingerprint, sha256.toLowerCase())
+    const pinned = `tls_fingerprint = "${sha256}"\n`
+    assert.match(
+      await refusal(withTls(pinned, '127.0.0.1:9910')),
+      /tls_fingerprint and tls_ca_file need an address tls:/,
+    )
+    assert.match(await refusal(withTls(`${pinned}tls_ca_file = "/ca.pem"\n`)), /give one of them/)
+    assert.match(
+      await refusal(withTls('tls_fingerprint = "abc"\n')),
+      /is not the SHA-256 of a certificate, 64 hex digits/,
+    )
+  })
+
   test('wants to know where the master secret is', async () => {
     assert.match(await refusal(ZSTOR.replace(/\[encryption\][^[]*/, '')), /master_key_file: is missing/)
   })

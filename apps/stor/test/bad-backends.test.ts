@@ -1,5 +1,6 @@
 /** What `stor test` and `stor status` say of each kind of backend that cannot be used: one sentence, with what to do. */
 import assert from 'node:assert'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
@@ -251,6 +252,8 @@ expected_shards = 3
 redundant_groups = 0
 master_key_file = "${path}/master"
 create_namespaces = true
+health_check_interval = "50ms"
+down_after = "100ms"
 ${data.map(lines => `[[stor.groups]]\n[[stor.groups.backends]]\n${lines}`).join('')}
 [stor.meta.config]
 [[stor.meta.config.backends]]
@@ -274,4 +277,12 @@ ${backend('meta', locked.tlsAddress, pinned)}`,
   }
   assert.match(seen.get('http')!.note, /^http: an HTTP server answers at /)
   assert.match(seen.get('closed')!.note, /^closed: nothing listens at /)
+  // What is left goes through TLS, and comes back.
+  const bytes = randomBytes(3_000_000)
+  await writeFile(`${path}/file`, bytes)
+  const { objects } = await runtime.store()
+  const stored = await objects.store({ file: `${path}/file` })
+  assert.strictEqual(stored.shardsConfirmed, 2)
+  await objects.retrieve({ file: `${path}/back`, objectId: stored.objectId })
+  assert.deepStrictEqual(readFileSync(`${path}/back`), bytes)
 })
