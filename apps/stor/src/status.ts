@@ -74,6 +74,8 @@ export async function statusOf(
     writable: reason === '',
     reason,
     fillingBackends: upkeep?.filling ?? [],
+    laggingBackends: daemon ? (upkeep?.lagging ?? []) : [],
+    otherDaemonSeenMs: upkeep?.otherSeenMs ?? null,
     rootKeyCount: upkeep?.rootKeyCount ?? 0,
     rewrapping: upkeep?.rewrapping ?? null,
     storesRunning: open?.objects.running.stores ?? 0,

@@ -1,5 +1,6 @@
 import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import type { Log } from '@qsfs/telemetry/log'
+import type { StorError } from '../errors.ts'
 import type { BackendConfig, StorConfig } from '../config.ts'
 import type { Candidate } from '../placement.ts'
 import type { Backend, BackendStat, RecordBackend } from './backend.ts'
@@ -100,6 +101,15 @@ export class Fleet implements AsyncDisposable {
 
   isMetaDown(name: string): boolean {
     return this.health.isDown(metaId(name))
+  }
+
+  /** What a backend answered turned out to be no good: its status says so. */
+  dataFailed(name: string, failure: StorError): void {
+    this.data.find(({ backend }) => backend.name === name)?.vitals.failed(failure)
+  }
+
+  metaFailed(name: string, failure: StorError): void {
+    this.meta.find(({ backend }) => backend.name === name)?.vitals.failed(failure)
   }
 
   observeData(name: string): Observation {

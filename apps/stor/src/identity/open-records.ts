@@ -56,7 +56,11 @@ export function recordsOf(
   const members = identity.places.flatMap((backend, place) => {
     if (backend === null || (remaining !== undefined && !remaining.includes(backend))) return []
     const isDown = () => remaining === undefined && fleet.isMetaDown(backend.name)
-    return [{ backend, place, isDown, isBlank: () => backend.blank && !isDown() }]
+    const lacks = (what: 'damaged' | 'missed') => {
+      backend.lags = true
+      if (what === 'damaged') fleet.metaFailed(backend.name, new StorError('damaged', 'it holds a damaged record'))
+    }
+    return [{ backend, place, isDown, isBlank: () => backend.blank && !isDown(), lacks }]
   })
   return new MetaStore(members, identity.superblock.keys, clock, random, log, {
     dataShards: config.metaDataShards,

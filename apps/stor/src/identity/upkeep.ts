@@ -1,10 +1,11 @@
-import type { Clock } from '@qsfs/concurrency/clock'
+import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import type { Log } from '@qsfs/telemetry/log'
 import type { Fleet } from '../backend/fleet.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
+import { CatchUp } from './catch-up.ts'
 import type { Identity } from './identity.ts'
 import { completeRotation, rotateMaster, rotateRoot } from './key-rotation.ts'
-import { CatchUp } from './catch-up.ts'
+import { Presence } from './presence.ts'
 import { refillBlankMembers } from './refill.ts'
 import { type RewrapProgress, RewrapWalk } from './rewrap-walk.ts'
 import { SuperblockCopies } from './superblock-copies.ts'
@@ -17,9 +18,8 @@ interface Signalled {
   readonly signal?: AbortSignal
 }
 
-/** What keeps the metadata whole beside its records: members are filled and
- *  caught up, records sealed under the newest root key, copies of the
- *  superblock kept. */
+/** What keeps the metadata whole beside its records: members are filled and caught up, records sealed under the newest root
+ *  key, copies of the superblock kept, a second daemon noticed. */
 export class MetadataUpkeep {
   readonly #identity: Identity
   readonly #meta: MetaStore
@@ -29,6 +29,7 @@ export class MetadataUpkeep {
   readonly #walk: RewrapWalk
   readonly #catchUp: CatchUp
   readonly #copies: SuperblockCopies
+  readonly #presence: Presence
   #copiesDueMs: number
   /** One change of the superblock at a time. */
   #rotating: Promise<unknown> = Promise.resolve()
@@ -39,6 +40,7 @@ export class MetadataUpkeep {
     meta: MetaStore,
     fleet: Fleet,
     clock: Clock,
+    random: RandomSource,
     log: Log,
     { pauseMs }: { readonly pauseMs: number },
   ) {
@@ -50,23 +52,26 @@ export class MetadataUpkeep {
     this.#walk = new RewrapWalk(meta, identity.superblock.keys)
     this.#catchUp = new CatchUp(identity, meta, fleet, clock, log, { pauseMs })
     this.#copies = new SuperblockCopies(identity, meta, fleet, log)
+    this.#presence = new Presence(identity, fleet, clock, random, log)
     this.#copiesDueMs = clock.monotonicMs() + COPIES_FIRST_MS
   }
 
-  /** Root keys so far, records still to be sealed under the newest, members that do not hold everything yet, and members
-   *  that may lack something. */
+  /** Root keys so far, records still to be sealed under the newest, members that do not hold everything yet, members
+   *  that may lack something, and when another daemon was seen on this store. */
   get status() {
     return {
       rootKeyCount: this.#identity.superblock.keys.rootIds.length,
       rewrapping: this.#walk.progress,
       filling: this.#identity.places.flatMap(member => (member?.blank ? [member.name] : [])),
       lagging: this.#catchUp.lagging,
+      otherSeenMs: this.#presence.otherSeenMs,
     }
   }
 
   /** What is due, in the daemon, now and then.
    *  @throws StorError: it is tried again */
   async tick(signal: AbortSignal): Promise<void> {
+    await this.#presence.tick({ signal })
     await refillBlankMembers(this.#identity, this.#meta, this.#fleet, this.#log, signal)
     await this.#catchUp.run({ signal })
     if (this.#identity.isShared) await this.#alone(() => completeRotation(this.#identity))

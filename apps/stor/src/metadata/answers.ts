@@ -3,13 +3,14 @@ import type { Generation } from './object-record.ts'
 import { compareGenerations, type Shown } from './quorum.ts'
 import type { RecordShard } from './record-shard.ts'
 
-/** Both slots of one record, as one member showed them: null is an empty slot. `whole`: nothing was damaged. */
+/** Both slots of one record, as one member showed them: null is an empty slot, or a damaged one. `whole`: none was. */
 export interface Answer {
   readonly slots: readonly [RecordShard | null, RecordShard | null]
   readonly whole: boolean
+  readonly damagedSlots: readonly number[]
 }
 /** A member that was not asked, did not answer, or not in time. */
-export const SILENT: Answer = { slots: [null, null], whole: false }
+export const SILENT: Answer = { slots: [null, null], whole: false, damagedSlots: [] }
 
 export function shownBy(answers: readonly Answer[]): Shown<Generation>[] {
   return answers.map(({ slots, whole }) => ({

@@ -10,6 +10,8 @@ export class MemberBackend implements RecordBackend {
   readonly #inner: RecordBackend
   readonly #prefix: Buffer
   blank = false
+  /** It may lack records, or hold damaged ones; to readers it is a member all the same. Of a start nothing is known. */
+  lags = true
 
   /** @param prefix what the store's keys begin with in a namespace that is shared */
   constructor(inner: RecordBackend, prefix: string) {
