@@ -12,6 +12,7 @@ import { systemClock } from '@qsfs/concurrency/clock'
 import { RespClient } from '@qsfs/resp/client'
 import { makeCertificate } from '@qsfs/resp/testing/certificates'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { DirectoryBackend, DirectoryRecordBackend } from '../src/backend/directory-backend.ts'
 import { ZdbBackend } from '../src/backend/zdb/zdb-backend.ts'
 import type { ZdbAddress } from '../src/backend/zdb/zdb-link.ts'
 import { ObjectCount, statusOf, testStore } from '../src/status.ts'
@@ -228,6 +229,23 @@ describe('a backend that cannot be used says why, and what to do', () => {
       await using backend = new ZdbBackend('bad', address, { ...links, ...options })
       await assert.rejects(backend.put(Buffer.from('x')), { name: 'StorError', reason, message: sentence })
     })
+  }
+})
+
+test('a directory that cannot be used says so too', async () => {
+  const file = `${directory}/file`
+  await writeFile(file, '')
+  const cases: [string, RegExp][] = [
+    [
+      `${directory}/none`,
+      /^bad: there is no directory \S+: mount its disk, correct the address, or set create_namespaces$/,
+    ],
+    [file, /^bad: \S+ is no directory: correct the address$/],
+  ]
+  for (const [root, message] of cases) {
+    const expected = { name: 'StorError', reason: 'unavailable', message }
+    await assert.rejects(new DirectoryBackend('bad', root).put(Buffer.from('x')), expected)
+    await assert.rejects(new DirectoryRecordBackend('bad', root).set(Buffer.from('k'), Buffer.from('v')), expected)
   }
 })
 

@@ -105,7 +105,7 @@ export class DirectoryFiles {
       const { bavail, bsize } = await statfs(this.root)
       return bavail * bsize
     } catch (error) {
-      throw new StorError('unavailable', `${this.name}: ${this.root} is not there`, { cause: error })
+      throw new StorError('unavailable', `${this.name}: ${adviceOn(error, this.root)}`, { cause: error })
     }
   }
 
@@ -121,9 +121,22 @@ export class DirectoryFiles {
         ENOENT: 'missing',
         EIO: 'damaged',
       }
-      throw new StorError(reasons[code] ?? 'unavailable', `${this.name}: ${(error as Error).message}`, { cause: error })
+      const text = reasons[code] === undefined ? adviceOn(error, this.root) : (error as Error).message
+      throw new StorError(reasons[code] ?? 'unavailable', `${this.name}: ${text}`, { cause: error })
     }
   }
+}
+
+/** What is wrong with a root, and what to do about it; the system's words for what is rare. */
+function adviceOn(error: unknown, root: string): string {
+  const sentences: Readonly<Record<string, string>> = {
+    ENOENT: `there is no directory ${root}: mount its disk, correct the address, or set create_namespaces`,
+    ENOTDIR: `${root} is no directory: correct the address`,
+    EACCES: `this user may not write in ${root}: give it the rights, or run stor as another`,
+    EROFS: `${root} is mounted read-only: mount it for writing`,
+  }
+  const { code = '', message } = error as NodeJS.ErrnoException
+  return sentences[code] ?? message
 }
 
 async function syncPath(path: string): Promise<void> {
