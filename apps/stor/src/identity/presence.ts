@@ -3,6 +3,7 @@ import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import type { Log } from '@qsfs/telemetry/log'
 import type { Fleet } from '../backend/fleet.ts'
 import { StorError } from '../errors.ts'
+import { ByteReader } from '../metadata/byte-reader.ts'
 import type { MemberBackend } from '../metadata/member-backend.ts'
 import type { Identity } from './identity.ts'
 
@@ -84,9 +85,13 @@ export class Presence {
   }
 
   #whose(found: Buffer): 'ours' | 'other' | 'unknown' {
-    if (found.length !== PresenceRecord.sizeBytes) return 'unknown'
-    const { magic, version, writerId } = PresenceRecord.decode(found)
-    if (!magic.equals(MAGIC) || version !== VERSION) return 'unknown'
-    return writerId.equals(this.#writerId) ? 'ours' : 'other'
+    try {
+      const { magic, version, writerId } = new ByteReader(found, "a daemon's word").read(PresenceRecord)
+      if (!magic.equals(MAGIC) || version !== VERSION) return 'unknown'
+      return writerId.equals(this.#writerId) ? 'ours' : 'other'
+    } catch (error) {
+      if (error instanceof StorError) return 'unknown'
+      throw error
+    }
   }
 }

@@ -10,7 +10,7 @@ import { StorError } from '../errors.ts'
 import { type Answer, generationsOf, holdersOf, SILENT, shardsOf, shownBy, slotOf } from './answers.ts'
 import type { Generation } from './object-record.ts'
 import { compareGenerations, decide, newestDecodable, type Quorum, quorumOf } from './quorum.ts'
-import { decodeShard, joinRecord, type ShardMac, splitRecord } from './record-shard.ts'
+import { decodeShard, joinRecord, type ShardMac, splitRecord, storageKey } from './record-shard.ts'
 
 /** A metadata backend and its place among the members. */
 export interface Member {
@@ -389,11 +389,6 @@ export class MetaStore {
     const who = silent.length === 0 ? 'shards of the record are damaged' : `${silent.join(', ')} did not answer`
     return new StorError('unavailable', `the metadata backends do not settle this record now: ${who}`)
   }
-}
-
-/** Under what a slot of a record is stored: the record's key and the slot. */
-function storageKey(key: Buffer, slot: number): Buffer {
-  return Buffer.concat([key, Buffer.of(slot)])
 }
 
 /** Binds a sealed record to its key and generation. */

@@ -45,6 +45,11 @@ export interface RecordShard {
 /** Computes the keyed check of a shard from its parts; 16 bytes. A backend cannot forge one. */
 export type ShardMac = (...parts: readonly Uint8Array[]) => Buffer
 
+/** Under what a slot of a record is stored: the record's key and the slot. */
+export function storageKey(key: Buffer, slot: number): Buffer {
+  return Buffer.concat([key, Buffer.of(slot)])
+}
+
 /** Cuts a sealed record into one encoded shard per member. `storageKey` is what it will be stored under: a shard moved to
  *  another key, slot or index fails its check. */
 export function splitRecord(
