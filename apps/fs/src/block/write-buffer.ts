@@ -45,6 +45,8 @@ export class WriteBuffer implements AsyncDisposable {
   readonly #files = new Set<FileBuffer>()
   /** Those that may have windows which are in no queue. */
   readonly #idle = new Set<FileBuffer>()
+  /** Files that were cut to nothing since the last transaction. */
+  readonly #emptied = new Set<Inode>()
   readonly #waiting: WriteQueue
   #ready: ReadyWindow[] = []
   #flushes = 0
@@ -119,6 +121,20 @@ export class WriteBuffer implements AsyncDisposable {
     if (file === null) return
     const flushes = this.#flushFile(file)
     return Promise.all(flushes).then(() => undefined)
+  }
+
+  /** The file had bytes, and is cut to nothing. */
+  noteEmptied(inode: Inode): void {
+    this.#emptied.add(inode)
+  }
+
+  /** To be awaited before a transaction: files that were emptied and written anew get their new bytes into the same one, so
+   *  that a crash leaves the old file or the new one. What fails is kept, and told to whoever syncs that file. */
+  async flushRewritten(): Promise<void> {
+    if (this.#emptied.size === 0) return
+    const rewritten = [...this.#emptied].flatMap(({ buffer }) => (buffer === null ? [] : [buffer]))
+    this.#emptied.clear()
+    await Promise.allSettled(rewritten.flatMap(file => this.#flushFile(file)))
   }
 
   /** The same for all files. */

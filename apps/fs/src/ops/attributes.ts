@@ -122,6 +122,7 @@ export class AttributeOperations {
   #resize(inode: Inode, sizeBytes: number, now: Inode['mtime']): void {
     const { buffer, reclaimer } = this.#volume
     const shrinks = sizeBytes < inode.sizeBytes
+    if (shrinks && sizeBytes === 0) buffer.noteEmptied(inode)
     inode.sizeBytes = sizeBytes
     inode.storedSizeBytes = Math.min(inode.storedSizeBytes, sizeBytes)
     if (shrinks) {

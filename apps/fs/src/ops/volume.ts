@@ -123,6 +123,7 @@ export class Volume implements AsyncDisposable {
     const isResumed = journal !== null && !journal.isNew
     if (isResumed) volume.inodes.resume()
     else journal?.begin()
+      beforeCommit: () => volume.buffer.flushRewritten(),
     await change(metadata, () => volume.#makeRoot())
     if (isResumed) {
       volume.unfinished = journal.unfinished(metadata.newestSeq)

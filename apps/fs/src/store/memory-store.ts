@@ -3,8 +3,8 @@ import type { BlockId, Store } from './store.ts'
 
 /** A store in two Maps: it keeps its promises as long as its process lives. For tests, and to try the tree by itself. */
 export class MemoryStore implements Store {
-  readonly #blocks = new Map<BlockId, Buffer>()
-  readonly #records = new Map<string, Buffer>()
+  #blocks = new Map<BlockId, Buffer>()
+  #records = new Map<string, Buffer>()
   #nextBlockId = 0
   #answered = 0
   #synced = 0
@@ -23,6 +23,15 @@ export class MemoryStore implements Store {
 
   get unsyncedBytes(): number {
     return 0
+  }
+
+  /** What another process would find here now. */
+  copy(): MemoryStore {
+    const copy = new MemoryStore()
+    copy.#blocks = new Map(this.#blocks)
+    copy.#records = new Map(this.#records)
+    copy.#nextBlockId = this.#nextBlockId
+    return copy
   }
 
   /** Blocks that exist now. */

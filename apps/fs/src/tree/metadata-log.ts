@@ -15,6 +15,8 @@ export interface MetadataLogOptions {
   readonly commitDelayMs: number
   /** 1,024 in every filesystem; a test makes the ring go round sooner. */
   readonly ringSlots?: number
+  /** Awaited before a transaction that is asked for by an fsync or by the clock; what it touches still joins it. */
+  readonly beforeCommit?: () => Promise<void>
   /** Called in the step in which the transaction `seq` becomes what it will be; the one before it is in the store. */
   readonly onSeal?: (seq: number) => void
 }
@@ -40,6 +42,7 @@ export class MetadataLog implements AsyncDisposable {
   readonly #log: Log
   readonly #commitDelayMs: number
   readonly #onSeal: ((seq: number) => void) | undefined
+  readonly #beforeCommit: (() => Promise<void>) | undefined
   readonly #tail: LogTail
   readonly #roomTurn = new Semaphore(1)
   readonly #commitTurn = new Semaphore(1)
@@ -63,6 +66,7 @@ export class MetadataLog implements AsyncDisposable {
     this.#log = log
     this.#commitDelayMs = options.commitDelayMs
     this.#onSeal = options.onSeal
+    this.#beforeCommit = options.beforeCommit
     this.session = mounted.session
     this.isNew = mounted.isNew
     this.#tail = new LogTail(store, mounted, options.ringSlots ?? ringSlots)
@@ -211,6 +215,7 @@ export class MetadataLog implements AsyncDisposable {
   }
 
   async #commitAndSync(): Promise<void> {
+    await this.#beforeCommit?.()
     await this.commit()
     await this.#store.sync()
   }
@@ -239,6 +244,7 @@ export class MetadataLog implements AsyncDisposable {
   /** A failure is logged and tried again; who needs the result meets it in `room`, `commit` and `fsync`. */
   async #runBackground(): Promise<void> {
     try {
+      await this.#beforeCommit?.()
       await this.commit()
       using _turn = await this.#upkeepTurn.acquire()
       if (this.#tail.isCheckpointDue) await this.#tail.makeRoom()

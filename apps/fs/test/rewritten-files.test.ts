@@ -1,0 +1,42 @@
+import assert from 'node:assert'
+import { test } from 'node:test'
+import { MemoryStore } from '../src/store/memory-store.ts'
+import { Driver } from './driver.ts'
+
+/** The file as a crash right now leaves it. */
+async function afterCrash(store: MemoryStore, path: string): Promise<string> {
+  await using driver = await Driver.mount(store.copy())
+  const { sizeBytes } = await driver.stat(path)
+  return (await driver.read(path, 0, sizeBytes)).toString()
+}
+
+async function withOldFile(): Promise<{ store: MemoryStore; driver: Driver }> {
+  const store = new MemoryStore()
+  const driver = await Driver.mount(store)
+  await driver.create('file')
+  await driver.create('other')
+  await driver.write('file', 0, Buffer.from('the old bytes'))
+  await driver.fsync('file')
+  return { store, driver }
+}
+
+test('a file that is cut and written anew is the old one or the new one after a crash', async () => {
+  const { store, driver } = await withOldFile()
+  await using _driver = driver
+  await driver.truncate('file', 0)
+  await driver.write('file', 0, Buffer.from('the new ones'))
+  assert.strictEqual(await afterCrash(store, 'file'), 'the old bytes')
+  // Of another file: its transaction takes the truncation along.
+  await driver.fsync('other')
+  assert.strictEqual(await afterCrash(store, 'file'), 'the new ones')
+})
+
+test('a name that is taken over leads to the old bytes or the new ones after a crash', async () => {
+  const { store, driver } = await withOldFile()
+  await using _driver = driver
+  await driver.create('new')
+  await driver.write('new', 0, Buffer.from('the new ones'))
+  await driver.rename('new', 'file')
+  await driver.fsync('other')
+  assert.strictEqual(await afterCrash(store, 'file'), 'the new ones')
+})
