@@ -31,6 +31,11 @@ export const fsSchema = z
     control_socket: path().optional(),
     /** Others than the one who mounts may enter; modes decide what they may do. */
     allow_other: z.boolean().default(true),
+    /** Most bytes that all files may hold together, holes not counted; none: what the store has. A write beyond it fails with
+     *  ENOSPC: at once, or, as the kernel may hold it back, at fsync or close. Changed by a restart. */
+    quota: size({ min: MiB }).optional(),
+    /** Most files, directories and links together; making one more fails with ENOSPC. */
+    quota_inodes: z.int().min(1).optional(),
     data_namespace: z.string().min(1).default('data'),
     meta_namespace: z.string().min(1).default('meta'),
     /** "owned": a cachedb, one filesystem at a time, fsync reaches its disk. "foreign": any server that speaks 0-db's
@@ -49,6 +54,8 @@ export const fsSchema = z
     readWaitMs: section.read_wait,
     writeWaitMs: section.write_wait,
     controlSocket: section.control_socket,
+    quotaBytesMax: section.quota ?? Number.POSITIVE_INFINITY,
+    quotaInodesMax: section.quota_inodes ?? Number.POSITIVE_INFINITY,
     isOpenToOthers: section.allow_other,
     namespaces: { data: section.data_namespace, meta: section.meta_namespace },
     store: section.store,

@@ -34,12 +34,14 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
     dirtyBytesMax: config.dirtyBytesMax,
     blockCacheBytesMax: config.blockCacheBytesMax,
     writeWaitMs: config.writeWaitMs,
+    quotaBytesMax: config.quotaBytesMax,
+    quotaInodesMax: config.quotaInodesMax,
   }
   const volume = stack.use(await Volume.open(store, systemClock, log, limits, held?.journal))
   const capacity = stack.use(new ServerCapacity(connect, config.namespaces.data, systemClock))
   const filesystem = new VolumeFilesystem(volume, {
     opensSilently: config.transport === 'kernel',
-    capacity: () => capacity.get(),
+    capacity: async () => volume.quota.limit(await capacity.get()),
   })
   if (volume.unfinished !== null) await finish(volume, volume.unfinished, filesystem, log)
   const counts = new RequestCounts()

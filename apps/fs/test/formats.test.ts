@@ -23,6 +23,7 @@ function fixtureInode(): Inode {
   inode.storedSizeBytes = 4096
   inode.sizeBytes = 4096
   inode.allocatedBytes = 4096
+  inode.countedBytes = 4096
   inode.inlineExtents = [extent]
   inode.chunkSpans = [{ first: 2, last: 3 }]
   inode.inlineAttributes = new Map([['user.a', Buffer.from('b')]])

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { encodeChunk } from '../src/block/extent-format.ts'
 import type { ExtentList } from '../src/block/extents.ts'
-import { encodeSharedCounts } from '../src/block/sharing/shared-count-format.ts'
+import { encodeSharedCounts, idsPerSharedRecord } from '../src/block/sharing/shared-count-format.ts'
 import type { FindingKind } from '../src/fsck/findings.ts'
 import { FileType } from '../src/tree/inode.ts'
 import { encodeOrphans, OrphanReason } from '../src/tree/orphan-format.ts'
@@ -281,7 +281,7 @@ const rows: readonly Row[] = [
       v.inode(big, inode => {
         inode.allocatedBytes = 1
       }),
-    found: ['allocated-bytes'],
+    found: ['allocated-bytes', 'numbers-wrong'],
   },
   {
     damage: 'a block that is gone',
@@ -321,7 +321,7 @@ const rows: readonly Row[] = [
       v.inode(file, inode => {
         inode.inlineExtents = inode.inlineExtents!.map(extent => ({ ...extent, shared: true }))
       })
-      v.set('s1', encodeSharedCounts(1, new Map([[4097, 3]])))
+      v.set('s1', encodeSharedCounts(1, new Map([[idsPerSharedRecord + 1, 3]])))
     },
     found: ['shared-count'],
   },

@@ -53,11 +53,12 @@ export class FileOperations {
   }
 
   #write(node: NodeId, offset: number, data: Buffer, flags: WriteFlags): MaybePromise<void> {
-    const { buffer, inodes } = this.#volume
+    const { buffer, inodes, quota } = this.#volume
     const inode = regularAt(inodes.get(node))
     const end = offset + data.length
     if (end > fileBytesMax) throw new FuseError('EFBIG')
     if (inode.trimming !== null && end > inode.sizeBytes) throw new NotLoaded(inode.trimming)
+    quota.require(inode, offset, data.length)
     const writing = buffer.write(inode, offset, data)
     inode.sizeBytes = Math.max(inode.sizeBytes, end)
     if (!flags.fromCache) this.#written(inode, flags)

@@ -18,7 +18,9 @@ import { MetadataLog } from '../tree/metadata-log.ts'
 import { Orphans } from '../tree/orphans.ts'
 import { Reclaimer } from '../tree/reclaimer.ts'
 import { RecordCache } from '../tree/record-cache.ts'
+import { countAllocatedBytes } from '../tree/usage.ts'
 import { LostBytes } from './lost-bytes.ts'
+import { Quota } from './quota.ts'
 
 export interface VolumeLimits {
   readonly dirtyBytesMax: number
@@ -27,6 +29,9 @@ export interface VolumeLimits {
   /** Most bytes of WRITE the kernel may have under way: max_background × max_write. */
   readonly waitingBytesMax: number
   readonly recordsMax: number
+  /** Of all files together. */
+  readonly quotaBytesMax: number
+  readonly quotaInodesMax: number
 }
 
 export const defaultVolumeLimits: VolumeLimits = {
@@ -35,6 +40,8 @@ export const defaultVolumeLimits: VolumeLimits = {
   writeWaitMs: 30_000,
   waitingBytesMax: 64 * 1024 * 1024,
   recordsMax: 16_384,
+  quotaBytesMax: Number.POSITIVE_INFINITY,
+  quotaInodesMax: Number.POSITIVE_INFINITY,
 }
 
 interface Kept {
@@ -66,6 +73,7 @@ export class Volume implements AsyncDisposable {
   readonly reader: Reader
   readonly buffer: WriteBuffer
   readonly reclaimer: Reclaimer
+  readonly quota: Quota
   /** Of earlier processes of this mount. */
   readonly lostBytes: LostBytes
   /** null: nobody comes after this process. */
@@ -82,7 +90,7 @@ export class Volume implements AsyncDisposable {
     this.store = store
     this.metadata = metadata
     this.records = new RecordCache(metadata, { recordsMax: limits.recordsMax })
-    this.inodes = new InodeTable(this.records)
+    this.inodes = new InodeTable(this.records, limits.quotaInodesMax)
     this.directories = new Directories(this.records)
     this.attributes = new Attributes(this.records)
     this.orphans = new Orphans(this.records, this.inodes, metadata.session)
@@ -100,6 +108,7 @@ export class Volume implements AsyncDisposable {
       onFirstBytes: ({ nodeId }) => this.journal?.noteUnstored(nodeId),
     })
     this.reclaimer = new Reclaimer(this, clock, log)
+    this.quota = new Quota(this, { bytesMax: limits.quotaBytesMax })
   }
 
   /** Recovers what is in the store, or makes an empty filesystem there.
@@ -114,6 +123,7 @@ export class Volume implements AsyncDisposable {
     const lostBytes = new LostBytes()
     const metadata = await MetadataLog.open(store, clock, log, {
       commitDelayMs,
+      beforeCommit: () => volume.buffer.flushRewritten(),
       onSeal: seq => journal?.seal(seq, volume.buffer.nodeIds, lostBytes.untold),
     })
     await using opening = new AsyncDisposableStack()
@@ -123,8 +133,8 @@ export class Volume implements AsyncDisposable {
     const isResumed = journal !== null && !journal.isNew
     if (isResumed) volume.inodes.resume()
     else journal?.begin()
-      beforeCommit: () => volume.buffer.flushRewritten(),
     await change(metadata, () => volume.#makeRoot())
+    if (!volume.inodes.numbers.isCounted) await volume.#countBytes(log)
     if (isResumed) {
       volume.unfinished = journal.unfinished(metadata.newestSeq)
       lostBytes.add(volume.unfinished.lostNodeIds)
@@ -173,6 +183,15 @@ export class Volume implements AsyncDisposable {
     root.linkCount = 2
     root.parent = root.nodeId
     this.directories.open(root)
+  }
+
+  async #countBytes(log: Log): Promise<void> {
+    const bytes = await countAllocatedBytes(this.inodes, this.records)
+    await change(this.metadata, () => {
+      Object.assign(this.inodes.numbers, { allocatedBytes: bytes, isCounted: true })
+      this.inodes.touchNumbers()
+    })
+    log.event('volume.counted', { allocatedBytes: bytes })
   }
 
   #armTrim(): void {

@@ -169,6 +169,7 @@ function decodeInode(firstNodeId: number, bytes: Buffer, start: number, inodes: 
   inode.sizeBytes = stored.sizeBytes
   inode.storedSizeBytes = stored.sizeBytes
   inode.allocatedBytes = stored.allocatedBytes
+  inode.countedBytes = stored.allocatedBytes
   inode.parent = stored.parent
   inode.nameCount = stored.nameCount
   inode.hashSeed = stored.hashSeed

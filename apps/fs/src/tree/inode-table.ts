@@ -28,16 +28,19 @@ class InodeGroup implements CachedRecord {
 }
 
 /** docs/formats/inode.md: the record `n`, numbers that are handed out. */
-const NumbersLayout = layout('numbers', 32, {
+const NumbersLayout = layout('numbers', 40, {
   magic: [0, 'bytes', 4],
   version: [4, 'u16'],
   reserved: [6, 'u16'],
   nextNodeId: [8, 'u53'],
   inodeCount: [16, 'u53'],
   orphanRecordCount: [24, 'u53'],
+  allocatedBytes: [32, 'u53'],
 })
 const numbersMagic = Buffer.from('QNUM')
-const numbersVersion = 1
+const numbersVersion = 2
+/** Version 1 ends here: it did not count bytes. */
+const bytesOfVersion1 = 32
 
 /** The next inode number, and counts that no single other record knows. */
 export class Numbers implements CachedRecord {
@@ -46,16 +49,24 @@ export class Numbers implements CachedRecord {
   nextNodeId = rootNodeId
   inodeCount = 0
   orphanRecordCount = 0
+  /** Bytes that the extents of all inodes hold. */
+  allocatedBytes = 0
+  /** False in a filesystem of version 1, until somebody has counted `allocatedBytes`. */
+  isCounted = true
 
   constructor(bytes: Buffer | null) {
     if (bytes === null) return
-    const { magic, version, nextNodeId, inodeCount, orphanRecordCount } = NumbersLayout.decode(bytes)
-    if (!magic.equals(numbersMagic) || version !== numbersVersion) throw new FormatError('numbers', 'not version 1')
-    Object.assign(this, { nextNodeId, inodeCount, orphanRecordCount })
+    const isVersion1 = bytes.length === bytesOfVersion1
+    const whole = isVersion1 ? Buffer.concat([bytes, Buffer.alloc(NumbersLayout.sizeBytes - bytes.length)]) : bytes
+    const { magic, version, reserved, ...numbers } = NumbersLayout.decode(whole)
+    if (!magic.equals(numbersMagic) || version !== (isVersion1 ? 1 : numbersVersion)) {
+      throw new FormatError('numbers', 'not version 1 or 2')
+    }
+    Object.assign(this, numbers, { isCounted: !isVersion1 })
   }
   encode(): Buffer {
-    const { nextNodeId, inodeCount, orphanRecordCount } = this
-    const numbers = { nextNodeId, inodeCount, orphanRecordCount }
+    const { nextNodeId, inodeCount, orphanRecordCount, allocatedBytes } = this
+    const numbers = { nextNodeId, inodeCount, orphanRecordCount, allocatedBytes }
     return NumbersLayout.toBuffer({ magic: numbersMagic, version: numbersVersion, reserved: 0, ...numbers })
   }
 }
@@ -63,12 +74,19 @@ export class Numbers implements CachedRecord {
 /** All inodes by number, and how often the kernel holds each. Looks may throw NotLoaded. */
 export class InodeTable {
   readonly #cache: RecordCache
+  readonly #inodesMax: number
   readonly #lookupCounts = new Map<NodeId, number>()
   /** An earlier process of this mount gave out nodes, and nobody knows how often. */
   #isResumed = false
 
-  constructor(cache: RecordCache) {
+  /** @param inodesMax no more are made */
+  constructor(cache: RecordCache, inodesMax = Number.POSITIVE_INFINITY) {
     this.#cache = cache
+    this.#inodesMax = inodesMax
+  }
+
+  get inodesMax(): number {
+    return this.#inodesMax
   }
 
   /** @throws FuseError ESTALE when there is no such inode; NotLoaded */
@@ -97,9 +115,11 @@ export class InodeTable {
   }
 
   /** Looks at all that `create` will change. Call it before the first change of an operation.
-   *  @returns the number of the inode to be */
+   *  @returns the number of the inode to be
+   *  @throws FuseError ENOSPC when there are as many as there may be */
   prepareCreate(): NodeId {
-    const { nextNodeId } = this.numbers
+    const { nextNodeId, inodeCount } = this.numbers
+    if (inodeCount >= this.#inodesMax) throw new FuseError('ENOSPC', `there are ${inodeCount} inodes, the quota`)
     // Numbers go up only, so this record was never written: no need to ask for it.
     if (nextNodeId === rootNodeId) this.#cache.put(new InodeGroup(0, null))
     else if (nextNodeId % inodesPerRecord === 0) this.#cache.put(new InodeGroup(nextNodeId, null))
@@ -124,6 +144,7 @@ export class InodeTable {
   /** The inode changed, and joins the running transaction. */
   touch(inode: Inode): void {
     this.#cache.touch(this.#group(inode.nodeId))
+    if (inode.allocatedBytes !== inode.countedBytes) this.#count(inode, inode.allocatedBytes)
   }
 
   /** Look before `remove`, as with `prepareCreate`. */
@@ -131,8 +152,14 @@ export class InodeTable {
     const group = this.#group(inode.nodeId)
     group.inodes[inode.nodeId % inodesPerRecord] = null
     this.numbers.inodeCount--
-    this.#cache.touch(this.numbers)
+    this.#count(inode, 0)
     this.#cache.touch(group)
+  }
+
+  #count(inode: Inode, bytes: number): void {
+    this.numbers.allocatedBytes += bytes - inode.countedBytes
+    inode.countedBytes = bytes
+    this.#cache.touch(this.numbers)
   }
 
   touchNumbers(): void {

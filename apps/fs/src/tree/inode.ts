@@ -42,6 +42,8 @@ export class Inode {
   storedSizeBytes = 0
   /** Bytes held by extents. */
   allocatedBytes = 0
+  /** Of these, what the sum over all inodes holds already. */
+  countedBytes = 0
   atime: Timestamp
   mtime: Timestamp
   ctime: Timestamp

@@ -34,7 +34,7 @@ export function checkInodes(context: CheckContext): void {
     }
     for (const inode of inodes) {
       if (inode === null) continue
-      context.facts.setInode(inode.nodeId, inode.mode, inode.linkCount)
+      context.facts.setInode(inode)
       checkInode(context, inode, chunks.get(inode.nodeId) ?? [])
     }
   }
@@ -102,6 +102,7 @@ function checkInode(context: CheckContext, inode: Inode, chunks: readonly number
       nodeId,
       repair: ({ inodes }) => {
         const found = inodes.get(nodeId)
+        void inodes.numbers
         found.allocatedBytes = heldBytes
         inodes.touch(found)
       },

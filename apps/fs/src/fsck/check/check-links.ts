@@ -135,6 +135,7 @@ export function checkNumbers(context: CheckContext): void {
   const stored = snapshot.has('n') ? decoded(context, 'n', bytes => new Numbers(bytes)) : null
   const wanted = new Numbers(null)
   wanted.inodeCount = facts.count
+  wanted.allocatedBytes = facts.allocatedBytes
   wanted.nextNodeId = Math.max(stored?.nextNodeId ?? 0, facts.highest + 1)
   wanted.orphanRecordCount = Math.max(stored?.orphanRecordCount ?? 0, highestOrphans + 1)
   if (facts.count === 0 && stored === null) return
@@ -142,12 +143,14 @@ export function checkNumbers(context: CheckContext): void {
   const isRight =
     stored !== null &&
     stored.nextNodeId === wanted.nextNodeId &&
-    (stored.inodeCount === wanted.inodeCount || isUnsure) &&
+    (isUnsure || stored.inodeCount === wanted.inodeCount) &&
+    (isUnsure || !stored.isCounted || stored.allocatedBytes === wanted.allocatedBytes) &&
     stored.orphanRecordCount === wanted.orphanRecordCount
   if (isRight) return
   const detail =
     stored === null
       ? 'it is missing or damaged'
-      : `next inode ${stored.nextNodeId}, ${stored.inodeCount} inodes; found ${wanted.nextNodeId} and ${wanted.inodeCount}`
+      : `next inode ${stored.nextNodeId}, ${stored.inodeCount} inodes with ${stored.allocatedBytes} bytes; found ` +
+        `${wanted.nextNodeId}, ${wanted.inodeCount} with ${wanted.allocatedBytes}`
   findings.add('numbers-wrong', 'record n', detail, { repair: tree => tree.setRecord('n', wanted.encode()) })
 }

@@ -1,5 +1,5 @@
 import type { NodeId } from '@qsfs/fuse/filesystem'
-import { FileType } from '../../tree/inode.ts'
+import { FileType, type Inode } from '../../tree/inode.ts'
 
 const numbersPerPage = 4096
 
@@ -22,8 +22,11 @@ export class InodeFacts {
   readonly #pages = new Map<number, FactsPage>()
   count = 0
   highest = 0
+  /** Sum over all inodes, as each says. */
+  allocatedBytes = 0
 
-  setInode(nodeId: NodeId, mode: number, linkCount: number): void {
+  setInode({ nodeId, mode, linkCount, allocatedBytes }: Inode): void {
+    this.allocatedBytes += allocatedBytes
     const { page, at } = this.#place(nodeId)
     page.types[at] = (mode & FileType.mask) >>> 12
     page.links[at] = linkCount
