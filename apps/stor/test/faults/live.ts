@@ -1,0 +1,41 @@
+import assert from 'node:assert'
+import { until } from '../store-fixture.ts'
+import type { House } from './house.ts'
+import type { Misbehaviour } from './misbehaviour.ts'
+
+/** Some backends misbehave while objects are stored and read, then mend their ways.
+ *  @param storing what becomes of a store meanwhile; with as many bad backends as may be missing either is right, as long as
+ *  what is acknowledged is there */
+export function misbehaving(
+  names: readonly string[],
+  misbehaviour: Misbehaviour,
+  { storing = 'either' }: { readonly storing?: 'succeeds' | 'fails' | 'either' } = {},
+) {
+  return async (house: House) => {
+    assert.strictEqual(await house.store('/before'), null)
+    const proxies = names.map(name => house.proxies.get(name)!)
+    for (const proxy of proxies) {
+      proxy.behaviour = misbehaviour()
+      // One that hangs does so from its connection on.
+      proxy.cut()
+    }
+    await house.assertNothingLost('while backends misbehave')
+    const error = await house.store('/during')
+    if (storing === 'succeeds') assert.strictEqual(error, null)
+    if (storing === 'fails') assert.ok(error !== null)
+    // Whoever stores segments tries again.
+    if (error !== null) assert.ok(error.retryable, error.message)
+    await house.assertNothingLost('after stores while backends misbehave')
+    const { objects, repairer } = await house.runtime.store()
+    const deep = await repairer.inspect(await objects.idOf({ file: '/before' }))
+    house.note(`check --deep ${JSON.stringify(deep)}`)
+    const meanwhile = await house.told()
+
+    house.heal()
+    await until(async () => (await house.store('/during')) === null)
+    await until(async () => (await house.status()).backends.every(({ health }) => health === 'up'))
+    await house.assertNothingLost('when all is well again')
+    await house.assertMendable()
+    house.note(meanwhile)
+  }
+}
