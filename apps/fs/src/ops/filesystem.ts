@@ -44,8 +44,8 @@ const openedDirectory: OpenFile = { fh: 0, openFlags: OpenFlag.keepCache | OpenF
 
 /** statfs counts in these. */
 const statBlockBytes = 4096
-/** Inodes are numbers: they do not run out. A number that tools can print. */
-const filesFree = 2 ** 40
+/** Inodes are numbers: without a quota they do not run out. A number that tools can print. */
+const filesFreeMax = 2 ** 40
 
 /** A volume behind the interface that the kernel session and the fuse-native adapter call. Handles carry no state: a node is
  *  kept by the kernel's lookups, and errors of late flushes belong to the file, which keeps its bytes until they are stored. */
@@ -194,6 +194,7 @@ export class VolumeFilesystem implements Filesystem {
     const { dirtyBytes } = this.#volume.buffer
     const capacity = (await this.#options.capacity()) ?? { totalBytes: 0, freeBytes: 0 }
     const files = await attempt(() => this.#volume.inodes.numbers.inodeCount)
+    const filesFree = Math.max(0, Math.min(filesFreeMax, this.#volume.inodes.inodesMax - files))
     const blocksFree = Math.floor(Math.max(0, capacity.freeBytes - dirtyBytes) / statBlockBytes)
     return {
       blockSizeBytes: statBlockBytes,
