@@ -11,28 +11,32 @@ export interface Kernel {
 
 /** kernel.wat, assembled; kernel.test.ts assembles it again and compares. */
 export const kernelBase64 =
-  'AGFzbQEAAAABCgFgBn9/f39/fwADAgEABQMBAAEHEAIGbWVtb3J5AgADcm93AAAK7QEB6gECBH8Ge0EP/Q8hDyADIARqIQYgBSACQQV0aiEJAkAD' +
-  'QCADIAZPDQH9DAAAAAAAAAAAAAAAAAAAAAAhDf0MAAAAAAAAAAAAAAAAAAAAACEOIAAhByAFIQgDQCAI/QAEACEKIAj9AAQQIQsgB/0ABAAhDCAN' +
-  'IAogDCAP/U79DiALIAxBBP1t/Q79Uf1RIQ0gB/0ABBAhDCAOIAogDCAP/U79DiALIAxBBP1t/Q79Uf1RIQ4gByABaiEHIAhBIGohCCAIIAlJDQAL' +
-  'IAMgDf0LBAAgAyAO/QsEECAAQSBqIQAgA0EgaiEDDAALCws='
+  'AGFzbQEAAAABCwFgB39/f39/f38AAwIBAAUDAQABBxQCBm1lbW9yeQIAB3Jvd1BhaXIAAAqHAwGEAwIEfwt7QQ/9DyERIAMgBWohByAGIAJBBnRqIQoCQANA' +
+  'IAMgB08NAf0MAAAAAAAAAAAAAAAAAAAAACES/QwAAAAAAAAAAAAAAAAAAAAAIRP9DAAAAAAAAAAAAAAAAAAAAAAhFP0MAAAAAAAAAAAAAAAAAAAAACEVIAAh' +
+  'CCAGIQkDQCAI/QAEACELIAj9AAQQIQ0gC0EE/Y0BIBH9TiEMIA1BBP2NASAR/U4hDiALIBH9TiELIA0gEf1OIQ0gCf0ABAAhDyAJ/QAEECEQIBIgDyAL/YAC' +
+  'IBAgDP2AAv1R/VEhEiATIA8gDf2AAiAQIA79gAL9Uf1RIRMgCf0ABCAhDyAJ/QAEMCEQIBQgDyAL/YACIBAgDP2AAv1R/VEhFCAVIA8gDf2AAiAQIA79gAL9' +
+  'Uf1RIRUgCCABaiEIIAlBwABqIQkgCSAKSQ0ACyADIBL9CwQAIAMgE/0LBBAgBCAU/QsEACAEIBX9CwQQIABBIGohACADQSBqIQMgBEEgaiEEDAALCws='
 
 interface KernelExports {
   readonly memory: WebAssembly.Memory
-  row(
+  rowPair(
     sources: number,
     strideBytes: number,
     sourceCount: number,
-    target: number,
+    first: number,
+    second: number,
     lengthBytes: number,
     tables: number,
   ): void
 }
 
-/** The sources of one pass share the cache with the table and one target. */
+/** The sources of one pass share the cache with the tables and two targets. */
 const passBytesMax = 256 * 1024
 const wasmPageBytes = 64 * 1024
+/** Of the tables of one source: 32 for each row of a pair. */
+const pairTableBytes = 64
 
-/** 128-bit SIMD: two table look-ups (i8x16.swizzle) multiply 16 bytes. Bytes are copied through its own memory, a
+/** 128-bit SIMD: two table look-ups (a swizzle each) multiply 16 bytes; two rows at a time share what they read. Bytes are copied through its own memory, a
  *  cache-sized strip at a time. */
 export class SimdKernel implements Kernel {
   readonly #exports: KernelExports
@@ -45,11 +49,11 @@ export class SimdKernel implements Kernel {
   transform(matrix: Matrix, sources: readonly Uint8Array[], targets: readonly Uint8Array[]): void {
     const lengthBytes = checkShapes(matrix, sources, targets)
     const sourceCount = sources.length
-    const stripBytesMax = Math.max(32, Math.floor(passBytesMax / (sourceCount + 1) / 32) * 32)
-    const tablesBytes = sourceCount * 32
-    const sourcesAt = tablesBytes
-    const targetAt = sourcesAt + sourceCount * stripBytesMax
-    const memory = this.#room(targetAt + stripBytesMax)
+    const stripBytesMax = Math.max(32, Math.floor(passBytesMax / (sourceCount + 2) / 32) * 32)
+    const sourcesAt = sourceCount * pairTableBytes
+    const firstAt = sourcesAt + sourceCount * stripBytesMax
+    const secondAt = firstAt + stripBytesMax
+    const memory = this.#room(secondAt + stripBytesMax)
     for (let at = 0; at < lengthBytes; at += stripBytesMax) {
       const stripBytes = Math.min(stripBytesMax, lengthBytes - at)
       for (let c = 0; c < sourceCount; c++) {
@@ -57,10 +61,14 @@ export class SimdKernel implements Kernel {
       }
       // The kernel works on whole columns of 32 bytes; what it computes beyond the strip is not copied out.
       const roundedBytes = Math.ceil(stripBytes / 32) * 32
-      for (let r = 0; r < targets.length; r++) {
-        writeTables(matrix[r]!, memory)
-        this.#exports.row(sourcesAt, stripBytesMax, sourceCount, targetAt, roundedBytes, 0)
-        targets[r]!.set(memory.subarray(targetAt, targetAt + stripBytes), at)
+      for (let r = 0; r < targets.length; r += 2) {
+        const second = targets[r + 1]
+        writeTables(matrix[r]!, memory, 0)
+        // Without a second row its target gets the last pair's, or anything.
+        if (second !== undefined) writeTables(matrix[r + 1]!, memory, 32)
+        this.#exports.rowPair(sourcesAt, stripBytesMax, sourceCount, firstAt, secondAt, roundedBytes, 0)
+        targets[r]!.set(memory.subarray(firstAt, firstAt + stripBytes), at)
+        second?.set(memory.subarray(secondAt, secondAt + stripBytes), at)
       }
     }
   }
@@ -85,9 +93,10 @@ export class ScalarKernel implements Kernel {
   }
 }
 
-function writeTables(row: Uint8Array, memory: Uint8Array): void {
+/** @param offsetBytes of this row among the pair's */
+function writeTables(row: Uint8Array, memory: Uint8Array, offsetBytes: number): void {
   for (let c = 0; c < row.length; c++) {
-    memory.set(nibbleTables.subarray(row[c]! * 32, row[c]! * 32 + 32), c * 32)
+    memory.set(nibbleTables.subarray(row[c]! * 32, row[c]! * 32 + 32), c * pairTableBytes + offsetBytes)
   }
 }
 
