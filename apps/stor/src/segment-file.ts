@@ -71,12 +71,17 @@ export async function filesIn(path: string): Promise<string[] | null> {
   }
 }
 
+const syncEveryBytes = 64 * 1024 * 1024
+
 /** A file that is being retrieved: `.<name>.<object>.part` beside its final path until published; removed when disposed
  *  of before that. */
 export interface PartFile extends AsyncDisposable {
   readonly fd: number
   /** @throws StorError 'file' */
   write(bytes: Buffer, positionBytes: number): Promise<void>
+  /** Workers wrote so much through `fd`. Now and then what is there goes to the disk, beside further writing: publishing
+   *  a gigabyte would wait for it for seconds. */
+  wrote(byteCount: number): void
   /** On disk under its final name when it resolves: sync, rename, sync the directory. */
   publish(): Promise<void>
 }
@@ -89,7 +94,11 @@ export async function createPart(path: string, objectId: Buffer, sizeBytes: numb
   // What a killed retrieve of the same object left behind.
   await orFileError(`cannot replace ${partPath}`, rm(partPath, { force: true }))
   const file: FileHandle = await orFileError(`cannot create ${partPath}`, open(partPath, 'wx+', 0o600))
+  const cannotSync = `cannot sync ${partPath}`
   let published = false
+  let unsyncedBytes = 0
+  /** Stays when it failed. */
+  let syncing: Promise<void> | null = null
   const part: PartFile = {
     fd: file.fd,
     async write(bytes, positionBytes) {
@@ -97,15 +106,28 @@ export async function createPart(path: string, objectId: Buffer, sizeBytes: numb
         const writing = file.write(bytes, done, bytes.length - done, positionBytes + done)
         done += (await orFileError(`cannot write ${partPath}`, writing)).bytesWritten
       }
+      part.wrote(bytes.length)
+    },
+    wrote(byteCount) {
+      unsyncedBytes += byteCount
+      if (syncing !== null || unsyncedBytes < syncEveryBytes) return
+      unsyncedBytes = 0
+      syncing = orFileError(cannotSync, file.datasync()).then(() => {
+        syncing = null
+      })
+      // The kernel tells a write's failure to one sync only: it stays here until publish asks.
+      syncing.catch(() => undefined)
     },
     async publish() {
-      await orFileError(`cannot sync ${partPath}`, file.sync())
+      await syncing
+      await orFileError(cannotSync, file.sync())
       await orFileError(`cannot publish ${path}`, rename(partPath, path))
       published = true
       await using parent = await open(directory, 'r')
       await parent.sync()
     },
     async [Symbol.asyncDispose]() {
+      await Promise.allSettled([syncing])
       await file.close()
       if (!published) await rm(partPath, { force: true })
     },

@@ -24,8 +24,8 @@ export interface EncodeJob extends FrameOf {
   readonly verify: boolean
 }
 
-/** k checked shards, each shardBytes long, one after the other in `slot` → plain bytes, into the file, or back into the
- *  slot's start where there is none. */
+/** k checked shards, each shardBytes long, one after the other in `slot` → plain bytes, at the slot's start and in the file, if
+ *  there is one. */
 export interface DecodeJob extends FrameOf {
   readonly kind: 'decode'
   readonly entry: FrameEntry

@@ -40,8 +40,8 @@ function decode({ entry, shardIndexes, slot, target, keys, place, ...shape }: De
     shards[shardIndex] = present[at]!
   })
   const plain = decodeFrame(codec, receivedKeys(keys), place, entry, shards)
-  if (target === null) Buffer.from(slot).set(plain)
-  else writeFully(target.fd, plain, target.positionBytes)
+  Buffer.from(slot).set(plain)
+  if (target !== null) writeFully(target.fd, plain, target.positionBytes)
   releaseMemory(plain)
   return null
 }

@@ -1,3 +1,4 @@
+import { releaseMemory } from '@qsfs/bytes/release'
 import type { Clock } from '@qsfs/concurrency/clock'
 import { KeyError } from '@qsfs/crypto/errors'
 import type { KeyRing } from '@qsfs/crypto/keys'
@@ -5,6 +6,7 @@ import type { Backend } from '../backend/backend.ts'
 import { StorError } from '../errors.ts'
 import type { FrameEntry, ObjectRecord, ShardPlace } from '../metadata/object-record.ts'
 import type { FrameKeys } from './frame.ts'
+import type { DecodeJob } from './frame-jobs.ts'
 import type { FramePool, Slot } from './frame-pool.ts'
 import { type FramePlace, isOtherPiece, openPiece, pieceBytesOf, shardBytesOf } from './piece.ts'
 import type { ReadLatencies } from './read-latency.ts'
@@ -38,10 +40,11 @@ interface Asked {
   readonly askedMs: number
   readonly answer: Promise<Answer>
 }
-interface Answer {
-  readonly place: ShardPlace
-  readonly shard: Buffer | null
-}
+/** What a backend gave, and the shard's bytes in it; null where it is no good. */
+type Answer = { readonly place: ShardPlace } & (
+  | { readonly value: Buffer; readonly shard: Buffer }
+  | { readonly value: null; readonly shard: null }
+)
 
 /** Reads the frames of one object: first the k shards that promise to be quickest, a spare for each that disappoints.
  *  Every piece is checked before it takes part. */
@@ -64,47 +67,27 @@ export class ObjectReader {
     this.#faultCounts = record.shards.map(() => 0)
   }
 
-  /** Writes the plain bytes of one frame; a file's frames come first, its attachment's after them.
+  /** Lends the plain bytes of one frame, at the start of a slot, until `use` has settled. A file's frames come first, its
+   *  attachment's after them.
+   *  @param target where the bytes are written before that
    *  @throws StorError 'too-few-shards' when fewer than k good pieces are to be had, 'file', 'damaged' */
-  async readFrame(
-    frameNumber: number,
-    target: { readonly fd: number; readonly positionBytes: number },
-    { signal }: { readonly signal?: AbortSignal } = {},
-  ): Promise<void> {
-    using _ = await this.#decode(frameNumber, target, signal)
-  }
-
-  /** Lends the plain bytes of one frame, at the start of a slot, until `use` has settled.
-   *  @throws as readFrame */
   async lendFrame<T>(
     frameNumber: number,
     use: (plain: Slot, plainBytes: number) => Promise<T>,
-    { signal }: { readonly signal?: AbortSignal } = {},
+    { target = null, signal }: { readonly target?: DecodeJob['target']; readonly signal?: AbortSignal } = {},
   ): Promise<T> {
-    using slot = await this.#decode(frameNumber, null, signal)
-    return await use(slot, this.#frames[frameNumber]!.plainBytes)
-  }
-
-  /** @returns the slot that was used, the caller's to dispose of: without a target the plain bytes are at its start */
-  async #decode(
-    frameNumber: number,
-    target: { readonly fd: number; readonly positionBytes: number } | null,
-    signal: AbortSignal | undefined,
-  ): Promise<Slot> {
     const entry = this.#frames[frameNumber]!
     const { dataShards, totalShards } = this.#record
     const shardBytes = shardBytesOf(entry.sealedBytes, dataShards)
     const slotBytes = Math.max(dataShards * shardBytes, entry.plainBytes)
-    using lent = new DisposableStack()
-    const slot = lent.use(await this.#context.pool.decodeSlots.take(slotBytes, { signal }))
+    using slot = await this.#context.pool.decodeSlots.take(slotBytes, { signal })
     const place = this.#placeOf(frameNumber)
     const shardIndexes = await this.#gather(place, entry, slot, signal)
     await this.#context.pool.run({
       ...{ kind: 'decode', entry, shardIndexes, slot: slot.memory, target },
       ...{ keys: this.#keys, dataShards, totalShards, place },
     })
-    lent.move()
-    return slot
+    return await use(slot, entry.plainBytes)
   }
 
   /** Fills the slot with k good shards; answers their indexes in the slot's order. */
@@ -151,6 +134,7 @@ export class ObjectReader {
           continue
         }
         slot.bytes.set(answer.shard, gathered.length * shardBytes)
+        releaseMemory(answer.value)
         gathered.push(answer.place.index)
       }
     } finally {
@@ -192,10 +176,10 @@ export class ObjectReader {
         const isOther = isOtherPiece(piece, objectId, place.frameNumber, shard.index)
         this.#fault(isOther ? 'wrong' : 'corrupt', shard, place.frameNumber)
       }
-      return { place: shard, shard: opened }
+      return opened === null ? { place: shard, value: null, shard: null } : { place: shard, value, shard: opened }
     } catch (error) {
       if (!signal.aborted) this.#fault(faultKind(error), shard, place.frameNumber)
-      return { place: shard, shard: null }
+      return { place: shard, value: null, shard: null }
     }
   }
 

@@ -1,7 +1,7 @@
 import { StorError } from '../errors.ts'
 import type { FrameEntry, ObjectRecord } from '../metadata/object-record.ts'
 import { createPart, type PartFile } from '../segment-file.ts'
-import { digestOf } from './digest.ts'
+import { digestOf, type StreamDigest } from './digest.ts'
 import type { Slot } from './frame-pool.ts'
 import { ObjectReader, type ReadContext } from './object-reader.ts'
 
@@ -38,13 +38,12 @@ export async function retrieveObject(
   const files: PartFile[] = []
   for (const { part, path } of wanted) {
     const file = written.use(await createPart(path, record.objectId, part.sizeBytes))
-    await writeFrames(reader, record, part, file, signal, frame => {
-      doneBytes += frame.plainBytes
-      onProgress?.(doneBytes, totalBytes)
-    })
-    const { fd } = file
-    const { sizeBytes } = part
-    const { sha256 } = await context.pool.run({ kind: 'digest-file', fd, sizeBytes })
+    const { sha256 } = await digestOf(context.pool, { blake2b: false }, digest =>
+      writeFrames(reader, record, part, file, digest, signal, plainBytes => {
+        doneBytes += plainBytes
+        onProgress?.(doneBytes, totalBytes)
+      }),
+    )
     if (!part.sha256.equals(sha256))
       throw new StorError('damaged', `what was retrieved for ${path} is not what was stored`)
     files.push(file)
@@ -153,23 +152,40 @@ function attachmentPart({ attachment, frames, objectId }: ObjectRecord): Part {
   return { ...attachment, firstFrame: frames.length }
 }
 
-/** As many frames at once as the pool lends slots. */
+/** Several frames at once; the digest gets them in their order. */
 async function writeFrames(
   reader: ObjectReader,
   { frameBytes }: ObjectRecord,
   part: Part,
   file: PartFile,
+  digest: StreamDigest,
   signal: AbortSignal | undefined,
-  onFrame: (frame: FrameEntry) => void,
+  onFrame: (plainBytes: number) => void,
 ): Promise<void> {
-  const queue = part.frames.entries()
+  const queue = part.frames.keys()
   let failed = false
+  let lastTurn = Promise.resolve()
   const lane = async () => {
-    for (const [index, frame] of queue) {
+    for (const index of queue) {
       if (failed) return
       signal?.throwIfAborted()
-      await reader.readFrame(part.firstFrame + index, { fd: file.fd, positionBytes: index * frameBytes }, { signal })
-      onFrame(frame)
+      const turn = lastTurn
+      const { promise: ended, resolve: endTurn } = Promise.withResolvers<void>()
+      lastTurn = ended
+      const target = { fd: file.fd, positionBytes: index * frameBytes }
+      const digestFrame = async (plain: Slot, plainBytes: number) => {
+        file.wrote(plainBytes)
+        await turn
+        const digested = digest.update(plain, 0, plainBytes)
+        endTurn()
+        await digested
+        onFrame(plainBytes)
+      }
+      try {
+        await reader.lendFrame(part.firstFrame + index, digestFrame, { target, signal })
+      } finally {
+        endTurn()
+      }
     }
   }
   const lanes = Array.from({ length: lanesMax }, () =>
