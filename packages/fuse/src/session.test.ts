@@ -256,6 +256,23 @@ test('INTERRUPT aborts the request it names, and a late answer still goes out', 
   assert.equal(filesystem.destroyed, true)
 })
 
+test('who stops waiting for a read is answered at once, whatever the filesystem does; a change goes on', async () => {
+  const answers = { read: Promise.withResolvers<Buffer[]>(), unlink: Promise.withResolvers<void>() }
+  const slow = { read: () => answers.read.promise, unlink: () => answers.unlink.promise }
+  const { channel, served } = session(Object.assign(new MemoryFilesystem(), slow))
+  channel.send(request(15, 20, 2, Buffer.alloc(40)))
+  channel.send(request(10, 22, 1, Buffer.from('name\0')))
+  channel.send(request(36, 23, 0, hex('1400000000000000')))
+  channel.send(request(36, 25, 0, hex('1600000000000000')))
+  assert.deepEqual(channel.replies, [hex('10000000 fcffffff 1400000000000000')])
+  answers.read.resolve([Buffer.from('too late')])
+  answers.unlink.resolve()
+  await new Promise(resolve => setImmediate(resolve))
+  assert.deepEqual(channel.replies.slice(1), [hex('10000000 00000000 1600000000000000')])
+  channel.unmount()
+  await served
+})
+
 test('an unexpected error is EIO, a broken channel or a failed assertion ends the session', async () => {
   const failing = Object.assign(new MemoryFilesystem(), {
     getattr: () => {

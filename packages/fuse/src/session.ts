@@ -6,8 +6,9 @@ import { InterruptIn, NotifyCode, NotifyInvalidateInode, OutHeader } from './abi
 import { Answer, type Lifetimes } from './answer.ts'
 import type { RequestChannel } from './channel.ts'
 import { Errno, FuseError } from './errno.ts'
-import type { Filesystem, KernelPages } from './filesystem.ts'
+import type { Entry, Filesystem, KernelPages } from './filesystem.ts'
 import { negotiate, resumedConnection } from './negotiation.ts'
+import type { OpcodeName } from './opcodes.ts'
 import { type Operation, operations } from './operations.ts'
 import { Request } from './request.ts'
 import type { RequestCounts } from './request-counts.ts'
@@ -35,6 +36,23 @@ export interface Succession {
   readonly leaving: AbortSignal
   readonly clock: Clock
 }
+
+/** Requests that change nothing: whoever asked may stop waiting, and what they find comes too late. */
+const abandonable: ReadonlySet<OpcodeName> = new Set([
+  'LOOKUP',
+  'GETATTR',
+  'STATX',
+  'READLINK',
+  'READ',
+  'LSEEK',
+  'STATFS',
+  'GETXATTR',
+  'LISTXATTR',
+  'READDIR',
+  'FSYNC',
+  'FSYNCDIR',
+  'SYNCFS',
+])
 
 /** What takes longer than this when a process leaves is left to the next one. */
 const leaveWithinMs = 2000
@@ -86,7 +104,7 @@ class Session {
 
   /** The mount is gone, and with it whoever waited: what can be given up is given up. */
   async drained(): Promise<void> {
-    for (const { request } of this.#inFlight.values()) request.interrupt()
+    for (const { request } of [...this.#inFlight.values()]) this.#giveUp(request)
     while (this.#inFlight.size > 0) await Promise.all([...this.#inFlight.values()].map(({ done }) => done))
   }
 
@@ -152,12 +170,12 @@ class Session {
   #wait(request: Request, result: Promise<unknown>, fill: Operation['answer']): void {
     const done = result.then(
       value => {
-        this.#inFlight.delete(request.unique)
-        this.#succeed(request, fill, value)
+        if (this.#inFlight.delete(request.unique)) this.#succeed(request, fill, value)
+        // The kernel was told of no entry, and will not forget it.
+        else if (request.name === 'LOOKUP' && value !== null) this.#filesystem.forget((value as Entry).attr.nodeId, 1)
       },
       error => {
-        this.#inFlight.delete(request.unique)
-        this.#fail(request, error)
+        if (this.#inFlight.delete(request.unique)) this.#fail(request, error)
       },
     )
     this.#inFlight.set(request.unique, { request, done })
@@ -179,7 +197,16 @@ class Session {
   /** The kernel sends it after the request it means, which was read before: unknown is answered already. No reply. */
   #interrupt(request: Request): void {
     const { unique } = InterruptIn.decode(request.body)
-    this.#inFlight.get(unique)?.request.interrupt()
+    const waiting = this.#inFlight.get(unique)
+    if (waiting !== undefined) this.#giveUp(waiting.request)
+  }
+
+  /** The operation hears of it; who waits for what it finds need not. */
+  #giveUp(request: Request): void {
+    request.interrupt()
+    if (request.name === null || !abandonable.has(request.name)) return
+    this.#inFlight.delete(request.unique)
+    this.#fail(request, new FuseError('EINTR'))
   }
 
   #succeed(request: Request, fill: Operation['answer'], result: unknown): void {
