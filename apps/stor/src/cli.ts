@@ -1,5 +1,5 @@
 // The hook path from GET to first byte runs through this file: what only asks the daemon imports next to nothing.
-import type { QueuedResult, StoreResult, TransferProgress } from '@qsfs/protocol/stor-control'
+import type { QueuedResult, RecoverProgress, StoreResult, TransferProgress } from '@qsfs/protocol/stor-control'
 import { type Common, parseCommand, usage } from './commands/arguments.ts'
 import { STDOUT, type VerbName, WrongUsage } from './commands/verbs.ts'
 import type { StoreHere } from './in-process.ts'
@@ -7,8 +7,11 @@ import type { StoreHere } from './in-process.ts'
 /** Where zstor looks when nothing is said. */
 const ZSTOR_CONFIG = 'zstor_config.toml'
 
+/** Codes of failures that the same command may not meet later. */
+const AGAIN_LATER: ReadonlySet<string> = new Set(['unavailable', 'full', 'too-few-shards', 'aborted', 'unreachable'])
+
 type Params = Readonly<Record<string, unknown>>
-type OnProgress = (progress: TransferProgress) => void
+type OnProgress = (progress: TransferProgress | RecoverProgress) => void
 
 async function main(typed: readonly string[]): Promise<number> {
   let isJson = typed.includes('--json')
@@ -38,7 +41,10 @@ async function main(typed: readonly string[]): Promise<number> {
     if (!(error instanceof Error)) throw error
     const code = 'code' in error && typeof error.code === 'string' ? error.code : null
     const isUsage = ('exitCode' in error && error.exitCode === 2) || code === 'usage'
-    if (isJson) writeJson({ error: { code: code ?? (isUsage ? 'usage' : 'failed'), message: error.message } })
+    if (isJson) {
+      const retryable = code !== null && AGAIN_LATER.has(code)
+      writeJson({ error: { code: code ?? (isUsage ? 'usage' : 'failed'), message: error.message, retryable } })
+    }
     process.stderr.write(`stor: ${error.message}\n`)
     return isUsage ? 2 : 1
   }
@@ -80,7 +86,9 @@ class Asker implements AsyncDisposable {
     if (socket !== null) {
       const { askControl, ControlUnreachable } = await import('@qsfs/daemon/control')
       try {
-        return await askControl(socket, verb, params, { onProgress: value => onProgress?.(value as TransferProgress) })
+        return await askControl(socket, verb, params, {
+          onProgress: value => onProgress?.(value as TransferProgress | RecoverProgress),
+        })
       } catch (error) {
         // A daemon that broke off may still be at it: only when none was there is the work ours.
         const isAbsent = error instanceof ControlUnreachable && hasNoListener(error.cause)

@@ -10,6 +10,7 @@ import {
   jobsParams,
   planParams,
   type RebuildParams,
+  type RecoverProgress,
   type RotateKeyResult,
   rebuildParams,
   recoverParams,
@@ -18,6 +19,7 @@ import {
   StorErrorCode,
   statusParams,
   storeParams,
+  type TransferProgress,
   testParams,
 } from '@qsfs/protocol/stor-control'
 import type { z } from 'zod'
@@ -59,7 +61,12 @@ export function controlHandlers(runtime: Runtime, clock: Clock, jobs: JobQueue |
     }),
     check: verb(checkParams, async (params, { signal }) => checked(runtime, params, signal)),
     delete: verb(deleteParams, async (params, { signal }) => (await objects(signal)).delete(params, { signal })),
-    recover: verb(recoverParams, (_, { signal }) => runtime.recover({ signal })),
+    recover: verb(recoverParams, (_, context) =>
+      runtime.recover({
+        signal: context.signal,
+        onProgress: thinned(context, clock, ({ doneCount, totalCount }: RecoverProgress) => doneCount === totalCount),
+      }),
+    ),
     'rotate-key': verb(rotateKeyParams, async ({ deep = false }, { signal }): Promise<RotateKeyResult> => {
       const { upkeep } = await runtime.store(signal)
       // A daemon seals the records anew beside its other work.
@@ -76,7 +83,9 @@ export function controlHandlers(runtime: Runtime, clock: Clock, jobs: JobQueue |
 
 async function checked(runtime: Runtime, params: CheckParams, signal: AbortSignal): Promise<CheckResult> {
   const { objects, repairer } = await runtime.store(signal)
-  if (params.deep !== true) return await objects.check(params, { signal })
+  if (params.deep !== true) {
+    return params.checksum === false ? await objects.find(params, { signal }) : await objects.check(params, { signal })
+  }
   // First the shards: what the record alone would say is no answer to that question.
   const found = await objects.find(params, { signal })
   if (found.objectId === null || !found.found) throw new StorError('not-found', 'no metadata found: entity not found')
@@ -124,12 +133,18 @@ function verb<S extends z.ZodType>(
   }
 }
 
-function thinned({ progress }: ControlContext, clock: Clock) {
+/** At most ten a second, and the last one. */
+function thinned<P = TransferProgress>(
+  { progress }: ControlContext,
+  clock: Clock,
+  isLast: (value: P) => boolean = value => isTransferred(value as TransferProgress),
+) {
   let lastMs = 0
-  return (value: { doneBytes: number; totalBytes: number }) => {
-    const isLast = value.doneBytes === value.totalBytes
-    if (!isLast && clock.monotonicMs() - lastMs < PROGRESS_EVERY_MS) return
+  return (value: P) => {
+    if (!isLast(value) && clock.monotonicMs() - lastMs < PROGRESS_EVERY_MS) return
     lastMs = clock.monotonicMs()
     progress(value)
   }
 }
+
+const isTransferred = ({ doneBytes, totalBytes }: TransferProgress) => doneBytes === totalBytes

@@ -4,7 +4,7 @@ import { systemClock } from '@qsfs/concurrency/clock'
 import type { ControlContext } from '@qsfs/daemon/control'
 import { holdProcess } from '@qsfs/daemon/hold'
 import { lockFile } from '@qsfs/daemon/lock-file'
-import type { PlanResult, TransferProgress } from '@qsfs/protocol/stor-control'
+import type { PlanResult, RecoverProgress, TransferProgress } from '@qsfs/protocol/stor-control'
 import { createLog, silentLog } from '@qsfs/telemetry/log'
 import { Metrics } from '@qsfs/telemetry/metrics'
 import { Fleet } from './backend/fleet.ts'
@@ -39,7 +39,7 @@ export interface StoreHere extends AsyncDisposable {
   ask(
     verb: string,
     params: Readonly<Record<string, unknown>>,
-    onProgress?: (progress: TransferProgress) => void,
+    onProgress?: (progress: TransferProgress | RecoverProgress) => void,
   ): Promise<unknown>
 }
 
@@ -72,7 +72,7 @@ export async function openHere(configPath: string, { debug, logFile, verb }: Her
   return {
     async ask(verb, params, onProgress) {
       if (verb === 'status') return statusOf(runtime, new ObjectCount(systemClock), false)
-      const progress: ControlContext['progress'] = value => onProgress?.(value as TransferProgress)
+      const progress: ControlContext['progress'] = value => onProgress?.(value as TransferProgress | RecoverProgress)
       return await handlers[verb]!(params, { progress, signal: stopping.signal })
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

@@ -1,7 +1,7 @@
 import { Backoff } from '@qsfs/concurrency/backoff'
 import { type Clock, delay, type RandomSource } from '@qsfs/concurrency/clock'
 import type { KeyRing } from '@qsfs/crypto/keys'
-import type { RecoverResult } from '@qsfs/protocol/stor-control'
+import type { RecoverProgress, RecoverResult } from '@qsfs/protocol/stor-control'
 import type { Log } from '@qsfs/telemetry/log'
 import { Metrics } from '@qsfs/telemetry/metrics'
 import { Fleet } from './backend/fleet.ts'
@@ -122,7 +122,9 @@ export class Runtime implements AsyncDisposable {
   /** Rebuilds missing records from the shards on the data backends; all of them, and the superblock, where the metadata
    *  backends hold nothing any more.
    *  @throws StorError */
-  recover(options: { readonly signal?: AbortSignal } = {}): Promise<RecoverResult> {
+  recover(
+    options: { readonly signal?: AbortSignal; readonly onProgress?: (progress: RecoverProgress) => void } = {},
+  ): Promise<RecoverResult> {
     const { config, members, fleet } = this
     const tools = { ...this.#tools, master: this.#master }
     return recoverRecords(
@@ -131,6 +133,7 @@ export class Runtime implements AsyncDisposable {
         this.#open === null
           ? targetFromCopies(config, members, fleet, tools, superblocks)
           : { meta: this.#open.meta, keys: this.#open.keys, commit: async () => undefined },
+      this.#tools.clock,
       this.#tools.log,
       options,
     )

@@ -4,6 +4,7 @@ import { readdir, readFile, rm, unlink, writeFile } from 'node:fs/promises'
 import { describe, test } from 'node:test'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { KeyRing } from '@qsfs/crypto/keys'
+import type { RecoverProgress } from '@qsfs/protocol/stor-control'
 import { silentLog } from '@qsfs/telemetry/log'
 import { seededPrng } from '@qsfs/testkit/prng'
 import { MemoryBackend } from '../src/backend/memory-backend.ts'
@@ -60,7 +61,13 @@ describe('stor recover', () => {
       await using command = new AsyncDisposableStack()
       const { runtime, obstacle } = await commandOn(command, config)
       assert.match(obstacle.message, /stor recover/)
-      const { recoveredCount, presentCount, lostCount, unreadBackends } = await runtime.recover()
+      const told: RecoverProgress[] = []
+      const onProgress = (progress: RecoverProgress) => told.push(progress)
+      const { recoveredCount, presentCount, lostCount, unreadBackends } = await runtime.recover({ onProgress })
+      assert.deepStrictEqual([...new Set(told.map(({ phase }) => phase))], ['reading', 'rebuilding'])
+      const { doneCount, totalCount, etaMs, ...last } = told.at(-1)!
+      assert.deepStrictEqual([doneCount, etaMs, last], [totalCount, 0, { phase: 'rebuilding', recoveredCount: 5 }])
+      assert.ok(told.some(({ phase, doneCount, etaMs }) => phase === 'reading' && doneCount > 0 && etaMs! >= 0))
       assert.deepStrictEqual(
         { recoveredCount, presentCount, lostCount, unreadBackends },
         {

@@ -49,6 +49,32 @@ describe('reload', () => {
     assert.strictEqual(await daemon.stop(), 0)
   })
 
+  test('a metadata backend is exchanged, one at a time; the next when it holds everything', async () => {
+    await using stack = new AsyncDisposableStack()
+    const { path, config } = await directoryStore(stack)
+    const daemon = await startDaemon(stack, config)
+    const socket = `${path}/stor.sock`
+    await writeFile(`${path}/f`, 'f')
+    assert.strictEqual((await cli('store', '-f', `${path}/f`, '--socket', socket)).code, 0)
+    const text = await readFile(config, 'utf8')
+    const exchanged = (i: number, by: number) => (was: string) => was.replaceAll(`meta${i}"`, `meta${by}"`)
+    const two = exchanged(2, 8)(exchanged(1, 7)(text))
+    await writeFile(config, two)
+    const refused = await cli('reload', '--socket', socket)
+    assert.match(refused.stderr, /one at a time/)
+    await writeFile(config, exchanged(1, 7)(text))
+    assert.match((await cli('reload', '--socket', socket)).stdout, /metadata backend meta1 is gone\n.*meta7 is new/)
+    const status = async () => (await askControl(socket, 'status')) as StatusResult
+    await until(
+      async () => (await status()).fillingBackends.length === 0 && (await readdir(`${path}/meta7`)).length > 0,
+    )
+    await until(async () => (await readdir(`${path}/meta7/records`)).includes('73'))
+    await writeFile(config, two)
+    assert.strictEqual((await cli('reload', '--socket', socket)).code, 0)
+    assert.strictEqual((await cli('retrieve', '-f', `${path}/f`, '--socket', socket)).code, 0)
+    assert.strictEqual(await daemon.stop(), 0)
+  })
+
   test('a config that does not hold is refused, with the reason, and the old one stays', async () => {
     await using stack = new AsyncDisposableStack()
     const { path, config } = await directoryStore(stack)

@@ -43,6 +43,8 @@ export const checkParams = z.strictObject({
   objectId: objectIdText.optional(),
   /** Read and verify every shard. */
   deep: z.boolean().optional(),
+  /** false: only what the record says, `checksum` being '' while nobody asked for it; no shard is read. */
+  checksum: z.literal(false).optional(),
 })
 export const deleteParams = z.strictObject({ file: objectName.optional(), objectId: objectIdText.optional() })
 /** `drop`: forget this one, instead of a listing. */
@@ -308,6 +310,16 @@ export interface RecoverResult {
   readonly lost: readonly { readonly objectId: string; readonly reason: string }[]
   /** Data backends that could not be read to the end: again when they are back. */
   readonly unreadBackends: readonly string[]
+}
+/** Sent while a recover runs: first all values of the data backends are read, then objects rebuilt. */
+export interface RecoverProgress {
+  readonly phase: 'reading' | 'rebuilding'
+  /** Values, or objects. What backends say to hold when the reading begins is the total of that. */
+  readonly doneCount: number
+  readonly totalCount: number
+  readonly recoveredCount: number
+  /** Of this phase, at its pace so far; null: not known yet. */
+  readonly etaMs: number | null
 }
 /** How many root keys there are now. */
 export interface RotateKeyResult {

@@ -132,8 +132,10 @@ export const verbs = {
     params: () => ({}),
   },
   recover: {
-    options: {},
-    usage: ['recover   rebuild lost metadata from the data backends; stop the daemon if all of it is lost'],
+    options: { progress: yes },
+    usage: [
+      'recover [--progress]   rebuild lost metadata from the data backends; stop the daemon if all of it is lost',
+    ],
     params: () => ({}),
   },
   'rotate-key': {

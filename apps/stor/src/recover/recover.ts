@@ -1,6 +1,8 @@
+import type { Clock } from '@qsfs/concurrency/clock'
 import type { KeyRing } from '@qsfs/crypto/keys'
-import type { RecoverResult } from '@qsfs/protocol/stor-control'
+import type { RecoverProgress, RecoverResult } from '@qsfs/protocol/stor-control'
 import type { Log } from '@qsfs/telemetry/log'
+import type { Backend } from '../backend/backend.ts'
 import type { Fleet } from '../backend/fleet.ts'
 import { StorError } from '../errors.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
@@ -20,6 +22,11 @@ export interface RecoveryTarget {
 /** Objects whose loss is told by name. */
 const TOLD_MAX = 1000
 
+interface RecoverOptions {
+  readonly signal?: AbortSignal
+  readonly onProgress?: (progress: RecoverProgress) => void
+}
+
 /** Rebuilds the records that are missing from what lies on the data backends. Existing records are left alone. What an
  *  upload that was broken off left, or a deletion while its backend was away, is no object unless it is whole.
  *  @param open the store, or a new one from a copy of the superblock among what was found
@@ -27,12 +34,15 @@ const TOLD_MAX = 1000
 export async function recoverRecords(
   { data }: Pick<Fleet, 'data'>,
   open: (found: ScanResult) => Promise<RecoveryTarget>,
+  clock: Clock,
   log: Log,
-  { signal }: { readonly signal?: AbortSignal } = {},
+  { signal, onProgress = () => undefined }: RecoverOptions = {},
 ): Promise<RecoverResult> {
   const options = { signal }
   const backends = data.map(({ backend }) => backend)
-  const found = await scanBackends(backends, options)
+  const pace = new Pace(clock, onProgress)
+  pace.begin('reading', await countValues(backends, options))
+  const found = await scanBackends(backends, { signal, onValue: () => pace.step(0) })
   const { meta, keys, commit } = await open(found)
   const names = backends.map(({ name }) => name)
   const lost: { objectId: string; reason: string }[] = []
@@ -40,6 +50,7 @@ export async function recoverRecords(
   const oldest = (object: { headers: readonly { startedMs: number }[] }) =>
     Math.min(...object.headers.map(({ startedMs }) => startedMs))
   // In the order of their storing: of two objects with one name the later one has it in the end.
+  pace.begin('rebuilding', found.objects.size)
   for (const object of [...found.objects.values()].sort((a, b) => oldest(a) - oldest(b))) {
     signal?.throwIfAborted()
     const objectId = object.objectId.toString('hex')
@@ -62,11 +73,65 @@ export async function recoverRecords(
       lostCount++
       if (lost.length < TOLD_MAX) lost.push({ objectId, reason: error.message })
       log.warn('record.not_recovered', { objectId, error })
+    } finally {
+      pace.step(recoveredCount)
     }
   }
   await commit()
   const { valueCount, unread } = found
   return { valueCount, presentCount, recoveredCount, lostCount, lost, unreadBackends: unread }
+}
+
+/** Tells how far a phase is, and when it ends at its pace so far. */
+class Pace {
+  readonly #clock: Clock
+  readonly #tell: (progress: RecoverProgress) => void
+  #phase: RecoverProgress['phase'] = 'reading'
+  #startedMs = 0
+  #doneCount = 0
+  #totalCount = 0
+
+  constructor(clock: Clock, tell: (progress: RecoverProgress) => void) {
+    this.#clock = clock
+    this.#tell = tell
+  }
+
+  begin(phase: RecoverProgress['phase'], totalCount: number): void {
+    this.#phase = phase
+    this.#startedMs = this.#clock.monotonicMs()
+    this.#doneCount = 0
+    this.#totalCount = totalCount
+    this.#say(0)
+  }
+
+  step(recoveredCount: number): void {
+    this.#doneCount++
+    this.#totalCount = Math.max(this.#totalCount, this.#doneCount)
+    this.#say(recoveredCount)
+  }
+
+  #say(recoveredCount: number): void {
+    const [doneCount, totalCount] = [this.#doneCount, this.#totalCount]
+    const tookMs = this.#clock.monotonicMs() - this.#startedMs
+    const etaMs = doneCount === 0 ? null : Math.round((tookMs / doneCount) * (totalCount - doneCount))
+    this.#tell({ phase: this.#phase, doneCount, totalCount, recoveredCount, etaMs })
+  }
+}
+
+/** What the backends say that they hold; one that does not answer counts for nothing. */
+async function countValues(backends: readonly Backend[], options: { readonly signal?: AbortSignal }): Promise<number> {
+  const counts = await Promise.all(
+    backends.map(async backend => {
+      try {
+        return (await backend.stat(options)).valueCount
+      } catch (error) {
+        options.signal?.throwIfAborted()
+        if (error instanceof StorError) return 0
+        throw error
+      }
+    }),
+  )
+  return counts.reduce((sum, count) => sum + count, 0)
 }
 
 /** Lets the name stand for this object unless it stands for one that was stored later. */

@@ -32,7 +32,7 @@ export interface ScanResult {
  *  @throws only the signal's reason, and what is a bug */
 export async function scanBackends(
   backends: readonly Backend[],
-  { signal }: { readonly signal?: AbortSignal } = {},
+  { signal, onValue = () => undefined }: { readonly signal?: AbortSignal; readonly onValue?: () => void } = {},
 ): Promise<ScanResult> {
   const options = { signal }
   const objects = new Map<string, FoundObject>()
@@ -44,6 +44,7 @@ export async function scanBackends(
       for await (const ids of backend.list(options)) {
         for (const id of ids) {
           const value = await getOrNull(backend, id, options)
+          onValue()
           if (value === null) continue
           valueCount++
           if (looksLikeSuperblock(value)) superblocks.push(value)

@@ -7,7 +7,7 @@ import type { House } from './house.ts'
 /** Stor dies at its first request to a backend, at its second, and so on until a store goes through: from there on nothing of
  *  it reaches any backend, the one under way included. Then it is started again. */
 export const diesAtEachStep = (which: 'even' | 'odd') => async (house: House) => {
-  assert.strictEqual(await house.store('/base'), null)
+  await house.mustStore('/base')
   let diedCount = 0
   for (let step = which === 'even' ? 0 : 1; ; step += 2) {
     const requests = { left: step }
@@ -25,7 +25,7 @@ export const diesAtEachStep = (which: 'even' | 'odd') => async (house: House) =>
     diedCount++
   }
   assert.ok(diedCount > 10, `${diedCount} places to die at`)
-  assert.strictEqual(await house.store('/crashed'), null)
+  await house.mustStore('/crashed')
   await house.restart()
   await house.assertMendable()
   await assertNoOrphans(house)

@@ -48,7 +48,7 @@ import {
 import { startCachedb } from './upstream.ts'
 
 /** Hanging backends are waited for so long. */
-const IMPATIENT = { backend_timeout: '700ms', connect_timeout: '700ms' }
+const IMPATIENT = { backend_timeout: '1s', connect_timeout: '1s' }
 
 /** One that is dead is not waited for. */
 const MORTAL = { backend_timeout: '250ms', down_after: '50ms', health_check_interval: '60ms' }
@@ -210,7 +210,7 @@ const houses: Readonly<
   'metadata that misbehaves': { open: () => House.ofServers(upstream, IMPATIENT), rows: metadata },
 }
 
-describe('faults', { concurrency: true }, () => {
+describe('faults', { concurrency: 3 }, () => {
   for (const [name, { open, rows, isDaemon }] of Object.entries(houses)) {
     describe(name, { concurrency: 1 }, () => {
       let house: House

@@ -12,7 +12,7 @@ export function misbehaving(
   { storing = 'either' }: { readonly storing?: 'succeeds' | 'fails' | 'either' } = {},
 ) {
   return async (house: House) => {
-    assert.strictEqual(await house.store('/before'), null)
+    await house.mustStore('/before')
     const proxies = names.map(name => house.proxies.get(name)!)
     for (const proxy of proxies) {
       proxy.behaviour = misbehaviour()
@@ -32,7 +32,7 @@ export function misbehaving(
     const meanwhile = await house.told()
 
     house.heal()
-    await until(async () => (await house.store('/during')) === null)
+    await house.mustStore('/during')
     await until(async () => (await house.status()).backends.every(({ health }) => health === 'up'))
     await house.assertNothingLost('when all is well again')
     await house.assertMendable()

@@ -21,7 +21,7 @@ const readOrNull = (path: string) => readFile(path).catch(() => null)
 /** Records that change on the disks of as many members as may be lost. */
 export function recordsHurt(hurt: Hurt) {
   return async (house: House) => {
-    for (const name of ['/r', '/other']) assert.strictEqual(await house.store(name), null)
+    for (const name of ['/r', '/other']) await house.mustStore(name)
     await until(async () => (await house.status()).laggingBackends.length === 0)
     const files = recordFiles(house, await house.record('/r'))
     const before = await Promise.all(files.map(slots => Promise.all(slots.map(readOrNull))))
@@ -51,7 +51,7 @@ export function recordsHurt(hurt: Hurt) {
 /** As two members at most: then the answers settle everything, and all is mended. */
 export function recordsMended(hurt: Hurt) {
   return async (house: House) => {
-    for (const name of ['/r', '/other']) assert.strictEqual(await house.store(name), null)
+    for (const name of ['/r', '/other']) await house.mustStore(name)
     await until(async () => (await house.status()).laggingBackends.length === 0)
     const files = recordFiles(house, await house.record('/r'))
     const before = await Promise.all(files.map(slots => Promise.all(slots.map(readOrNull))))
