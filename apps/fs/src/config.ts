@@ -29,6 +29,8 @@ export const fsSchema = z
     write_wait: duration({ min: 100 }).default(30_000),
     /** Unix socket that answers `status`; open to this user only. */
     control_socket: path().optional(),
+    /** stor's control socket, to say how many locations the bytes of a file may lose; none: only that they are stored. */
+    stor_socket: path().optional(),
     /** Others than the one who mounts may enter; modes decide what they may do. */
     allow_other: z.boolean().default(true),
     /** Most bytes that all files may hold together, holes not counted; none: what the store has. A write beyond it fails with
@@ -54,6 +56,7 @@ export const fsSchema = z
     readWaitMs: section.read_wait,
     writeWaitMs: section.write_wait,
     controlSocket: section.control_socket,
+    storSocket: section.stor_socket,
     quotaBytesMax: section.quota ?? Number.POSITIVE_INFINITY,
     quotaInodesMax: section.quota_inodes ?? Number.POSITIVE_INFINITY,
     isOpenToOthers: section.allow_other,

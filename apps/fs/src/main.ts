@@ -14,9 +14,13 @@ import { BulkPool } from '@qsfs/resp/bulk-pool'
 import type { Log } from '@qsfs/telemetry/log'
 import { type FsConfig, fsSchema } from './config.ts'
 import { connector, openStore } from './open-store.ts'
+import { marginOf } from './ops/dispersal.ts'
+import { FileStates } from './ops/file-state.ts'
 import { VolumeFilesystem } from './ops/filesystem.ts'
 import { ServerCapacity } from './ops/server-capacity.ts'
+import { stateRequest } from './ops/state-request.ts'
 import { Volume } from './ops/volume.ts'
+import { SegmentStates } from './store/segment-states.ts'
 import { type HeldMount, serveTransport } from './transport.ts'
 
 type HeldFds = readonly [mount: number, journal: number, otherJournal: number]
@@ -39,7 +43,14 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
   }
   const volume = stack.use(await Volume.open(store, systemClock, log, limits, held?.journal))
   const capacity = stack.use(new ServerCapacity(connect, config.namespaces.data, systemClock))
+  const segments = stack.use(new SegmentStates(connect, config.namespaces.data, systemClock))
+  const { storSocket } = config
+  const states = new FileStates(volume, {
+    of: ids => segments.of(ids),
+    marginOf: storSocket === undefined ? null : objectIds => marginOf(storSocket, objectIds),
+  })
   const filesystem = new VolumeFilesystem(volume, {
+    states,
     opensSilently: config.transport === 'kernel',
     capacity: async () => volume.quota.limit(await capacity.get()),
   })
@@ -62,7 +73,7 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
   // Last, so that whoever gets an answer here finds the mount usable.
   if (config.controlSocket !== undefined) {
     const status = () => statusOf(volume, config, counts)
-    stack.use(await serveControl(config.controlSocket, { status }, log))
+    stack.use(await serveControl(config.controlSocket, { status, state: stateRequest(volume, states) }, log))
   }
   log.event('mount.ready', { mountpoint: config.mountpoint, transport: config.transport })
 })

@@ -23,10 +23,14 @@ program
 
 program
   .command('status')
-  .description('say what runs, what is stored, and what is on this machine only')
+  .description('say what runs, what is stored, and what is on this machine only; of a path: where its bytes are')
+  .argument('[path]', 'a file or a directory of the mount')
   .addOption(stateOption())
   .option('--json', 'for programs')
-  .action(async options => (await import('./status.ts')).status(options))
+  .action(async (path, options) => {
+    if (path === undefined) await (await import('./status.ts')).status(options)
+    else await (await import('./path-status.ts')).pathStatus(path, options)
+  })
 
 program
   .command('sync')

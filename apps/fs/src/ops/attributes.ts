@@ -5,6 +5,7 @@ import { attempt, change } from '../tree/attempt.ts'
 import { attributesBytes, attributesBytesMax } from '../tree/attribute-format.ts'
 import { FileType, type Inode, ModeBit } from '../tree/inode.ts'
 import { NotLoaded } from '../tree/record-cache.ts'
+import { type FileStates, isStateAttribute } from './file-state.ts'
 import type { Volume } from './volume.ts'
 
 /** The longest file: offsets are safe integers, and chunk numbers fit 32 bits. */
@@ -18,9 +19,12 @@ const xattrNameBytesMax = 255
 /** getattr, setattr and the extended attributes. */
 export class AttributeOperations {
   readonly #volume: Volume
+  readonly #states: FileStates | null
 
-  constructor(volume: Volume) {
+  /** @param states null: the attributes that tell them do not exist */
+  constructor(volume: Volume, states: FileStates | null) {
     this.#volume = volume
+    this.#states = states
   }
 
   getattr(node: NodeId): MaybePromise<Attr> {
@@ -45,6 +49,7 @@ export class AttributeOperations {
 
   getxattr(node: NodeId, name: Buffer): MaybePromise<Buffer> {
     const key = xattrNameOf(name)
+    if (this.#states !== null && isStateAttribute(key)) return this.#states.attribute(node, key)
     return attempt(() => {
       const value = this.#volume.attributes.of(this.#volume.inodes.get(node)).get(key)
       if (value === undefined) throw new FuseError('ENODATA')
@@ -65,7 +70,7 @@ export class AttributeOperations {
   }
 
   setxattr(node: NodeId, name: Buffer, value: Buffer, flags: number): MaybePromise<void> {
-    const key = xattrNameOf(name)
+    const key = changeable(xattrNameOf(name))
     const kept = Buffer.from(new Uint8Array(value).buffer)
     return change(this.#volume.metadata, () => {
       const inode = this.#volume.inodes.get(node)
@@ -81,7 +86,7 @@ export class AttributeOperations {
   }
 
   removexattr(node: NodeId, name: Buffer): MaybePromise<void> {
-    const key = xattrNameOf(name)
+    const key = changeable(xattrNameOf(name))
     return change(this.#volume.metadata, () => {
       const inode = this.#volume.inodes.get(node)
       const attributes = new Map(this.#volume.attributes.of(inode))
@@ -158,6 +163,12 @@ function without(attributes: ReadonlyMap<string, Buffer>, name: string): Map<str
   const rest = new Map(attributes)
   rest.delete(name)
   return rest
+}
+
+/** @throws FuseError EPERM for what is computed */
+function changeable(name: string): string {
+  if (isStateAttribute(name)) throw new FuseError('EPERM', `${name} is computed`)
+  return name
 }
 
 function xattrNameOf(name: Buffer): string {

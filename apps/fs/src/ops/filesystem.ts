@@ -19,6 +19,7 @@ import { attempt } from '../tree/attempt.ts'
 import { FileType } from '../tree/inode.ts'
 import { noteAccess } from './access-time.ts'
 import { AttributeOperations } from './attributes.ts'
+import type { FileStates } from './file-state.ts'
 import { FileOperations } from './files.ts'
 import { ListOperations } from './listing.ts'
 import { NameOperations, nameBytesMax, nameOf, RemoveOperations } from './names.ts'
@@ -28,6 +29,8 @@ import type { Volume } from './volume.ts'
 export interface FilesystemOptions {
   /** OPEN and OPENDIR are answered ENOSYS: the kernel then opens files without asking, and never sends RELEASE. */
   readonly opensSilently: boolean
+  /** Tells what became of bytes; without it nobody can ask. */
+  readonly states?: FileStates
   /** Room in the store; null: it does not say. */
   readonly capacity: () => MaybePromise<Capacity | null>
 }
@@ -67,7 +70,7 @@ export class VolumeFilesystem implements Filesystem {
     this.opensSilently = options.opensSilently
     this.#names = new NameOperations(volume)
     this.#removes = new RemoveOperations(volume)
-    this.#attributes = new AttributeOperations(volume)
+    this.#attributes = new AttributeOperations(volume, options.states ?? null)
     this.#files = new FileOperations(volume)
     this.#lists = new ListOperations(volume)
     this.#ranges = new RangeOperations(volume)

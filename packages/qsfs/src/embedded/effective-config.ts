@@ -97,6 +97,7 @@ export function effectiveConfig(options: EffectiveConfigOptions): EffectiveConfi
       mount: './mnt',
       transport: 'kernel',
       control_socket: socket('fs'),
+      stor_socket: storSocket,
       admin_password_file: cachedb.values.admin_password_file,
     },
     { mount: options.mountpoint, transport: options.transport },

@@ -1,0 +1,53 @@
+import { realpathSync } from 'node:fs'
+import { basename, dirname, join, relative } from 'node:path'
+import { formatSize } from '@qsfs/bytes/units'
+import { fromCaller } from '@qsfs/config/caller'
+import { askControl, ControlError } from '@qsfs/daemon/control'
+import { ExpectedFailure } from '@qsfs/daemon/failure'
+import { runningInstance } from './running.ts'
+import type { StatusOptions } from './status.ts'
+
+/** What fs answers to `state`. */
+interface PathState {
+  readonly state: string
+  readonly blocks: string
+  readonly counts: { readonly files: number; readonly directories: number; readonly bytes: number }
+}
+
+/** A walk over a large tree takes its time. */
+const answerWithinMs = 600_000
+
+/** `qsfs status PATH`: where the bytes of a file are, or those of everything below a directory.
+ *  @throws ExpectedFailure when the path is not in the mount, or not there */
+export async function pathStatus(typed: string, { state, json = false }: StatusOptions): Promise<void> {
+  const instance = runningInstance(state)
+  const path = pathInMount(fromCaller(typed), instance.mount)
+  const answer = await ask(instance.fsSocket, path)
+  process.stdout.write(json ? `${JSON.stringify(answer, null, 2)}\n` : forPeople(typed, answer))
+}
+
+/** Links on the way are followed, the last one is not: it has a state of its own. */
+function pathInMount(path: string, mount: string): string {
+  const inMount = relative(
+    realpathSync(mount),
+    path === mount ? mount : join(realpathSync(dirname(path)), basename(path)),
+  )
+  if (inMount === '..' || inMount.startsWith('../'))
+    throw new ExpectedFailure(2, `${path} is not in the mount ${mount}`)
+  return inMount
+}
+
+async function ask(fsSocket: string, path: string): Promise<PathState> {
+  try {
+    return (await askControl(fsSocket, 'state', { path }, { signal: AbortSignal.timeout(answerWithinMs) })) as PathState
+  } catch (cause) {
+    if (!(cause instanceof ControlError)) throw cause
+    throw new ExpectedFailure(1, cause.message, { cause })
+  }
+}
+
+function forPeople(typed: string, { state, blocks, counts }: PathState): string {
+  const { files, directories, bytes } = counts
+  const what = directories === 0 ? '' : `${files} files in ${directories} directories, ${formatSize(bytes)}\n`
+  return `${typed}: ${state}\n${what}${blocks}\n`
+}
