@@ -137,8 +137,8 @@ const golden = {
     '51534852', // magic "QSHR"
     '0100', // version 1
     '0100', // count
-    '0100000000000000', // record 1: ids from 4096 on
-    '0200', // index 2: id 4098
+    '0100000000000000', // record 1: ids from 512 on
+    '0200', // index 2: id 514
     '0000', // reserved
     '03000000', // references 3
   ],
@@ -182,7 +182,7 @@ test('golden attributes, orphans and shared counts', () => {
   const orphan = { nodeId: 35, session: 9, reason: 1 } as const
   assert.strictEqual(encodeOrphans(0, [orphan])?.toString('hex'), bytesOf('orphans').toString('hex'))
   assert.deepStrictEqual(decodeOrphans(0, bytesOf('orphans')), [orphan])
-  const counts = new Map([[4098, 3]])
+  const counts = new Map([[514, 3]])
   assert.strictEqual(encodeSharedCounts(1, counts)?.toString('hex'), bytesOf('sharedCounts').toString('hex'))
   assert.deepStrictEqual(decodeSharedCounts(1, bytesOf('sharedCounts')), counts)
 })

@@ -25,7 +25,7 @@ export interface ExtentChange {
   readonly extents: ExtentList
   /** Values that no extent of the list names any more. */
   readonly freed: readonly BlockId[]
-  /** Shared values of which the list lost its last piece: their count goes down by one. */
+  /** Shared values of which a window lost its last piece, once for each such window: their count goes down by one. */
   readonly unshared: readonly BlockId[]
   /** By how much the bytes held by the list grew. */
   readonly grownBytes: number
@@ -88,17 +88,18 @@ export function lengthOf(extents: ExtentList): number {
   return bytes
 }
 
-/** One extent per id of `removed` that no neighbour in `changed` names. */
+/** One extent per window and id of `removed` that no neighbour in `changed` names: a shared value may be in several windows. */
 function idsGone(removed: ExtentList, changed: ExtentList): Extent[] {
   const gone: Extent[] = []
   for (const extent of removed) {
-    if (gone.some(other => other.id === extent.id)) continue
+    if (isNamedInWindow(gone, extent)) continue
     if (!isNamedInWindow(changed, extent)) gone.push(extent)
   }
   return gone
 }
 
-function isNamedInWindow(extents: ExtentList, { id, offset }: Extent): boolean {
+/** An extent of the same window names the same value. */
+export function isNamedInWindow(extents: ExtentList, { id, offset }: Extent): boolean {
   const windowOffset = offset - (offset % windowBytes)
   for (let index = firstAfter(extents, windowOffset); index < extents.length; index++) {
     const extent = extents[index]!

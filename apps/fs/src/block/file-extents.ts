@@ -1,8 +1,19 @@
+import type { BlockId } from '../store/store.ts'
 import type { ChunkSpan, Inode } from '../tree/inode.ts'
 import { chunkSpansMax, inlineExtentsMax } from '../tree/inode-format.ts'
 import type { CachedRecord, RecordCache } from '../tree/record-cache.ts'
 import { chunkBytes, decodeChunk, encodeChunk } from './extent-format.ts'
-import { type Extent, type ExtentChange, type ExtentList, lengthOf, replace } from './extents.ts'
+import {
+  type Extent,
+  type ExtentChange,
+  type ExtentList,
+  firstAfter,
+  isNamedInWindow,
+  lengthOf,
+  replace,
+  windowBytes,
+} from './extents.ts'
+import { SharedCounts, sharedRecordOf } from './sharing/shared-counts.ts'
 
 class ChunkRecord implements CachedRecord {
   readonly key: string
@@ -25,9 +36,11 @@ class ChunkRecord implements CachedRecord {
 /** The extents of all files: a few in the inode, the rest in a record for each 16 MiB of file. Looks may throw NotLoaded. */
 export class FileExtents {
   readonly #cache: RecordCache
+  readonly #shared: SharedCounts
 
   constructor(cache: RecordCache) {
     this.#cache = cache
+    this.#shared = new SharedCounts(cache)
   }
 
   /** The extents of the chunk that holds `offset`. */
@@ -37,12 +50,58 @@ export class FileExtents {
     return isInSpans(inode.chunkSpans, chunkIndex) ? this.#chunk(inode, chunkIndex).extents : none
   }
 
-  /** [start, end), within one chunk, now holds `insert`. The caller touches the inode, and looked (`at`) before. */
+  /** Looks at all that `replace` of [start, end), within one chunk, will change.
+   *  @returns how far of it one operation may go: to the end, but where values are shared whose counts are far apart; and whether any is */
+  lookReplace(inode: Inode, start: number, end: number): { reach: number; isShared: boolean } {
+    const extents = this.at(inode, start)
+    const ids: BlockId[] = []
+    const records = new Set<number>()
+    let reach = end
+    for (let index = firstAfter(extents, start); index < extents.length && extents[index]!.offset < reach; index++) {
+      const { id, offset, shared } = extents[index]!
+      if (!shared) continue
+      const windowOffset = offset - (offset % windowBytes)
+      records.add(sharedRecordOf(id))
+      if (records.size > sharedRecordsMax && windowOffset > start) reach = windowOffset
+      else ids.push(id)
+    }
+    if (ids.length > 0) this.#shared.look(ids)
+    return { reach, isShared: ids.length > 0 }
+  }
+
+  /** [start, end), within one chunk, now holds `insert`. The caller touches the inode, and looked (`lookReplace`, and `lookShare` at
+   *  what is inserted) before. */
   replace(inode: Inode, start: number, end: number, insert: readonly Extent[] = []): ExtentChange {
     const chunkIndex = Math.floor(start / chunkBytes)
-    const changed = replace(this.at(inode, start), start, end, insert)
+    const before = this.at(inode, start)
+    const changed = replace(before, start, end, insert)
     if (changed.grownBytes !== 0 || insert.length > 0) this.#set(inode, chunkIndex, changed.extents)
-    return changed
+    const gained = new Set(
+      insert.filter(extent => extent.shared && !isNamedInWindow(before, extent)).map(({ id }) => id),
+    )
+    this.#shared.add([...gained])
+    if (changed.unshared.length === 0) return changed
+    return { ...changed, freed: [...changed.freed, ...this.#shared.drop(changed.unshared)] }
+  }
+
+  /** Looks at all that `share` will change. */
+  lookShare(extents: readonly Extent[]): void {
+    this.#shared.look(extents.map(({ id }) => id))
+  }
+
+  /** From now on other windows may name the values of these extents of the inode. The caller touches it. */
+  share(inode: Inode, extents: readonly Extent[]): void {
+    for (const { id, offset, shared } of extents) {
+      if (shared || this.#isShared(inode, offset)) continue
+      this.#shared.begin(id)
+      const flagged = this.at(inode, offset).map(extent => (extent.id === id ? { ...extent, shared: true } : extent))
+      this.#set(inode, Math.floor(offset / chunkBytes), flagged)
+    }
+  }
+
+  #isShared(inode: Inode, offset: number): boolean {
+    const extents = this.at(inode, offset)
+    return extents[firstAfter(extents, offset)]!.shared
   }
 
   /** Highest chunk that may hold extents; -1: none does. */
@@ -102,6 +161,8 @@ export class FileExtents {
 }
 
 const none: ExtentList = []
+/** Records of counts that one operation touches, of 4 KiB each; a single window may have a few more. */
+const sharedRecordsMax = 8
 
 function decodeAt(ino: number, chunkIndex: number): (bytes: Buffer | null) => ChunkRecord {
   return bytes => new ChunkRecord(ino, chunkIndex, bytes)

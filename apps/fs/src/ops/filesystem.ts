@@ -5,6 +5,8 @@ import type {
   CreatedFile,
   Entry,
   FileHandle,
+  FilePlace,
+  FileRange,
   Filesystem,
   FilesystemStats,
   FillDirectory,
@@ -19,6 +21,7 @@ import { attempt } from '../tree/attempt.ts'
 import { FileType } from '../tree/inode.ts'
 import { noteAccess } from './access-time.ts'
 import { AttributeOperations } from './attributes.ts'
+import { CopyOperations } from './copies.ts'
 import type { FileStates } from './file-state.ts'
 import { FileOperations } from './files.ts'
 import { ListOperations } from './listing.ts'
@@ -63,6 +66,7 @@ export class VolumeFilesystem implements Filesystem {
   readonly #files: FileOperations
   readonly #lists: ListOperations
   readonly #ranges: RangeOperations
+  readonly #copies: CopyOperations
 
   constructor(volume: Volume, options: FilesystemOptions) {
     this.#volume = volume
@@ -74,6 +78,7 @@ export class VolumeFilesystem implements Filesystem {
     this.#files = new FileOperations(volume)
     this.#lists = new ListOperations(volume)
     this.#ranges = new RangeOperations(volume)
+    this.#copies = new CopyOperations(volume)
   }
 
   init(_connection: ConnectionInfo, pages?: KernelPages): void {
@@ -178,6 +183,9 @@ export class VolumeFilesystem implements Filesystem {
   }
   lseek(node: NodeId, _fh: FileHandle, offsetBytes: number, whence: number): Promise<number> {
     return this.#ranges.lseek(node, offsetBytes, whence)
+  }
+  copyFileRange(from: FileRange, to: FilePlace, context: RequestContext): Promise<number> {
+    return this.#copies.copy(from, to, context)
   }
 
   opendir(): OpenFile {

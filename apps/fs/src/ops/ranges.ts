@@ -114,8 +114,8 @@ export class RangeOperations {
     const inode = regularAt(inodes.get(node))
     const chunk = extents.chunksFrom(inode, Math.floor(start / chunkBytes)).next().value
     const from = chunk === undefined ? end : Math.max(start, chunk * chunkBytes)
-    const to = chunk === undefined ? end : Math.min(end, (chunk + 1) * chunkBytes)
-    if (from < to) extents.at(inode, from)
+    const chunkEnd = chunk === undefined ? end : Math.min(end, (chunk + 1) * chunkBytes)
+    const to = from < chunkEnd ? extents.lookReplace(inode, from, chunkEnd).reach : chunkEnd
     buffer.subtract(inode, start, to)
     if (from < to) {
       const { freed } = extents.replace(inode, from, to)

@@ -91,20 +91,22 @@ export class Reclaimer {
 
   /** In the stretch of a truncate, after the size was set: extents beyond it go, now or in the background. Looks first. */
   lookTrim(inode: Inode, sizeBytes: number): void {
-    if (sizeBytes % chunkBytes !== 0) this.#from.extents.at(inode, sizeBytes)
+    if (sizeBytes % chunkBytes !== 0) this.#from.extents.lookReplace(inode, sizeBytes, chunkEndOf(sizeBytes))
     this.#lookAtFew(inode, Math.ceil(sizeBytes / chunkBytes))
   }
 
   trim(inode: Inode): void {
     const { extents, orphans } = this.#from
     const { sizeBytes } = inode
+    let isWhole = true
     if (sizeBytes % chunkBytes !== 0) {
-      const chunkEnd = (Math.floor(sizeBytes / chunkBytes) + 1) * chunkBytes
-      this.#free(extents.replace(inode, sizeBytes, chunkEnd).freed)
+      const { reach } = extents.lookReplace(inode, sizeBytes, chunkEndOf(sizeBytes))
+      this.#free(extents.replace(inode, sizeBytes, reach).freed)
+      isWhole = reach === chunkEndOf(sizeBytes)
     }
     const firstChunk = Math.ceil(sizeBytes / chunkBytes)
-    if (extents.lastChunk(inode) < firstChunk) return
-    if (inode.trimming === null && this.#lookAtFew(inode, firstChunk)) {
+    if (isWhole && extents.lastChunk(inode) < firstChunk) return
+    if (isWhole && inode.trimming === null && this.#lookAtFew(inode, firstChunk)) {
       this.#cut(inode, firstChunk)
       return
     }
@@ -113,15 +115,21 @@ export class Reclaimer {
   }
 
   #isSmall(inode: Inode): boolean {
-    return inode.chunkSpans.length === 0 && (inode.inlineExtents?.length ?? 0) <= inlineExtentsMax
+    const { chunkSpans, inlineExtents } = inode
+    if (chunkSpans.length > 0 || inlineExtents === null) return chunkSpans.length === 0
+    return inlineExtents.length <= inlineExtentsMax && !inlineExtents.some(({ shared }) => shared)
   }
 
-  /** Looks at all chunks from `firstChunk` on if they are few: then they can be cut in the same stretch. */
+  /** Looks at all chunks from `firstChunk` on if they are few, and few counts of shared values with them: then they can be cut in the
+   *  same stretch. */
   #lookAtFew(inode: Inode, firstChunk: number): boolean {
     const { extents } = this.#from
     const last = extents.lastChunk(inode)
     if (last - firstChunk >= chunksAtOnceMax) return false
-    for (let index = firstChunk; index <= last; index++) extents.at(inode, index * chunkBytes)
+    for (let index = firstChunk; index <= last; index++) {
+      const { reach, isShared } = extents.lookReplace(inode, index * chunkBytes, (index + 1) * chunkBytes)
+      if (reach < (index + 1) * chunkBytes || (isShared && last > firstChunk)) return false
+    }
     return true
   }
 
@@ -169,7 +177,8 @@ export class Reclaimer {
   /** @returns true when no extents beyond the size are left */
   #trimStep(inode: Inode): boolean {
     const { extents, inodes, orphans } = this.#from
-    const firstChunk = Math.ceil(inode.sizeBytes / chunkBytes)
+    const { sizeBytes } = inode
+    const firstChunk = Math.floor(sizeBytes / chunkBytes)
     const last = extents.lastChunk(inode)
     const chunks: number[] = []
     for (let index = last; index >= firstChunk && chunks.length < chunksPerStep; index--) chunks.push(index)
@@ -178,14 +187,23 @@ export class Reclaimer {
       chunks.map(index => index * chunkBytes),
     )
     if (loading !== null) throw new NotLoaded(loading)
+    const cuts: { readonly index: number; readonly start: number; readonly end: number }[] = []
     let count = 0
     for (const index of chunks) {
       if (count > extentsPerStep) break
-      count += extents.at(inode, index * chunkBytes).length
-      this.#free(extents.replace(inode, index * chunkBytes, (index + 1) * chunkBytes).freed)
-      extents.dropSpansFrom(inode, index)
+      const start = Math.max(sizeBytes, index * chunkBytes)
+      const { reach: end, isShared } = extents.lookReplace(inode, start, (index + 1) * chunkBytes)
+      count += extents.at(inode, start).length
+      cuts.push({ index, start, end })
+      // Its counts are in records of their own: one chunk of that kind is enough for a step.
+      if (isShared) break
     }
-    const isDone = extents.lastChunk(inode) < firstChunk
+    let isDone = cuts.length === Math.max(0, last - firstChunk + 1)
+    for (const { index, start, end } of cuts) {
+      this.#free(extents.replace(inode, start, end).freed)
+      if (end < (index + 1) * chunkBytes) isDone = false
+      else if (start === index * chunkBytes) extents.dropSpansFrom(inode, index)
+    }
     // Without a name it stays on the list until it is gone.
     if (isDone && inode.linkCount > 0) orphans.remove(inode.nodeId)
     inodes.touch(inode)
@@ -202,4 +220,8 @@ export class Reclaimer {
     this.#from.metadata.freeBlocks(ids)
     this.#from.blocks.drop(ids)
   }
+}
+
+function chunkEndOf(offset: number): number {
+  return (Math.floor(offset / chunkBytes) + 1) * chunkBytes
 }

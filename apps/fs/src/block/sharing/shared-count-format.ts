@@ -2,8 +2,9 @@ import { layout } from '@qsfs/bytes/layout'
 import { FormatError } from '../../errors.ts'
 import type { BlockId } from '../../store/store.ts'
 
-/** docs/formats/extents.md: records `s<k>` count the files that name a shared value, for ids from k × 4,096 on. */
-export const idsPerSharedRecord = 4096
+/** docs/formats/extents.md: records `s<k>` count the windows of files that name a shared value, for ids from k × 512 on. So a record has
+ *  4 KiB at most, and an operation may touch a few. */
+export const idsPerSharedRecord = 512
 
 const RecordHeader = layout('shared counts', 16, {
   magic: [0, 'bytes', 4],
@@ -15,7 +16,7 @@ const recordMagic = Buffer.from('QSHR')
 const recordVersion = 1
 const CountLayout = layout('shared count', 8, { index: [0, 'u16'], reserved: [2, 'u16'], references: [4, 'u32'] })
 
-/** @param references how many files name each id; ids that are not shared are left out */
+/** @param references how many windows name each id; ids that are not shared are left out */
 export function encodeSharedCounts(recordIndex: number, references: ReadonlyMap<BlockId, number>): Buffer | null {
   if (references.size === 0) return null
   const bytes = Buffer.allocUnsafeSlow(RecordHeader.sizeBytes + references.size * CountLayout.sizeBytes)
