@@ -22,6 +22,7 @@ export const levelOfPackage: Readonly<Record<string, number>> = {
 const rankOfFolder: Readonly<Record<string, number>> = {
   ops: 2,
   fsck: 2,
+  state: 2,
   commands: 2,
   control: 2,
   engine: 1,

@@ -1,9 +1,9 @@
 import assert from 'node:assert'
 import { test } from 'node:test'
-import { FileStates, type Places } from '../src/ops/file-state.ts'
 import { VolumeFilesystem } from '../src/ops/filesystem.ts'
+import { FileStates, type Places } from '../src/state/file-state.ts'
+import type { SegmentPlace } from '../src/state/segment-states.ts'
 import { MemoryStore } from '../src/store/memory-store.ts'
-import type { SegmentPlace } from '../src/store/segment-states.ts'
 import { context, Driver } from './driver.ts'
 
 const open = { id: 3, state: 'open', objectId: null, isLocal: true } as const

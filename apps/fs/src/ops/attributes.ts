@@ -1,11 +1,11 @@
 import { FuseError } from '@qsfs/fuse/errno'
 import type { Attr, AttrChange, MaybePromise, NodeId, RequestContext } from '@qsfs/fuse/filesystem'
+import { type FileStates, isStateAttribute } from '../state/file-state.ts'
 import { accessAclName, applyAcl, chmodAcl, parseAcl } from '../tree/acl.ts'
 import { attempt, change } from '../tree/attempt.ts'
 import { attributesBytes, attributesBytesMax } from '../tree/attribute-format.ts'
 import { FileType, type Inode, ModeBit } from '../tree/inode.ts'
 import { NotLoaded } from '../tree/record-cache.ts'
-import { type FileStates, isStateAttribute } from './file-state.ts'
 import type { Volume } from './volume.ts'
 
 /** The longest file: offsets are safe integers, and chunk numbers fit 32 bits. */

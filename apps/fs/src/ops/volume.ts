@@ -18,9 +18,9 @@ import { MetadataLog } from '../tree/metadata-log.ts'
 import { Orphans } from '../tree/orphans.ts'
 import { Reclaimer } from '../tree/reclaimer.ts'
 import { RecordCache } from '../tree/record-cache.ts'
-import { countAllocatedBytes } from '../tree/usage.ts'
+import { countAllocatedBytes } from '../state/usage.ts'
 import { LostBytes } from './lost-bytes.ts'
-import { Quota } from './quota.ts'
+import { Quota } from '../state/quota.ts'
 
 export interface VolumeLimits {
   readonly dirtyBytesMax: number

@@ -1,8 +1,8 @@
 import type { Clock } from '@qsfs/concurrency/clock'
 import { SingleFlight } from '@qsfs/concurrency/single-flight'
 import { ConnectionLost } from '@qsfs/resp/client'
+import type { Capacity } from '../ops/filesystem.ts'
 import type { Connect, Connection } from '../store/cachedb-session.ts'
-import type { Capacity } from './filesystem.ts'
 
 /** statfs is asked by every `df` and by many installers: an answer serves for this long. */
 const freshMs = 1000

@@ -1,9 +1,9 @@
 import { ControlError, type ControlHandler } from '@qsfs/daemon/control'
 import type { NodeId } from '@qsfs/fuse/filesystem'
+import type { Volume } from '../ops/volume.ts'
 import { attempt } from '../tree/attempt.ts'
 import { rootNodeId } from '../tree/inode-table.ts'
 import { blocksText, type FileStates, stateText } from './file-state.ts'
-import type { Volume } from './volume.ts'
 
 /** The control socket's `state` {path}: where the bytes of a file, or of all below a directory, are. `path` counts from the mountpoint. */
 export function stateRequest(volume: Volume, states: FileStates): ControlHandler {

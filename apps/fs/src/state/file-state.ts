@@ -2,12 +2,12 @@ import { formatSize } from '@qsfs/bytes/units'
 import { FuseError } from '@qsfs/fuse/errno'
 import type { NodeId } from '@qsfs/fuse/filesystem'
 import { chunkBytes } from '../block/extent-format.ts'
-import type { SegmentPlace } from '../store/segment-states.ts'
+import type { Volume } from '../ops/volume.ts'
 import type { BlockId } from '../store/store.ts'
 import { attempt } from '../tree/attempt.ts'
 import type { Inode } from '../tree/inode.ts'
 import type { Margin } from './dispersal.ts'
-import type { Volume } from './volume.ts'
+import type { SegmentPlace } from './segment-states.ts'
 
 /** Where the bytes of a file, or of all files below a directory, are. A block counts once per file. */
 export interface PlaceCounts {

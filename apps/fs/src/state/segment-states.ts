@@ -2,10 +2,10 @@ import type { Clock } from '@qsfs/concurrency/clock'
 import { SingleFlight } from '@qsfs/concurrency/single-flight'
 import type { SegmentState } from '@qsfs/protocol/cachedb-commands'
 import { ConnectionLost, type Reply } from '@qsfs/resp/client'
-import { blockKey } from './block-key.ts'
-import type { Connect, Connection } from './cachedb-session.ts'
-import { hasText } from './resp-errors.ts'
-import type { BlockId } from './store.ts'
+import { blockKey } from '../store/block-key.ts'
+import type { Connect, Connection } from '../store/cachedb-session.ts'
+import { hasText } from '../store/resp-errors.ts'
+import type { BlockId } from '../store/store.ts'
 
 /** What became of the segment a block lies in. */
 export interface SegmentPlace {

@@ -2,10 +2,10 @@ import { FuseError } from '@qsfs/fuse/errno'
 import { firstAfter, windowBytes } from '../block/extents.ts'
 import type { FileExtents } from '../block/file-extents.ts'
 import type { WriteBuffer } from '../block/write-buffer.ts'
+import type { Capacity } from '../ops/filesystem.ts'
 import type { Inode } from '../tree/inode.ts'
 import type { InodeTable } from '../tree/inode-table.ts'
 import { NotLoaded } from '../tree/record-cache.ts'
-import type { Capacity } from './filesystem.ts'
 
 export interface QuotaLimits {
   /** Bytes of all files together, holes not counted; Infinity: no limit. */

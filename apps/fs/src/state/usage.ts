@@ -1,7 +1,7 @@
-import { attempt } from './attempt.ts'
-import { inodesPerRecord } from './inode-format.ts'
-import type { InodeTable } from './inode-table.ts'
-import type { RecordCache } from './record-cache.ts'
+import { attempt } from '../tree/attempt.ts'
+import { inodesPerRecord } from '../tree/inode-format.ts'
+import type { InodeTable } from '../tree/inode-table.ts'
+import type { RecordCache } from '../tree/record-cache.ts'
 
 /** Records asked for at once. */
 const recordsAtOnce = 256
