@@ -52,7 +52,7 @@ const IMPATIENT = { backend_timeout: '1s', connect_timeout: '1s' }
 
 /** One that is dead is not waited for. */
 const MORTAL = { backend_timeout: '250ms', down_after: '50ms', health_check_interval: '60ms' }
-const SMALL = { minimal_shards: 2, expected_shards: 3 }
+const SMALL = { minimal_shards: 2, expected_shards: 3, redundant_groups: 0 }
 
 const running = new AsyncDisposableStack()
 after(() => running.disposeAsync())
@@ -66,30 +66,42 @@ interface Row {
 }
 
 const faulty = (kind: string) => new RegExp(`qsfs_stor_faulty_pieces_total{kind="${kind}"} `)
-const bad = [/^status\.repair\.scrub\.badShardCount = /m, /^shard\.bad /m]
+const badShard = [/^status\.repair\.scrub\.badShardCount = /m, /^shard\.bad /m]
 const rebuilt = /^status\.repair\.rebuiltShardCount = /m
 
 const atRest: readonly Row[] = [
-  { fault: 'a shard cut short', play: hurtAtRest(cutShort), told: [faulty('corrupt'), ...bad, rebuilt] },
-  { fault: 'a shard with bytes added', play: hurtAtRest(grown), told: [...bad, rebuilt] },
-  { fault: 'a shard that is gone', play: hurtAtRest(gone), told: [faulty('missing'), ...bad, rebuilt] },
+  { fault: 'a shard cut short', play: hurtAtRest(cutShort), told: [faulty('corrupt'), ...badShard, rebuilt] },
+  { fault: 'a shard with bytes added', play: hurtAtRest(grown), told: [...badShard, rebuilt] },
+  { fault: 'a shard that is gone', play: hurtAtRest(gone), told: [faulty('missing'), ...badShard, rebuilt] },
   ...(['shard header', "shard header's MAC"] as const).map(region => {
-    return { fault: `a bit flipped: ${region}`, play: hurtAtRest(bitFlipped(region), 'scrub'), told: [...bad, rebuilt] }
+    return {
+      fault: `a bit flipped: ${region}`,
+      play: hurtAtRest(bitFlipped(region), 'scrub'),
+      told: [...badShard, rebuilt],
+    }
   }),
   ...(['piece header', 'body of a piece', "piece's MAC"] as const).map(region => {
-    return { fault: `a bit flipped: ${region}`, play: hurtAtRest(bitFlipped(region)), told: [...bad, rebuilt] }
+    return { fault: `a bit flipped: ${region}`, play: hurtAtRest(bitFlipped(region)), told: [...badShard, rebuilt] }
   }),
-  { fault: 'pieces of a shard swapped', play: hurtAtRest(swappedFrames), told: [faulty('wrong'), ...bad, rebuilt] },
-  { fault: "another shard's piece twice", play: hurtAtRest(ofNeighbour), told: [faulty('wrong'), ...bad, rebuilt] },
-  { fault: "another object's piece", play: hurtAtRest(ofOtherObject), told: [faulty('wrong'), ...bad, rebuilt] },
-  { fault: 'an older generation replayed', play: hurtAtRest(replayed), told: [faulty('wrong'), ...bad, rebuilt] },
+  {
+    fault: 'pieces of a shard swapped',
+    play: hurtAtRest(swappedFrames),
+    told: [faulty('wrong'), ...badShard, rebuilt],
+  },
+  {
+    fault: "another shard's piece twice",
+    play: hurtAtRest(ofNeighbour),
+    told: [faulty('wrong'), ...badShard, rebuilt],
+  },
+  { fault: "another object's piece", play: hurtAtRest(ofOtherObject), told: [faulty('wrong'), ...badShard, rebuilt] },
+  { fault: 'an older generation replayed', play: hurtAtRest(replayed), told: [faulty('wrong'), ...badShard, rebuilt] },
 ]
 
 const one = ['data2']
 const two = ['data2', 'data5']
 
 /** What a deep check says of the shard on a backend, whole lines of JSON. */
-const deeply = (state: string) => new RegExp(`check --deep .*"backend":"data2","state":"${state}"`)
+const deeply = (state: string) => new RegExp(`check --deep .*"backend":"data2"[^}]*"state":"${state}"`)
 const failed = (operation: string, outcome: string) =>
   new RegExp(`requests_total{backend="data2",backend_type="data",operation="${operation}",outcome="${outcome}"} `)
 const thin = /^status\.thinObjectCount = [1-9]/m
@@ -195,19 +207,27 @@ const kills: readonly Row[] = [
   { fault: 'kill -9 at a request of a store', play: killed, told: [/"orphans":{"removedCount":0,"youngCount":\d+/] },
 ]
 
+const bad = { servers: (name: string) => /[25]$/.test(name), upstream }
+const three = { count: 3 }
+const served = { servers: () => true, upstream, ...three }
+
+interface Street {
+  readonly open: () => Promise<House>
+  readonly rows: readonly Row[]
+  readonly isDaemon?: boolean
+}
+
 /** Rows are played one after the other in one house; houses stand beside each other. */
-const houses: Readonly<
-  Record<string, { readonly open: () => Promise<House>; readonly rows: readonly Row[]; readonly isDaemon?: boolean }>
-> = {
-  'directories that rot': { open: () => House.ofDirectories(), rows: atRest },
-  'servers that misbehave': { open: () => House.ofServers(upstream, IMPATIENT), rows: live },
-  'records that rot': { open: () => House.ofDirectories({ health_check_interval: '60ms' }), rows: records },
-  'a stor that dies': { open: () => House.ofDirectories({ ...SMALL, ...MORTAL }), rows: even },
-  'another that dies': { open: () => House.ofDirectories({ ...SMALL, ...MORTAL }), rows: odd },
-  'a stor among others': { open: () => House.ofDirectories(IMPATIENT), rows: alone },
-  'daemons on directories': { open: () => House.ofDirectories(), rows: daemons, isDaemon: true },
-  'daemons on servers': { open: () => House.ofServers(upstream, IMPATIENT), rows: kills, isDaemon: true },
-  'metadata that misbehaves': { open: () => House.ofServers(upstream, IMPATIENT), rows: metadata },
+const houses: Readonly<Record<string, Street>> = {
+  'directories that rot': { open: () => House.make(), rows: atRest },
+  'data that misbehaves': { open: () => House.make(IMPATIENT, bad), rows: live },
+  'metadata that misbehaves': { open: () => House.make(IMPATIENT, bad), rows: metadata },
+  'daemons on directories': { open: () => House.make(), rows: daemons, isDaemon: true },
+  'daemons on servers': { open: () => House.make({ ...SMALL, ...IMPATIENT }, served), rows: kills, isDaemon: true },
+  'records that rot': { open: () => House.make({ health_check_interval: '60ms' }), rows: records },
+  'a stor that dies': { open: () => House.make({ ...SMALL, ...MORTAL }, three), rows: even },
+  'another that dies': { open: () => House.make({ ...SMALL, ...MORTAL }, three), rows: odd },
+  'a stor among others': { open: () => House.make(IMPATIENT), rows: alone },
 }
 
 describe('faults', { concurrency: 3 }, () => {

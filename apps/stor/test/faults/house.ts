@@ -22,14 +22,20 @@ import { FaultyProxy, honest } from './faulty-proxy.ts'
 /** Passes a change on to a backend, or throws. */
 export type Gate = () => Promise<void> | void
 type Settings = Readonly<Record<string, string | number | boolean>>
-const SETTINGS = { frame_bytes: 65_536, health_check_interval: '250ms', down_after: '300ms' }
-const NUMBERS = [1, 2, 3, 4, 5, 6]
+const SETTINGS = { frame_bytes: 65_536, health_check_interval: '300ms', down_after: '400ms' }
 
 // One for all houses: starting its threads takes longer than most rows.
 const pool = new FramePool()
 after(() => pool[Symbol.asyncDispose]())
 
-/** A store whose backends may be hurt, and a memory of what it acknowledged. 4+2 data backends, 2+4 metadata ones. */
+interface HouseOptions {
+  readonly servers?: (name: string) => boolean
+  readonly upstream?: string
+  readonly count?: number
+}
+
+/** A store whose backends may be hurt, and a memory of what it acknowledged. 4+2 data backends and 2+4 metadata ones,
+ *  `data1` and `meta1` and so on, unless told otherwise. */
 export class House implements AsyncDisposable {
   readonly path: string
   readonly config: string
@@ -55,32 +61,27 @@ export class House implements AsyncDisposable {
     this.#stack = stack
   }
 
-  /** Backends are directories `data1` to `data6`, `meta1` to `meta6`. */
-  static async ofDirectories(settings: Settings = {}): Promise<House> {
-    return House.#make(settings, async (path, name) => {
-      await mkdir(`${path}/${name}`)
-      return { name, address: `dir:${path}/${name}` }
-    })
-  }
-
-  /** Backends are namespaces of the cachedb at `upstream`, each behind a proxy of its own. */
-  static async ofServers(upstream: string, settings: Settings = {}): Promise<House> {
-    return House.#make(settings, async (_, name, proxies) => {
-      const proxy = await FaultyProxy.before(upstream)
-      proxies.set(name, proxy)
-      return { name, address: proxy.address }
-    })
-  }
-
-  static async #make(
-    settings: Settings,
-    place: (path: string, name: string, proxies: Map<string, FaultyProxy>) => Promise<Place>,
+  /** @param options `servers`: which backends are namespaces of the cachedb at `upstream`, each behind a proxy of its own;
+   *  the others are directories. `count`: of data backends, and of metadata ones */
+  static async make(
+    settings: Settings = {},
+    { servers = () => false, upstream = '', count = 6 }: HouseOptions = {},
   ): Promise<House> {
     await using opening = new AsyncDisposableStack()
     const { path } = opening.use(await temporaryDirectory({ inMemory: true }))
     const proxies = new Map<string, FaultyProxy>()
-    const data = await Promise.all(NUMBERS.map(i => place(path, `data${i}`, proxies)))
-    const meta = await Promise.all(NUMBERS.map(i => place(path, `meta${i}`, proxies)))
+    const place = async (name: string): Promise<Place> => {
+      if (servers(name)) {
+        const proxy = await FaultyProxy.before(upstream)
+        proxies.set(name, proxy)
+        return { name, address: proxy.address }
+      }
+      await mkdir(`${path}/${name}`)
+      return { name, address: `dir:${path}/${name}` }
+    }
+    const numbers = Array.from({ length: count }, (_, i) => i + 1)
+    const data = await Promise.all(numbers.map(i => place(`data${i}`)))
+    const meta = await Promise.all(numbers.map(i => place(`meta${i}`)))
     for (const proxy of proxies.values()) opening.use(proxy)
     const toml = storeToml(path, data, meta, { ...SETTINGS, ...settings })
     // All in one server: each backend has a namespace of its own there.

@@ -44,8 +44,8 @@ export async function killed(house: House): Promise<void> {
   let daemon = await startDaemon(stack, house.config)
   const base = await fileOf(house, 'base')
   await patiently(house, 'store', { file: base.file })
-  // 6 times 2 pieces, 6 syncs, 12 sets of records with theirs, as they mix with the monitor's.
-  for (const step of [house.random.below(18), 18 + house.random.below(18)]) {
+  // 3 times 2 pieces, 3 syncs, 6 sets of records with theirs, as they mix with the monitor's.
+  for (const step of [house.random.below(9), 9 + house.random.below(12)]) {
     let left = step
     for (const proxy of house.proxies.values()) {
       proxy.behaviour = async ({ name }, next) => {
