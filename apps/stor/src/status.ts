@@ -1,6 +1,6 @@
 import { type Clock, delay } from '@qsfs/concurrency/clock'
 import type { BackendStatus, JobsStatus, StatusResult, TestResult } from '@qsfs/protocol/stor-control'
-import type { DataPlace, SeenBackend } from './backend/fleet.ts'
+import { type DataPlace, type SeenBackend, SHARD_BYTES_MIN } from './backend/fleet.ts'
 import type { BackendConfig } from './config.ts'
 import { StorError } from './errors.ts'
 import { objectIdOfKey } from './metadata/name-record.ts'
@@ -160,7 +160,7 @@ function unwritable(runtime: Runtime, metaUpCount: number, metaQuorum: number): 
 
 /** Where an empty object could go now. @throws StorError */
 function placementNow({ fleet, config: { redundancy, writeQuorum } }: Runtime): Placement {
-  return choosePlacement(fleet.candidates(0), redundancy, writeQuorum, size => Buffer.alloc(size))
+  return choosePlacement(fleet.candidates(SHARD_BYTES_MIN), redundancy, writeQuorum, size => Buffer.alloc(size))
 }
 
 function toStatus(

@@ -1,4 +1,4 @@
-import { MiB } from '@qsfs/bytes/units'
+import { SHARD_BYTES_MIN } from './backend/fleet.ts'
 import { StorError } from './errors.ts'
 import { objectKey } from './metadata/name-record.ts'
 import { encodeRecord } from './metadata/object-record.ts'
@@ -70,7 +70,7 @@ async function uploadOnce({ name, path, attach }: UploadSource, context: UploadC
 /** Room that a backend must have for a shard: the piece checks and its server's own bytes come on top, 2 % and 1 MiB are ample. */
 async function shardBytesOf(path: string, dataShards: number): Promise<number> {
   await using source = await openSource(path)
-  return Math.ceil((source.sizeBytes / dataShards) * 1.02) + MiB
+  return Math.ceil((source.sizeBytes / dataShards) * 1.02) + SHARD_BYTES_MIN
 }
 
 function isFull(cause: unknown): boolean {

@@ -1,7 +1,8 @@
+import { MiB } from '@qsfs/bytes/units'
 import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import type { Log } from '@qsfs/telemetry/log'
-import type { StorError } from '../errors.ts'
 import type { BackendConfig, StorConfig } from '../config.ts'
+import type { StorError } from '../errors.ts'
 import type { Candidate } from '../placement.ts'
 import type { Backend, BackendStat, RecordBackend } from './backend.ts'
 import { Health } from './health.ts'
@@ -33,6 +34,8 @@ export interface SeenBackend extends Observation {
   readonly lastError: Failure | null
 }
 
+/** Room that any upload asks for; a backend without it is full for everybody. */
+export const SHARD_BYTES_MIN = MiB
 /** Of a small backend not all that is asked for is kept free, but so much of its size. */
 const RESERVE_RATIO_MAX = 0.05
 
@@ -123,7 +126,7 @@ export class Fleet implements AsyncDisposable {
   /** All that is known of a backend. */
   seen({ backend, vitals }: DataPlace | MetaPlace, use: 'data' | 'meta'): SeenBackend {
     const observation = use === 'data' ? this.observeData(backend.name) : this.observeMeta(backend.name)
-    const isFull = vitals.refuses || (use === 'data' && !this.#hasRoom(observation.stat, 0))
+    const isFull = vitals.refuses || (use === 'data' && !this.#hasRoom(observation.stat, SHARD_BYTES_MIN))
     const { errorCount, lastError } = vitals
     const isGivenUp = use === 'data' && this.isGivenUp(backend.name)
     return { ...observation, isFull, isGivenUp, errorCount, lastError }
