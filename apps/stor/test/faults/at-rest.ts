@@ -70,14 +70,16 @@ export const grown: Hurt = async ([first], { house }) => {
 
 export const gone: Hurt = async ([first]) => removePiece(first!)
 
-export const bitFlipped =
-  (region: Region): Hurt =>
-  async ([first], { house: { random } }) => {
-    const [from, to] = regionsOf(first!)[region]
+/** In each shard that it hurts another of these regions, in turn. */
+export const bitFlipped = (...regions: readonly Region[]): Hurt => {
+  let count = 0
+  return async ([first], { house: { random } }) => {
+    const [from, to] = regionsOf(first!)[regions[count++ % regions.length]!]
     const bytes = Buffer.from(first!.bytes)
     bytes[from + random.below(to - from)]! ^= 1 << random.below(8)
     await overwrite(first!, bytes)
   }
+}
 
 export const swappedFrames: Hurt = async ([first, second]) => {
   await overwrite(first!, second!.bytes)
