@@ -70,7 +70,7 @@ describe('stor store', () => {
     const absent = await cli('retrieve', '-c', config, '-f', `${path}/none`, '--json')
     assert.strictEqual(absent.code, 1)
     assert.deepStrictEqual(JSON.parse(absent.stdout), {
-      error: { code: 'not-found', message: 'no metadata found for file: entity not found' },
+      error: { code: 'not-found', message: 'no metadata found for file: entity not found', retryable: false },
     })
     const unknown = await cli('store', '-f', `${path}/f`, '-c', config, '--object', 'x')
     assert.deepStrictEqual([unknown.code, /--object/.test(unknown.stderr)], [2, true])
