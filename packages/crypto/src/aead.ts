@@ -11,35 +11,68 @@ const algorithm = 'aes-256-gcm'
 /** Seals one frame: AES-256-GCM, nonce = frame number, associated data = object id and frame number. The key belongs to
  *  one upload attempt, and a frame number is sealed once in it, so no nonce meets another plaintext.
  *  @param key 32 bytes
- *  @returns ciphertext, then tag, as two chunks */
+ *  @param parts of the plain frame, in order
+ *  @param take gets the ciphertext of each part: what is small enough is still in the cache then
+ *  @returns the tag */
 export function sealFrame(
   key: Uint8Array,
   objectId: Uint8Array,
   frameNumber: number,
-  plain: Uint8Array,
-): [ciphertext: Buffer, tag: Buffer] {
+  parts: Iterable<Uint8Array>,
+  take: (ciphertext: Buffer) => void,
+): Buffer {
   const cipher = createCipheriv(algorithm, key, frameNonce(frameNumber), { authTagLength: tagBytes })
   cipher.setAAD(frameContext(objectId, frameNumber))
-  const ciphertext = cipher.update(plain)
+  for (const part of parts) take(cipher.update(part))
   cipher.final()
-  return [ciphertext, cipher.getAuthTag()]
+  return cipher.getAuthTag()
 }
 
-/** @param sealed ciphertext and tag in one
+/** The inverse of sealFrame.
+ *  @param parts of the ciphertext, in order
+ *  @param take gets the plain bytes of each part; they are not to be trusted before this returns
  *  @throws KeyError 'damaged' when not exactly this frame of this object was sealed under this key */
-export function openFrame(key: Uint8Array, objectId: Uint8Array, frameNumber: number, sealed: Uint8Array): Buffer {
-  const plainBytes = sealed.length - tagBytes
-  if (plainBytes < 0) throw new KeyError('damaged', `frame ${frameNumber} is cut short`)
+export function openFrame(
+  key: Uint8Array,
+  objectId: Uint8Array,
+  frameNumber: number,
+  { parts, tag }: SealedFrame,
+  take: (plain: Buffer) => void,
+): void {
   const decipher = createDecipheriv(algorithm, key, frameNonce(frameNumber), { authTagLength: tagBytes })
   decipher.setAAD(frameContext(objectId, frameNumber))
-  decipher.setAuthTag(sealed.subarray(plainBytes))
-  const plain = decipher.update(sealed.subarray(0, plainBytes))
+  decipher.setAuthTag(tag)
+  for (const part of parts) take(decipher.update(part))
   try {
     decipher.final()
   } catch (cause) {
     throw new KeyError('damaged', `frame ${frameNumber} fails its authentication`, { cause })
   }
-  return plain
+}
+
+export interface SealedFrame {
+  readonly parts: readonly Uint8Array[]
+  readonly tag: Uint8Array
+}
+
+/** Takes ciphertext ‖ tag, which lies in pieces, apart; what follows it is left.
+ *  @throws KeyError 'damaged' when it is shorter than a tag */
+export function cutSealed(pieces: readonly Uint8Array[], sealedBytes: number): SealedFrame {
+  const ciphertextBytes = sealedBytes - tagBytes
+  if (ciphertextBytes < 0) throw new KeyError('damaged', 'a frame is cut short')
+  const parts: Uint8Array[] = []
+  const tag = Buffer.alloc(tagBytes)
+  let atBytes = 0
+  for (const piece of pieces) {
+    const left = ciphertextBytes - atBytes
+    if (left > 0) parts.push(piece.subarray(0, left))
+    // A tag may begin in one piece and end in the next.
+    if (left < piece.length && left > -tagBytes) {
+      tag.set(piece.subarray(Math.max(0, left), left + tagBytes), Math.max(0, -left))
+    }
+    atBytes += piece.length
+  }
+  return { parts, tag }
 }
 
 /** Authenticates one piece: GMAC, which is AES-256-GCM with the bytes as associated data and nothing to encrypt. The

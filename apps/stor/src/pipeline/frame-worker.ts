@@ -39,10 +39,17 @@ function decode({ entry, shardIndexes, slot, target, keys, place, ...shape }: De
   shardIndexes.forEach((shardIndex, at) => {
     shards[shardIndex] = present[at]!
   })
-  const plain = decodeFrame(codec, receivedKeys(keys), place, entry, shards)
-  Buffer.from(slot).set(plain)
+  const parts: Buffer[] = []
+  decodeFrame(codec, receivedKeys(keys), place, entry, shards, part => parts.push(part))
+  const plain = Buffer.from(slot, 0, entry.plainBytes)
+  let atBytes = 0
+  // Only now: the shards lie where the plain bytes go.
+  for (const part of parts) {
+    part.copy(plain, atBytes)
+    atBytes += part.length
+    releaseMemory(part)
+  }
   if (target !== null) writeFully(target.fd, plain, target.positionBytes)
-  releaseMemory(plain)
   return null
 }
 

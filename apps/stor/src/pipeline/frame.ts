@@ -1,6 +1,6 @@
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { releaseMemory } from '@qsfs/bytes/release'
-import { openFrame, sealFrame, tagBytes } from '@qsfs/crypto/aead'
+import { cutSealed, openFrame, sealFrame, tagBytes } from '@qsfs/crypto/aead'
 import { KeyError } from '@qsfs/crypto/errors'
 import type { MaybeShard, ReedSolomon } from '@qsfs/erasure/reed-solomon'
 import { StorError } from '../errors.ts'
@@ -39,13 +39,10 @@ export function encodeFrame(
 ): FrameEntry {
   const { dataShards, totalShards } = codec
   const { coded, coding } = compress(plain)
-  const [ciphertext, tag] = sealFrame(keys.framesKey, keys.objectId, place.frameNumber, coded)
-  const entry = { plainBytes: plain.length, sealedBytes: ciphertext.length + tagBytes, coding }
+  const entry = { plainBytes: plain.length, sealedBytes: coded.length + tagBytes, coding }
   const pieces = cutPieces(target, totalShards, pieceBytesOf(entry.sealedBytes, dataShards))
   const shards = pieces.map(shardOfPiece)
-  const shardBytes = shardBytesOf(entry.sealedBytes, dataShards)
-  for (let i = 0; i < dataShards; i++) fillShard(shards[i]!, ciphertext, tag, i * shardBytes)
-  releaseMemory(ciphertext)
+  sealIntoShards(keys, place, coded, shards.slice(0, dataShards))
   if (coded !== plain) releaseMemory(coded)
   codec.encode(shards)
   pieces.forEach((piece, shardIndex) => {
@@ -55,6 +52,7 @@ export function encodeFrame(
 }
 
 /** The inverse, from shards whose pieces were checked: any k of them. Afterwards the shards are of no more use.
+ *  @param take gets the plain bytes, in parts; they are not to be trusted before this returns
  *  @throws StorError 'damaged' when k authentic shards do not open, which is our own mistake or a wrong record */
 export function decodeFrame(
   codec: ReedSolomon,
@@ -62,25 +60,35 @@ export function decodeFrame(
   place: FramePlace,
   entry: FrameEntry,
   shards: MaybeShard[],
-): Buffer {
+  take: (plain: Buffer) => void,
+): void {
   const lost = shards.map(shard => shard === null)
   codec.reconstruct(shards, shardBytesOf(entry.sealedBytes, codec.dataShards), 'data')
   const data = shards.slice(0, codec.dataShards) as Uint8Array[]
-  const sealed = Buffer.concat(data, entry.sealedBytes)
-  for (const [index, shard] of data.entries()) if (lost[index]) releaseMemory(shard)
+  let plainBytes = 0
+  const takePlain = (part: Buffer) => {
+    plainBytes += part.length
+    take(part)
+  }
+  const compressed: Buffer[] = []
+  const isCompressed = entry.coding === FrameCoding.zstd
   try {
-    const coded = openFrame(keys.framesKey, keys.objectId, place.frameNumber, sealed)
-    releaseMemory(sealed)
-    const plain =
-      entry.coding === FrameCoding.zstd ? zstdDecompressSync(coded, { maxOutputLength: entry.plainBytes + 1 }) : coded
-    if (plain.length === entry.plainBytes) return plain
+    const sealed = cutSealed(data, entry.sealedBytes)
+    const takeCoded = isCompressed ? (part: Buffer) => compressed.push(part) : takePlain
+    openFrame(keys.framesKey, keys.objectId, place.frameNumber, sealed, takeCoded)
+    if (isCompressed) {
+      takePlain(zstdDecompressSync(Buffer.concat(compressed), { maxOutputLength: entry.plainBytes + 1 }))
+    }
   } catch (cause) {
     if (!(cause instanceof KeyError) && !isZlibError(cause)) throw cause
     throw new StorError('damaged', `frame ${place.frameNumber} does not open although its pieces are authentic`, {
       cause,
     })
   }
-  throw new StorError('damaged', `frame ${place.frameNumber} is not ${entry.plainBytes} bytes long`)
+  for (const [index, shard] of data.entries()) if (lost[index]) releaseMemory(shard)
+  if (plainBytes !== entry.plainBytes) {
+    throw new StorError('damaged', `frame ${place.frameNumber} is not ${entry.plainBytes} bytes long`)
+  }
 }
 
 /** Reads back what `encodeFrame` wrote, from the last k pieces, so that every parity row takes part.
@@ -101,9 +109,14 @@ export function verifyFrame(
       : openPiece(piece, keys.objectId, place, entry, index, dataShards, keys.piecesKey),
   )
   const complete = shards.filter(shard => shard !== null).length === dataShards
-  const decoded = complete ? decodeFrame(codec, keys, place, entry, shards) : null
-  const same = decoded?.equals(plain)
-  if (decoded !== null) releaseMemory(decoded)
+  let same = complete
+  let atBytes = 0
+  const compare = (part: Buffer) => {
+    same &&= part.equals(plain.subarray(atBytes, atBytes + part.length))
+    atBytes += part.length
+    releaseMemory(part)
+  }
+  if (complete) decodeFrame(codec, keys, place, entry, shards, compare)
   if (!same) {
     throw new StorError('damaged', `frame ${place.frameNumber} did not decode to what was encoded; nothing was stored`)
   }
@@ -122,12 +135,23 @@ function compress(plain: Uint8Array): { coded: Uint8Array; coding: FrameCoding }
   return coded.length > plain.length * worthwhileRatio ? raw : { coded, coding: FrameCoding.zstd }
 }
 
-/** Copies what lies at [offset, offset + shard length) of ciphertext ‖ tag ‖ zeros. */
-function fillShard(shard: Buffer, ciphertext: Buffer, tag: Buffer, offsetBytes: number): void {
-  const fromCiphertext = ciphertext.copy(shard, 0, Math.min(offsetBytes, ciphertext.length), offsetBytes + shard.length)
-  const tagFrom = Math.min(Math.max(0, offsetBytes - ciphertext.length), tagBytes)
-  const fromTag = tag.copy(shard, fromCiphertext, tagFrom)
-  shard.fill(0, fromCiphertext + fromTag)
+/** Fills the data shards with ciphertext ‖ tag ‖ zeros, a shard's worth at a time, which stays in the cache. */
+function sealIntoShards(keys: FrameKeys, place: FramePlace, coded: Uint8Array, shards: readonly Buffer[]): void {
+  const shardBytes = shards[0]!.length
+  const partCount = Math.ceil(coded.length / shardBytes)
+  const parts = shards.slice(0, partCount).map((_, i) => coded.subarray(i * shardBytes, (i + 1) * shardBytes))
+  const rest = shards.values()
+  const tag = sealFrame(keys.framesKey, keys.objectId, place.frameNumber, parts, ciphertext => {
+    ciphertext.copy(rest.next().value!)
+    releaseMemory(ciphertext)
+  })
+  for (const [index, shard] of shards.entries()) {
+    const tagAt = coded.length - index * shardBytes
+    if (tagAt >= shardBytes) continue
+    shard.fill(0, Math.max(0, tagAt))
+    // It may begin in one shard and end in the next.
+    if (tagAt > -tagBytes) tag.copy(shard, Math.max(0, tagAt), Math.max(0, -tagAt))
+  }
 }
 
 function isZlibError(error: unknown): boolean {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { zstdDecompressSync } from 'node:zlib'
-import { macBytes, openFrame } from '@qsfs/crypto/aead'
+import { cutSealed, macBytes, openFrame } from '@qsfs/crypto/aead'
 import { KeyError } from '@qsfs/crypto/errors'
 import type { KeyRing, ObjectKeys } from '@qsfs/crypto/keys'
 import { type MaybeShard, ReedSolomon } from '@qsfs/erasure/reed-solomon'
@@ -203,9 +203,11 @@ class FrameWalk {
 
   #decode(shards: readonly Uint8Array[], { frameNumber }: FramePlace, entry: FrameEntry): Buffer {
     const { objectId, dataShards } = this.#shard
-    const sealed = Buffer.concat(shards.slice(0, dataShards)).subarray(0, entry.sealedBytes)
+    const parts: Buffer[] = []
     try {
-      const opened = openFrame(this.#keys.frames.expose(), objectId, frameNumber, sealed)
+      const sealed = cutSealed(shards.slice(0, dataShards), entry.sealedBytes)
+      openFrame(this.#keys.frames.expose(), objectId, frameNumber, sealed, part => parts.push(part))
+      const opened = Buffer.concat(parts)
       if (entry.coding === FrameCoding.raw) return opened
       return zstdDecompressSync(opened, { maxOutputLength: Math.max(1, entry.plainBytes) })
     } catch (cause) {
