@@ -16,7 +16,9 @@ export const statusNumbers: readonly StatusNumber[] = [
   gauge('margin_locations', 'Data locations that may still be lost', ({ marginLocations }) => marginLocations),
   gauge('metadata_filling', 'Metadata backends being filled', ({ fillingBackends }) => fillingBackends.length),
   gauge('metadata_lagging', 'Metadata backends that may lack records', ({ laggingBackends }) => laggingBackends.length),
-  gauge('other_daemon', '1: another stor works on this store', ({ otherDaemonSeenMs }) => Number(otherDaemonSeenMs !== null)),
+  gauge('other_daemon', '1: another stor works on this store', ({ otherDaemonSeenMs }) =>
+    Number(otherDaemonSeenMs !== null),
+  ),
   gauge('stores_running', 'Stores under way or waiting', ({ storesRunning }) => storesRunning),
   gauge('retrieves_running', 'Retrieves under way or waiting', ({ retrievesRunning }) => retrievesRunning),
   gauge('jobs_waiting', 'Stores nobody waits for, not begun', ({ jobs }) => jobs?.waitingCount),
