@@ -14,6 +14,7 @@ import { BulkPool } from '@qsfs/resp/bulk-pool'
 import type { Log } from '@qsfs/telemetry/log'
 import { type FsConfig, fsSchema } from './config.ts'
 import { connector, openStore } from './open-store.ts'
+import { BackendCapacity } from './state/backend-capacity.ts'
 import { marginOf } from './state/dispersal.ts'
 import { FileStates } from './state/file-state.ts'
 import { VolumeFilesystem } from './ops/filesystem.ts'
@@ -42,9 +43,10 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
     quotaInodesMax: config.quotaInodesMax,
   }
   const volume = stack.use(await Volume.open(store, systemClock, log, limits, held?.journal))
-  const capacity = stack.use(new ServerCapacity(connect, config.namespaces.data, systemClock))
-  const segments = stack.use(new SegmentStates(connect, config.namespaces.data, systemClock))
   const { storSocket } = config
+  const backends = storSocket === undefined ? null : new BackendCapacity(storSocket, systemClock)
+  const capacity = stack.use(new ServerCapacity(connect, config.namespaces.data, systemClock, backends))
+  const segments = stack.use(new SegmentStates(connect, config.namespaces.data, systemClock))
   const states = new FileStates(volume, {
     of: ids => segments.of(ids),
     marginOf: storSocket === undefined ? null : objectIds => marginOf(storSocket, objectIds),

@@ -3,21 +3,25 @@ import { SingleFlight } from '@qsfs/concurrency/single-flight'
 import { ConnectionLost } from '@qsfs/resp/client'
 import type { Capacity } from '../ops/filesystem.ts'
 import type { Connect, Connection } from '../store/cachedb-session.ts'
+import type { BackendCapacity } from './backend-capacity.ts'
 
 /** statfs is asked by every `df` and by many installers: an answer serves for this long. */
 const freshMs = 1000
 
-/** Room on the server's disk, asked for on a connection of its own: `df` never waits behind blocks. */
+/** Room on the server's disk and beyond, asked for on a connection of its own: `df` never waits behind blocks. */
 export class ServerCapacity implements AsyncDisposable {
   readonly #connect: Connect
   readonly #namespace: string
   readonly #clock: Clock
+  readonly #backends: BackendCapacity | null
   readonly #asking = new SingleFlight<string, Capacity | null>()
   #connection: Connection | null = null
   #latest: Capacity | null = null
   #latestMs = Number.NEGATIVE_INFINITY
 
-  constructor(connect: Connect, namespace: string, clock: Clock) {
+  /** @param backends null: segments stay on the server's disk */
+  constructor(connect: Connect, namespace: string, clock: Clock, backends: BackendCapacity | null = null) {
+    this.#backends = backends
     this.#connect = connect
     this.#namespace = namespace
     this.#clock = clock
@@ -36,7 +40,8 @@ export class ServerCapacity implements AsyncDisposable {
   async #ask(): Promise<Capacity | null> {
     try {
       this.#connection ??= await this.#connect({})
-      this.#latest = parse(String(await this.#connection.call('NSINFO', this.#namespace)))
+      const here = parse(String(await this.#connection.call('NSINFO', this.#namespace)))
+      this.#latest = here === null || this.#backends === null ? here : await this.#withBackends(here, this.#backends)
     } catch (error) {
       if (!(error instanceof ConnectionLost)) throw error
       await this.#connection?.[Symbol.asyncDispose]()
@@ -44,6 +49,11 @@ export class ServerCapacity implements AsyncDisposable {
     }
     this.#latestMs = this.#clock.monotonicMs()
     return this.#latest
+  }
+
+  async #withBackends({ totalBytes, freeBytes: hereBytes }: Capacity, backends: BackendCapacity): Promise<Capacity> {
+    const freeBytes = await backends.freeBytes(hereBytes)
+    return { totalBytes: totalBytes - hereBytes + freeBytes, freeBytes }
   }
 }
 
