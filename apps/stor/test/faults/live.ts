@@ -26,6 +26,13 @@ export function misbehaving(
     if (error !== null) assert.ok(error.retryable, error.message)
     await house.assertNothingLost('after stores while backends misbehave')
     const { objects, repairer } = await house.runtime.store()
+    // Its first checksum becomes part of the record: who writes hears every member, who reads not the late ones.
+    await until(() =>
+      objects.check({ file: '/before' }).then(
+        ({ found }) => found,
+        () => false,
+      ),
+    )
     const deep = await repairer.inspect(await objects.idOf({ file: '/before' }))
     house.note(`check --deep ${JSON.stringify(deep)}`)
     const meanwhile = await house.told()
