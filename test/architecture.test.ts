@@ -74,6 +74,7 @@ const touches = {
       'packages/daemon/src/lock-file.ts', // flock(1)
       'packages/fuse/src/mount.ts', // mount(8), umount(8)
       'packages/qsfs/src/doctor.ts', // asks which programs there are
+      'packages/qsfs/src/fsck.ts', // fs's fsck, over daemons of its own
       'packages/qsfs/src/supervisor/child-daemon.ts', // the daemons
       'packages/qsfs/src/sync.ts', // sync(1) of the mount
     ],

@@ -40,6 +40,16 @@ program
   .action(async options => (await import('./sync.ts')).sync(options))
 
 program
+  .command('fsck')
+  .description('check that the filesystem holds together, mounted or not')
+  .addOption(stateOption())
+  .option('--config <file>', 'the qsfs.toml it is started with, when it does not run')
+  .option('--repair', 'set right what can be without losing anything; not while it is mounted')
+  .option('--json', 'for programs')
+  .option('--scratch <dir>', 'where a file as large as the metadata goes')
+  .action(async options => (await import('./fsck.ts')).fsck(options))
+
+program
   .command('doctor')
   .description('check what this machine offers and say what is missing')
   .addOption(stateOption())

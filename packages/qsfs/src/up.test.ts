@@ -139,6 +139,8 @@ test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 240
 
     await everythingIsShown(at)
     await everythingLeaves(at)
+    await aPathTellsItsState(at, file)
+    await fsckFindsNothing(at)
     await aKilledDaemonComesBack(at, file)
     assert.equal(await first.stop(), 0, first.stderr)
     await nothingIsLeft(at)
@@ -161,6 +163,9 @@ test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 240
     assert.equal(await last.exited, 0, last.stderr)
     await nothingIsLeft(at)
   }
+  // Nothing runs: it starts what it needs.
+  await fsckFindsNothing(at, '--repair', '--config', join(at.path, 'qsfs.toml'))
+  await nothingIsLeft(at)
   await rm(join(at.state, 'master.key'))
   await using keyless = up(at)
   await refused(keyless, 1, /^qsfs: the master secret .*\/master.key is missing/m, at)
@@ -192,6 +197,23 @@ async function everythingLeaves({ state }: Place): Promise<void> {
   )
   assert.ok(stored.length >= 2, stdout)
   assert.ok(stor.objectCount >= 2, stdout)
+}
+
+async function fsckFindsNothing({ state }: Place, ...flags: string[]): Promise<void> {
+  const { stdout } = await run(launcher, ['fsck', '--state', state, ...flags])
+  assert.match(stdout, /^\d+ inodes in \d+ records\nclean\n$/)
+}
+
+/** All of it is stored by now. */
+async function aPathTellsItsState({ state, mount }: Place, file: string): Promise<void> {
+  const { stdout } = await run(launcher, ['status', '--state', state, file])
+  assert.match(stdout, /: dispersed 6\/6, survives 2\n\d+ blocks, .* stored/)
+  const whole = await run(launcher, ['status', '--state', state, '--json', mount])
+  const { state: said, counts } = JSON.parse(whole.stdout)
+  assert.equal(said, 'dispersed 6/6, survives 2', whole.stdout)
+  assert.ok(counts.files >= 1 && counts.directories >= 1, whole.stdout)
+  await assert.rejects(run(launcher, ['status', '--state', state, join(mount, 'nowhere')]), { code: 1 })
+  await assert.rejects(run(launcher, ['status', '--state', state, '/etc/hostname']), { code: 2 })
 }
 
 async function aKilledDaemonComesBack(at: Place, file: string): Promise<void> {

@@ -90,7 +90,7 @@ export function effectiveConfig(options: EffectiveConfigOptions): EffectiveConfi
     stor_socket: storSocket,
   })
   const cachedbAddress = `unix:${pathOf(cachedb, 'socket')}`
-  const fs = merge(
+  const typedFs = merge(
     'fs',
     {
       cachedb: cachedbAddress,
@@ -102,6 +102,8 @@ export function effectiveConfig(options: EffectiveConfigOptions): EffectiveConfi
     },
     { mount: options.mountpoint, transport: options.transport },
   )
+  // `qsfs fsck` reads the file from another directory than `qsfs up` was typed in.
+  const fs = withAbsolutePaths(typedFs, ['mount', 'control_socket', 'stor_socket', 'admin_password_file'])
   return {
     backends: hasOwnBackends ? [] : range(backendCount).map(index => localBackend(index + 1, state, socket)),
     stor,
@@ -176,6 +178,14 @@ function namesBelow(directory: string): string[] {
 
 function sizeOfFile(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0
+}
+
+function withAbsolutePaths(daemon: DaemonConfig, keys: readonly string[]): DaemonConfig {
+  const absolute = Object.entries(daemon.values).map(([key, value]) => [
+    key,
+    keys.includes(key) && typeof value === 'string' ? fromCaller(value) : value,
+  ])
+  return { ...daemon, values: Object.fromEntries(absolute) }
 }
 
 /** A path value, absolute. What is no text is left for the daemon to refuse with its line. */
