@@ -7,7 +7,8 @@ import { isSameFile, writeRandomFile } from './files.ts'
 import { lateSocket } from './late-socket.ts'
 import { middle } from './middle.ts'
 
-const fileBytes = 512 * 2 ** 20
+const fileMiB = 256
+const fileBytes = fileMiB * 2 ** 20
 const lateMs = 20
 const rounds = 3
 
@@ -33,7 +34,7 @@ export async function faultRows(): Promise<Row[]> {
   const measured = faults.map(() => [] as { healthy: number; hurt: number }[])
   const failures = new Map<number, unknown>()
   for (let round = 0; round < rounds; round++) {
-    for (const [index, [, fault]] of faults.entries()) {
+    for (const [index, [name, fault]] of faults.entries()) {
       if (failures.has(index)) continue
       try {
         await cluster.allUp()
@@ -41,7 +42,9 @@ export async function faultRows(): Promise<Row[]> {
         const healthy = await retrieve()
         const [first, second] = mostRead(before, await cluster.piecesRead())
         await using _ = await fault(first!, second!)
-        measured[index]!.push({ healthy, hurt: await retrieve() })
+        const hurt = await retrieve()
+        console.error(`bench: ${name}: ${Math.round(hurt)} MB/s, healthy ${Math.round(healthy)}`)
+        measured[index]!.push({ healthy, hurt })
         assert(await isSameFile(file, back), 'what came back is what was stored')
       } catch (error) {
         failures.set(index, error)
@@ -49,10 +52,9 @@ export async function faultRows(): Promise<Row[]> {
     }
   }
   return faults.map(([name], index) => {
-    const what = `stor: retrieve 512 MiB, ${name}`
+    const what = `stor: retrieve ${fileMiB} MiB, ${name}`
     if (failures.has(index)) return failedRow(what, failures.get(index))
     const turns = measured[index]!.map(turn => ({ ...turn, ratio: turn.hurt / turn.healthy }))
-    console.error(`bench: ${name}: ${turns.map(({ ratio }) => ratio.toFixed(2))} of healthy`)
     const { healthy, hurt } = turns.find(({ ratio }) => ratio === middle(turns.map(turn => turn.ratio)))!
     return row(what, hurt, 'MB/s', { against: { name: 'healthy', value: healthy }, target: atLeastRatio(0.8) })
   })
