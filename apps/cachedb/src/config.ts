@@ -81,6 +81,9 @@ const schema = z
     value_cache_bytes: size().default(64 * MiB),
     /** stor's control socket, passed to hooks as QSFS_STOR_SOCKET. */
     stor_socket: path().optional(),
+    /** How long to stay awake for the next command, in microseconds; 0 sleeps at once. It answers a client that sends one command
+     *  at a time sooner, and costs CPU while it is used. */
+    poll_us: z.int().min(0).max(100_000).default(0),
     /** Connections at once; more are refused with an error. */
     max_clients: z.int().min(1).max(60_000).default(1000),
     /** Replies that one client has not taken yet. Beyond it that client's commands wait; nobody else's do. A client that sends a whole
@@ -146,6 +149,7 @@ const schema = z
     },
     valueCacheBytesMax: section.value_cache_bytes,
     storSocket: section.stor_socket,
+    pollUs: section.poll_us,
     clientsMax: section.max_clients,
     clientLimits: {
       outputBytesMax: section.output_bytes,

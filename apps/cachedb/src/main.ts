@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { systemClock } from '@qsfs/concurrency/clock'
+import { Wakefulness } from '@qsfs/concurrency/wakefulness'
 import { loadSection } from '@qsfs/config/load'
 import { lockFile } from '@qsfs/daemon/lock-file'
 import { serveMetrics } from '@qsfs/daemon/metrics-server'
@@ -120,6 +121,7 @@ await runDaemon('cachedb', async ({ argv, signal, log, stack, stop }) => {
     clientsMax: config.clientsMax,
     pool,
     clock: systemClock,
+    wakefulness: new Wakefulness(systemClock, { pollUs: config.pollUs }),
     onConnectionError: error => {
       if (!(error instanceof ClientDropped)) {
         log.debug('connection.failed', { error })

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { systemClock } from '@qsfs/concurrency/clock'
+import { Wakefulness } from '@qsfs/concurrency/wakefulness'
 import { loadSection } from '@qsfs/config/load'
 import { serveControl } from '@qsfs/daemon/control'
 import { type DaemonContext, ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
@@ -14,14 +15,15 @@ import { BulkPool } from '@qsfs/resp/bulk-pool'
 import type { Log } from '@qsfs/telemetry/log'
 import { type FsConfig, fsSchema } from './config.ts'
 import { connector, openStore } from './open-store.ts'
+import { VolumeFilesystem } from './ops/filesystem.ts'
+import { Volume } from './ops/volume.ts'
 import { BackendCapacity } from './state/backend-capacity.ts'
 import { marginOf } from './state/dispersal.ts'
 import { FileStates } from './state/file-state.ts'
-import { VolumeFilesystem } from './ops/filesystem.ts'
+import { SegmentStates } from './state/segment-states.ts'
 import { ServerCapacity } from './state/server-capacity.ts'
 import { stateRequest } from './state/state-request.ts'
-import { Volume } from './ops/volume.ts'
-import { SegmentStates } from './state/segment-states.ts'
+import { StoreCalls } from './store/store-calls.ts'
 import { type HeldMount, serveTransport } from './transport.ts'
 
 type HeldFds = readonly [mount: number, journal: number, otherJournal: number]
@@ -33,7 +35,9 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
   // Before the store: opening that takes the namespaces away from whoever serves them at the same place.
   if (config.transport === 'kernel' && held === null) await requireMountpoint(config.mountpoint)
   const blockMemory = new BulkPool()
-  const connect = connector(config, blockMemory)
+  const calls = new StoreCalls()
+  const wakefulness = new Wakefulness(systemClock, { pollUs: config.pollUs, mayPoll: () => !calls.areMany })
+  const connect = calls.watched(connector(config, blockMemory), wakefulness)
   const store = stack.use(await openStore(config, connect, blockMemory, log))
   const limits = {
     dirtyBytesMax: config.dirtyBytesMax,
@@ -58,7 +62,7 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
   })
   if (volume.unfinished !== null) await finish(volume, volume.unfinished, filesystem, log)
   const counts = new RequestCounts()
-  const serving = { counts, storeReplyOutstanding: () => volume.isStoreBusy, held }
+  const serving = { counts, wakefulness, held }
   const transport = stack.use(await serveTransport(filesystem, config, serving, log))
   let isLeaving = false
   transport.ended.then(() => isLeaving || stop(), stop)

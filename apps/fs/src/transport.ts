@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { systemClock } from '@qsfs/concurrency/clock'
+import type { Wakefulness } from '@qsfs/concurrency/wakefulness'
 import { KernelChannel } from '@qsfs/fuse/channel'
 import type { Filesystem } from '@qsfs/fuse/filesystem'
 import { adoptMount, mountKernel } from '@qsfs/fuse/mount'
@@ -26,8 +27,7 @@ export interface Transport extends AsyncDisposable {
 
 export interface Serving {
   readonly counts: RequestCounts
-  /** True while the filesystem waits for its store: then the channel does not poll. */
-  readonly storeReplyOutstanding: () => boolean
+  readonly wakefulness: Wakefulness
   /** A mount that is there already and outlives this process; null: it is made. */
   readonly held: HeldMount | null
 }
@@ -54,8 +54,8 @@ export function serveTransport(
 
 async function serveKernel(
   filesystem: Filesystem,
-  { mountpoint, pollUs, isOpenToOthers }: FsConfig,
-  { counts, storeReplyOutstanding, held }: Serving,
+  { mountpoint, isOpenToOthers }: FsConfig,
+  { counts, wakefulness, held }: Serving,
   log: Log,
 ): Promise<Transport> {
   const mount =
@@ -63,7 +63,7 @@ async function serveKernel(
       ? await mountKernel({ mountpoint, fsname: 'qsfs', allowOther: isOpenToOthers, log })
       : adoptMount(held.fd, mountpoint)
   const reader = probePipeHandle() ?? openPoolReader
-  const channel = new KernelChannel(mount.fd, reader, systemClock, { pollUs, storeReplyOutstanding })
+  const channel = new KernelChannel(mount.fd, reader, wakefulness)
   const leaving = new AbortController()
   const succession = held !== null && { journal: held.journal, leaving: leaving.signal, clock: systemClock }
   const options = {

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { Wakefulness } from '@qsfs/concurrency/wakefulness'
 import { ManualClock } from '@qsfs/testkit/manual-clock'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { KernelChannel, type OpenReader } from './channel.ts'
@@ -10,7 +11,7 @@ import { probePipeHandle } from './pipe-handle.ts'
 import { openPoolReader } from './pool-reader.ts'
 
 /** A channel on /dev/null whose requests the test makes; the clock stands until it is moved. */
-function channelOf(options: { pollUs: number; storeReplyOutstanding?: () => boolean }) {
+function channelOf({ pollUs = 0 } = {}) {
   const clock = new ManualClock()
   let deliver: (lengthBytes: number) => void = () => undefined
   let end: Parameters<OpenReader>[3] = () => undefined
@@ -22,7 +23,7 @@ function channelOf(options: { pollUs: number; storeReplyOutstanding?: () => bool
     end = onEnd
     return { close: () => onEnd(null), pause: () => undefined }
   }
-  const channel = new KernelChannel(openSync('/dev/null', 'w'), openReader, clock, options)
+  const channel = new KernelChannel(openSync('/dev/null', 'w'), openReader, new Wakefulness(clock, { pollUs }))
   const lengths: number[] = []
   const ended = channel.receive(request => lengths.push(request.length))
   return {
@@ -39,81 +40,31 @@ function failure(code: string): NodeJS.ErrnoException {
   return Object.assign(new Error(code), { code })
 }
 
-/** Whether something keeps the event loop from sleeping. */
-async function isAwake(): Promise<boolean> {
-  await turn()
-  return process.getActiveResourcesInfo().includes('Immediate')
-}
-
-const turn = () => new Promise<void>(resolve => setImmediate(resolve))
-
-test('awake for pollUs after a request, and after a reply that came late', async () => {
+test('wakeful after a request, and after a reply that came late', async () => {
   const { channel, clock, lengths, deliver } = channelOf({ pollUs: 100 })
-  assert.equal(await isAwake(), false)
+  const isAwake = async () => {
+    await new Promise<void>(resolve => setImmediate(resolve))
+    return process.getActiveResourcesInfo().includes('Immediate')
+  }
   deliver(50)
   assert.deepEqual(lengths, [50])
   assert.equal(await isAwake(), true)
-  await clock.advance(0.09)
-  assert.equal(await isAwake(), true)
-  await clock.advance(0.02)
-  await turn()
+  await clock.advance(0.11)
+  await isAwake()
   assert.equal(await isAwake(), false)
   channel.reply(Buffer.alloc(16), [])
   assert.equal(await isAwake(), true)
-  channel[Symbol.dispose]()
-})
-
-test('asleep at once when polling is off, or while the store is waited for', async () => {
-  const off = channelOf({ pollUs: 0 })
-  off.deliver(50)
-  assert.equal(await isAwake(), false)
-  let outstanding = true
-  const on = channelOf({ pollUs: 100, storeReplyOutstanding: () => outstanding })
-  on.deliver(50)
-  await turn()
-  assert.equal(await isAwake(), false)
-  outstanding = false
-  on.channel.reply(Buffer.alloc(16), [])
-  assert.equal(await isAwake(), true)
-  on.channel[Symbol.dispose]()
-})
-
-test('after 32 gaps that polling did not bridge it sleeps at once, until a gap is short', async () => {
-  const { channel, clock, deliver } = channelOf({ pollUs: 100 })
-  for (let i = 0; i < 32; i++) {
-    await clock.advance(1)
-    await turn()
-    deliver(40)
-    assert.equal(await isAwake(), i < 31, `after ${i + 1} gaps`)
-  }
-  await clock.advance(0.05)
-  deliver(40)
-  assert.equal(await isAwake(), true)
-  channel[Symbol.dispose]()
-})
-
-test('a turn that took a millisecond means others want the CPU: polling pauses', async () => {
-  const { channel, clock, deliver } = channelOf({ pollUs: 5000 })
-  deliver(40)
-  assert.equal(await isAwake(), true)
-  await clock.advance(1.5)
-  await turn()
-  assert.equal(await isAwake(), false)
-  deliver(40)
-  assert.equal(await isAwake(), false)
-  await clock.advance(100)
-  channel.reply(Buffer.alloc(16), [])
-  assert.equal(await isAwake(), true)
+  await clock.advance(0.11)
   channel[Symbol.dispose]()
 })
 
 test('unmounted and aborted are ends, anything else is a failure', async () => {
   for (const code of ['ENODEV', 'ECONNABORTED', 'ENOENT']) {
-    const { ended, end } = channelOf({ pollUs: 0 })
+    const { ended, end } = channelOf()
     end(code)
     await ended
   }
-  const { ended, end } = channelOf({ pollUs: 0 })
+  const { ended, end } = channelOf()
   end('EBADF')
   await assert.rejects(ended, { code: 'EBADF' })
 })
@@ -121,7 +72,11 @@ test('unmounted and aborted are ends, anything else is a failure', async () => {
 test('a reply is one write of all its parts, however many they are', async () => {
   await using directory = await temporaryDirectory()
   const path = join(directory.path, 'replies')
-  const channel = new KernelChannel(openSync(path, 'w'), openPoolReader, new ManualClock(), { pollUs: 0 })
+  const channel = new KernelChannel(
+    openSync(path, 'w'),
+    openPoolReader,
+    new Wakefulness(new ManualClock(), { pollUs: 0 }),
+  )
   channel.reply(Buffer.from('head'), [])
   channel.reply(Buffer.from('<'), Array(3000).fill(Buffer.from('part')))
   assert.equal(readFileSync(path, 'latin1'), `head<${'part'.repeat(3000)}`)
@@ -163,7 +118,7 @@ for (const [name, openReader] of Object.entries(readers)) {
 }
 
 test('what comes after it left is for another process', () => {
-  const { channel, deliver, lengths } = channelOf({ pollUs: 0 })
+  const { channel, deliver, lengths } = channelOf()
   deliver(40)
   channel.leave()
   deliver(50)

@@ -1,5 +1,5 @@
 import { closeSync, write, writeSync, writevSync } from 'node:fs'
-import type { Clock } from '@qsfs/concurrency/clock'
+import type { Wakefulness } from '@qsfs/concurrency/wakefulness'
 
 /** Requests in, replies out. Made once per mount; a test hands the session one without a kernel behind it. */
 export interface RequestChannel {
@@ -29,23 +29,8 @@ export interface OpenedReader {
   pause(): void
 }
 
-export interface ChannelOptions {
-  /** How long to stay awake after a request or a reply: a wake-up costs 40-70 us, more than most answers. 0: never. */
-  readonly pollUs: number
-  /** True while the filesystem waits for its store: the CPU is the store's then. */
-  readonly storeReplyOutstanding?: () => boolean
-}
-
 /** The kernel sends no request longer than this: max_write and a page for the headers. */
 export const requestBytesMax = 1024 * 1024 + 4096
-
-/** After so many gaps in a row that polling did not bridge it sleeps at once, until one gap is short again. */
-const longGapsMax = 32
-
-/** Two turns of an event loop that only polls lie some microseconds apart. This much means that others want the CPU: then
- *  polling uses up the time slice in which the next request would be served, so it pauses. */
-const contendedTurnMs = 1
-const contendedPauseMs = 100
 
 /** writev(2) takes 1,024 pieces (UIO_MAXIOV). */
 const replyPartsMax = 1023
@@ -54,32 +39,22 @@ const replyPartsMax = 1023
  *  ENOENT from the epoll reader: aborted while a request was being copied (lock_request in fs/fuse/dev.c). */
 const mountIsGone: ReadonlySet<string | undefined> = new Set(['ENODEV', 'ECONNABORTED', 'ENOENT'])
 
-/** The only owner of a fuse descriptor. It waits by epoll, and after each request keeps the event loop turning for
- *  `pollUs`: every turn asks epoll without sleeping, so that sockets and timers are served in between. */
+/** The only owner of a fuse descriptor. It waits by epoll, wakeful for a while after each request and each reply. */
 export class KernelChannel implements RequestChannel, Disposable {
   readonly #fd: number
   readonly #openReader: OpenReader
-  readonly #clock: Clock
-  readonly #pollMs: number
-  readonly #storeReplyOutstanding: () => boolean
+  readonly #wakefulness: Wakefulness
   /** One buffer for all requests: a fresh MiB each costs two thirds of the write speed. */
   readonly #buffer = Buffer.allocUnsafeSlow(requestBytesMax)
   #reader: OpenedReader | null = null
   #isLeaving = false
   #closed = false
-  #awake = false
-  #quietSinceMs = 0
-  #longGaps = 0
-  #turnedAtMs = 0
-  #pollFromMs = 0
 
   /** @param fd an open /dev/fuse, blocking as `open` left it; closed by this channel */
-  constructor(fd: number, openReader: OpenReader, clock: Clock, options: ChannelOptions) {
+  constructor(fd: number, openReader: OpenReader, wakefulness: Wakefulness) {
     this.#fd = fd
     this.#openReader = openReader
-    this.#clock = clock
-    this.#pollMs = options.pollUs / 1000
-    this.#storeReplyOutstanding = options.storeReplyOutstanding ?? (() => false)
+    this.#wakefulness = wakefulness
   }
 
   receive(onRequest: (request: Buffer) => void): Promise<void> {
@@ -90,9 +65,9 @@ export class KernelChannel implements RequestChannel, Disposable {
       lengthBytes => {
         // Not answered by us: the kernel asks the next process.
         if (this.#closed || this.#isLeaving) return
-        this.#noteGap()
+        this.#wakefulness.came()
         onRequest(this.#buffer.subarray(0, lengthBytes))
-        this.#stayAwake()
+        this.#wakefulness.stay()
       },
       failure => {
         this.#closed = true
@@ -112,7 +87,7 @@ export class KernelChannel implements RequestChannel, Disposable {
     } catch (error) {
       if (!mountIsGone.has((error as NodeJS.ErrnoException).code)) throw error
     }
-    this.#stayAwake()
+    this.#wakefulness.stay()
   }
 
   leave(): void {
@@ -136,33 +111,5 @@ export class KernelChannel implements RequestChannel, Disposable {
     if (this.#reader !== null) this.#reader.close()
     else if (!this.#closed) closeSync(this.#fd)
     this.#closed = true
-  }
-
-  #noteGap(): void {
-    const bridged = this.#clock.monotonicMs() - this.#quietSinceMs <= this.#pollMs
-    this.#longGaps = bridged ? 0 : this.#longGaps + 1
-  }
-
-  #stayAwake(): void {
-    if (this.#pollMs === 0) return
-    const nowMs = this.#clock.monotonicMs()
-    this.#quietSinceMs = nowMs
-    // What a request took is our own work, not somebody else's.
-    this.#turnedAtMs = nowMs
-    if (this.#awake || this.#longGaps >= longGapsMax || nowMs < this.#pollFromMs) return
-    this.#awake = true
-    setImmediate(this.#turn)
-  }
-
-  /** An event loop with an immediate pending does not sleep in epoll_wait: 2 us a turn, against 5 for a readSync that
-   *  throws EAGAIN, and nobody waits for a burst to end. */
-  readonly #turn = (): void => {
-    const nowMs = this.#clock.monotonicMs()
-    const contended = nowMs - this.#turnedAtMs > contendedTurnMs
-    if (contended) this.#pollFromMs = nowMs + contendedPauseMs
-    this.#turnedAtMs = nowMs
-    const quiet = nowMs - this.#quietSinceMs > this.#pollMs
-    this.#awake = !this.#closed && !quiet && !contended && !this.#storeReplyOutstanding()
-    if (this.#awake) setImmediate(this.#turn)
   }
 }

@@ -17,6 +17,7 @@ import { probePipeHandle } from ${here('pipe-handle.ts')}
 import { serve, sessionDefaults } from ${here('session.ts')}
 import { NullFilesystem } from ${here('testing/null-filesystem.ts')}
 import { systemClock } from ${here('../../concurrency/src/clock.ts')}
+import { Wakefulness } from ${here('../../concurrency/src/wakefulness.ts')}
 import { silentLog } from ${here('../../telemetry/src/log.ts')}
 const resumed = process.argv[1] === 'resumed'
 class Filesystem extends NullFilesystem {
@@ -25,7 +26,7 @@ class Filesystem extends NullFilesystem {
     return resumed ? [Buffer.from('hello')] : new Promise(() => undefined)
   }
 }
-const channel = new KernelChannel(3, probePipeHandle(), systemClock, { pollUs: 100 })
+const channel = new KernelChannel(3, probePipeHandle(), new Wakefulness(systemClock, { pollUs: 100 }))
 await serve(new Filesystem(), channel, { ...sessionDefaults, log: silentLog, resumed })
 `
 

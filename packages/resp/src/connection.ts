@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { Clock } from '@qsfs/concurrency/clock'
 import type { RunQueue } from '@qsfs/concurrency/run-queue'
+import type { Wakefulness } from '@qsfs/concurrency/wakefulness'
 import type { BulkPool } from './bulk-pool.ts'
 import { ReplyEncoder } from './encoder.ts'
 import { ClientDropped, type ConnectionLimits } from './limits.ts'
@@ -44,6 +45,7 @@ export interface SharedByConnections {
   readonly pool: BulkPool
   /** null: none. */
   readonly receiveBuffer: Buffer | null
+  readonly wakefulness: Wakefulness | null
 }
 
 /** A reply that is owed, in its place in the order. */
@@ -59,6 +61,7 @@ export class Connection implements Outlet {
   readonly #queue: RunQueue
   readonly #limits: ConnectionLimits
   readonly #pool: BulkPool
+  readonly #wakefulness: Wakefulness | null
   readonly #parser: RespParser
   readonly #encoder: ReplyEncoder
   /** Replies behind a command that still runs. Empty in the common case: then replies go straight to the encoder. */
@@ -92,6 +95,7 @@ export class Connection implements Outlet {
     this.#session = openSession(this)
     this.#clock = shared.clock
     this.#queue = shared.queue
+    this.#wakefulness = shared.wakefulness
     this.#limits = limits
     this.#pool = shared.pool
     this.#encoder = new ReplyEncoder(shared.pool)
@@ -161,12 +165,14 @@ export class Connection implements Outlet {
       if (this.#lingeredBytes > this.#limits.lingerBytesMax) this.#socket.destroy()
       return
     }
+    this.#wakefulness?.came()
     if (isBorrowed) this.#parser.feedBorrowed(chunk)
     else this.#parser.feed(chunk)
     this.#sliceCommands = 0
     this.#sliceBytes += chunk.length
     this.#pump()
     this.#parser.keep()
+    this.#wakefulness?.stay()
   }
 
   /** The one place that decides what happens next: executes what it may, sends what it can, then reads or does not. */

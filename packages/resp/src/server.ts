@@ -4,6 +4,7 @@ import { umask } from 'node:process'
 import { createServer as createTlsServer } from 'node:tls'
 import type { Clock } from '@qsfs/concurrency/clock'
 import { RunQueue } from '@qsfs/concurrency/run-queue'
+import type { Wakefulness } from '@qsfs/concurrency/wakefulness'
 import { BulkPool } from './bulk-pool.ts'
 import { Connection, type Outlet, type RespSession, type SharedByConnections } from './connection.ts'
 import { ReplyEncoder } from './encoder.ts'
@@ -26,6 +27,8 @@ export interface RespServerOptions {
   readonly limits?: ConnectionLimits
   /** Where memory for large values comes from, when somebody else uses it too. */
   readonly pool?: BulkPool
+  /** Stays awake for the next command of a client. */
+  readonly wakefulness?: Wakefulness
 }
 
 export type ListenAddress = { readonly path: string } | TcpAddress
@@ -72,6 +75,7 @@ export class RespServer implements AsyncDisposable {
       opens: options.opens ?? null,
       pool: options.pool ?? new BulkPool(),
       receiveBuffer: receiveBytes > 0 ? Buffer.allocUnsafeSlow(receiveBytes) : null,
+      wakefulness: options.wakefulness ?? null,
     }
     void options.opens?.then(() => {
       this.#shared.opens = null

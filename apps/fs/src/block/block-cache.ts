@@ -27,11 +27,6 @@ export class BlockCache {
     return this.#sizeBytes
   }
 
-  /** Values on their way from the store. */
-  get loads(): number {
-    return this.#loading.size
-  }
-
   get(id: BlockId): Buffer | undefined {
     const value = this.#values.get(id)
     if (value === undefined) return undefined

@@ -66,10 +66,6 @@ export class WriteBuffer implements AsyncDisposable {
   get dirtyBytes(): number {
     return this.#dirtyBytes
   }
-  /** Windows on their way to the store. */
-  get flushes(): number {
-    return this.#flushes
-  }
   /** Files with bytes here. */
   get nodeIds(): readonly number[] {
     return Array.from(this.#files, ({ inode }) => inode.nodeId)

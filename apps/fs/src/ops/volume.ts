@@ -8,6 +8,8 @@ import { Flusher } from '../block/flusher.ts'
 import { Reader } from '../block/reader.ts'
 import { WindowPool } from '../block/window-pool.ts'
 import { WriteBuffer } from '../block/write-buffer.ts'
+import { Quota } from '../state/quota.ts'
+import { countAllocatedBytes } from '../state/usage.ts'
 import type { Store } from '../store/store.ts'
 import { attempt, change } from '../tree/attempt.ts'
 import { Attributes } from '../tree/attributes.ts'
@@ -18,9 +20,7 @@ import { MetadataLog } from '../tree/metadata-log.ts'
 import { Orphans } from '../tree/orphans.ts'
 import { Reclaimer } from '../tree/reclaimer.ts'
 import { RecordCache } from '../tree/record-cache.ts'
-import { countAllocatedBytes } from '../state/usage.ts'
 import { LostBytes } from './lost-bytes.ts'
-import { Quota } from '../state/quota.ts'
 
 export interface VolumeLimits {
   readonly dirtyBytesMax: number
@@ -155,11 +155,6 @@ export class Volume implements AsyncDisposable {
     this.#repeatedMs = repetition?.nowMs ?? null
     const { numbers } = this.inodes
     numbers.nextNodeId = Math.max(numbers.nextNodeId, repetition?.nodeId ?? 0)
-  }
-
-  /** Bytes are on their way to or from the store: the CPU is better left to it. */
-  get isStoreBusy(): boolean {
-    return this.buffer.flushes > 0 || this.blocks.loads > 0
   }
 
   /** Everything that happened so far is on the store's disk when this settles. */

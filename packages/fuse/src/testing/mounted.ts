@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { systemClock } from '@qsfs/concurrency/clock'
+import { Wakefulness } from '@qsfs/concurrency/wakefulness'
 import { silentLog } from '@qsfs/telemetry/log'
 import { KernelChannel, type OpenReader } from '../channel.ts'
 import type { Filesystem } from '../filesystem.ts'
@@ -37,7 +38,7 @@ export async function mounted(filesystem: Filesystem, options: MountedOptions = 
   const log = session.log ?? silentLog
   const mountpoint = await mkdtemp(join(tmpdir(), 'qsfs-mount-'))
   const mount = await mountKernel({ mountpoint, fsname: 'test', allowOther: true, log })
-  const channel = new KernelChannel(mount.fd, openReader, systemClock, { pollUs })
+  const channel = new KernelChannel(mount.fd, openReader, new Wakefulness(systemClock, { pollUs }))
   const counts = new RequestCounts()
   const served = serve(filesystem, channel, { ...sessionDefaults, counts, ...session, log })
   // Read by whoever awaits it, disposal at the latest.
