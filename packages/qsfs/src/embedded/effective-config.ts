@@ -88,6 +88,8 @@ export function effectiveConfig(options: EffectiveConfigOptions): EffectiveConfi
     cache_bytes: defaultCacheBytes(state),
     hook: hookPath,
     stor_socket: storSocket,
+    // fs waits for one answer at a time when somebody waits for an fsync or a read that misses.
+    poll_us: 100,
   })
   const cachedbAddress = `unix:${pathOf(cachedb, 'socket')}`
   const typedFs = merge(
