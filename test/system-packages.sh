@@ -19,6 +19,11 @@ need openssl command -v openssl # certificates of tests
 need redis-tools command -v redis-cli
 need attr command -v setfattr
 need acl command -v setfacl
+need git command -v git # programs that run on the mount
+need rsync command -v rsync
+need make command -v make
+need gcc command -v gcc
+need libc6-dev test -e /usr/include/stdio.h
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   echo "tests: this machine lacks$missing (names of Debian packages); install them, or run as root on Debian" >&2
