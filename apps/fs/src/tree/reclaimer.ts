@@ -1,4 +1,4 @@
-import type { Clock } from '@qsfs/concurrency/clock'
+import { type Clock, delay } from '@qsfs/concurrency/clock'
 import type { NodeId } from '@qsfs/fuse/filesystem'
 import type { Log } from '@qsfs/telemetry/log'
 import type { BlockCache } from '../block/block-cache.ts'
@@ -154,18 +154,23 @@ export class Reclaimer {
   #trimInBackground(inode: Inode): void {
     if (inode.trimming !== null) return
     inode.pins++
-    const trimming = this.#trimAll(inode).finally(() => {
-      inode.pins--
-      inode.trimming = null
-    })
+    this.#keepTrimming(inode, this.#trimAll(inode))
+  }
+
+  /** Whoever wants to grow the file waits for the attempt under way, and is told when that fails. Between two attempts the
+   *  file must not grow either: what was cut would be seen again. */
+  #keepTrimming(inode: Inode, trimming: Promise<void>): void {
     inode.trimming = trimming
     trimming.then(
       () => {
+        inode.pins--
+        inode.trimming = null
         if (inode.linkCount === 0) this.dropUnheld(inode.nodeId)
       },
       error => {
         this.#log.warn('trim.failed', { nodeId: inode.nodeId, error: String(error) })
-        this.#clock.schedule(retryDelayMs, () => this.#trimInBackground(inode))
+        const again = delay(this.#clock, retryDelayMs).then(() => this.#trimAll(inode))
+        this.#keepTrimming(inode, again)
       },
     )
   }
