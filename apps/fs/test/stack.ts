@@ -89,8 +89,13 @@ export class Stack implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#fs?.[Symbol.asyncDispose]()
     await this.#cachedb?.[Symbol.asyncDispose]()
-    // After a kill -9 the mount is still there, dead.
-    await run('umount', ['-l', this.mountpoint]).catch(() => undefined)
+    // After a kill -9 the mount is still there, dead, and perhaps another one below it.
+    for (let isMounted = true; isMounted; ) {
+      isMounted = await run('umount', ['-l', this.mountpoint]).then(
+        () => true,
+        () => false,
+      )
+    }
   }
 
   #spawn(app: 'cachedb' | 'fs'): SpawnedProcess {

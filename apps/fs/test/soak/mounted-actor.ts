@@ -95,7 +95,9 @@ export class MountedActor implements Actor {
     try {
       await using file = await open(this.#at(path), flags | constants.O_NOFOLLOW, 0o644)
       return await use(file)
-    } catch (error) {
+    } catch (thrown) {
+      // When the filesystem dies meanwhile, closing fails too.
+      const error = thrown instanceof SuppressedError ? thrown.suppressed : thrown
       // What the last name is a symbolic link of: for the model no file.
       if ((error as NodeJS.ErrnoException).code === 'ELOOP')
         throw Object.assign(new Error('EINVAL'), { code: 'EINVAL' })
