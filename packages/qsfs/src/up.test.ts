@@ -164,7 +164,7 @@ test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 240
     await nothingIsLeft(at)
   }
   // Nothing runs: it starts what it needs.
-  await fsckFindsNothing(at, '--repair', '--config', join(at.path, 'qsfs.toml'))
+  await fsckFindsNothing(at, '--repair', '--config', 'qsfs.toml')
   await nothingIsLeft(at)
   await rm(join(at.state, 'master.key'))
   await using keyless = up(at)
@@ -199,8 +199,9 @@ async function everythingLeaves({ state }: Place): Promise<void> {
   assert.ok(stor.objectCount >= 2, stdout)
 }
 
-async function fsckFindsNothing({ state }: Place, ...flags: string[]): Promise<void> {
-  const { stdout } = await run(launcher, ['fsck', '--state', state, ...flags])
+async function fsckFindsNothing({ path, state }: Place, ...flags: string[]): Promise<void> {
+  const options = { cwd: path, env: { ...process.env, INIT_CWD: path } }
+  const { stdout } = await run(launcher, ['fsck', '--state', state, ...flags], options)
   assert.match(stdout, /^\d+ inodes in \d+ records\nclean\n$/)
 }
 
