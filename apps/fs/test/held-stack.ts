@@ -23,14 +23,14 @@ export class HeldStack implements AsyncDisposable {
     this.#journalFds = journalFds
   }
 
-  static async start(directory: string, fsKeys = ''): Promise<HeldStack> {
+  static async start(directory: string, fsKeys = '', cachedbKeys = ''): Promise<HeldStack> {
     const mountpoint = join(directory, 'mnt')
     const config = join(directory, 'qsfs.toml')
     const socket = join(directory, 'cachedb.sock')
     await mkdir(mountpoint)
     await writeFile(
       config,
-      `[cachedb]\ndata_dir = "${join(directory, 'data')}"\nsocket = "${socket}"\n` +
+      `[cachedb]\ndata_dir = "${join(directory, 'data')}"\nsocket = "${socket}"\n${cachedbKeys}\n` +
         `[fs]\ncachedb = "unix:${socket}"\nmount = "${mountpoint}"\n${fsKeys}\n`,
     )
     const journalFds = [0, 1].map(index => {
