@@ -1,5 +1,5 @@
 """What the POSIX checks share. A file of checks, one family of operations, ends with `main(...)`: each check runs in an empty directory
-below the current one, and leaves it empty."""
+below the current one, and leaves it empty. Arguments name checks to leave out."""
 import ctypes, errno, os, subprocess, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -70,6 +70,8 @@ def main(*checks):
     os.chmod(family, 0o755)
     os.chdir(family)
     for check in checks:
+        if check.__name__ in sys.argv[1:]:
+            continue
         os.mkdir(check.__name__)
         os.chmod(check.__name__, 0o777)
         os.chdir(check.__name__)
