@@ -8,6 +8,12 @@ import type { FileExtents } from './file-extents.ts'
 const zeros = Buffer.alloc(windowBytes)
 const aheadBytesMin = 512 * 1024
 
+export interface ReadAheadLimits {
+  readonly aheadBytesMax: number
+  /** How far the scout goes before a sequential reader: about a segment of the store. */
+  readonly scoutBytes: number
+}
+
 /** Values one read had to wait for: it keeps them itself, so that a cache smaller than the read cannot stop it. */
 export class ReadSet implements Disposable {
   readonly values = new Map<BlockId, Buffer>()
@@ -37,12 +43,12 @@ export class ReadSet implements Disposable {
 export class Reader {
   readonly #extents: FileExtents
   readonly #cache: BlockCache
-  readonly #aheadBytesMax: number
+  readonly #limits: ReadAheadLimits
 
-  constructor(extents: FileExtents, cache: BlockCache, limits: { aheadBytesMax: number }) {
+  constructor(extents: FileExtents, cache: BlockCache, limits: ReadAheadLimits) {
     this.#extents = extents
     this.#cache = cache
-    this.#aheadBytesMax = limits.aheadBytesMax
+    this.#limits = limits
   }
 
   /** The bytes of [offset, offset + length) up to the end of the file, as views.
@@ -64,21 +70,30 @@ export class Reader {
     return parts
   }
 
-  /** A reader that comes back where it stopped finds the next blocks on their way. */
+  /** A reader that comes back where it stopped finds the next blocks on their way. One that keeps doing so sends a scout: a block so
+   *  far ahead that its segment, if it has left the disk, is back when the reader gets there. */
   readAhead(inode: Inode, offset: number, length: number): void {
     const state = inode.readAhead
     const end = offset + length
     const isNext = state !== null && offset >= state.nextOffset - length && offset <= state.nextOffset + length
     if (!isNext) {
-      inode.readAhead = { nextOffset: end, aheadBytes: 0 }
+      inode.readAhead = { nextOffset: end, aheadBytes: 0, scoutedOffset: 0 }
       return
     }
     state.nextOffset = Math.max(state.nextOffset, end)
-    state.aheadBytes = Math.min(this.#aheadBytesMax, Math.max(aheadBytesMin, state.aheadBytes * 2))
-    const until = Math.min(inode.sizeBytes, state.nextOffset + state.aheadBytes)
-    if (state.nextOffset >= until) return
+    state.aheadBytes = Math.min(this.#limits.aheadBytesMax, Math.max(aheadBytesMin, state.aheadBytes * 2))
+    this.#loadAhead(inode, state.nextOffset, state.nextOffset + state.aheadBytes)
+    const scoutOffset = state.nextOffset + this.#limits.scoutBytes
+    if (state.aheadBytes < this.#limits.aheadBytesMax || scoutOffset < state.scoutedOffset + state.aheadBytes) return
+    state.scoutedOffset = scoutOffset
+    this.#loadAhead(inode, scoutOffset, scoutOffset + 1)
+  }
+
+  #loadAhead(inode: Inode, start: number, end: number): void {
+    const until = Math.min(inode.sizeBytes, end)
+    if (start >= until) return
     try {
-      for (const extent of this.#stored(inode, state.nextOffset, until)) {
+      for (const extent of this.#stored(inode, start, until)) {
         if (!this.#cache.has(extent.id)) this.#cache.load(extent).catch(ignoredUntilRead)
       }
     } catch (error) {

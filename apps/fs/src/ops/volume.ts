@@ -53,7 +53,7 @@ const commitDelayMs = 1000
 /** Enough to keep a pipelined connection busy: 4 MiB under way. */
 const flushesMax = 32
 const flushDelayMs = 1000
-const aheadBytesMax = 4 * 1024 * 1024
+const readAheadLimits = { aheadBytesMax: 4 * 1024 * 1024, scoutBytes: 32 * 1024 * 1024 }
 /** The store keeps what it was handed until a sync, at most about this much. */
 const restingBytesMax = 64 * 1024 * 1024
 const trimDelayMs = 200
@@ -96,7 +96,7 @@ export class Volume implements AsyncDisposable {
     this.orphans = new Orphans(this.records, this.inodes, metadata.session)
     this.extents = new FileExtents(this.records)
     this.blocks = new BlockCache(store, { bytesMax: limits.blockCacheBytesMax })
-    this.reader = new Reader(this.extents, this.blocks, { aheadBytesMax })
+    this.reader = new Reader(this.extents, this.blocks, readAheadLimits)
     const flusher = new Flusher(metadata, this.inodes, this.extents, this.reader, this.blocks)
     const memory = new WindowPool(store, { restingBytesMax })
     this.buffer = new WriteBuffer(clock, memory, (inode, window) => flusher.store(inode, window), {

@@ -65,8 +65,8 @@ export class Inode {
   buffer: FileBuffer | null = null
   /** Set while extents beyond the size are being freed; who wants to grow the file waits for it. */
   trimming: Promise<void> | null = null
-  /** Where a sequential reader would go on, and how far ahead of it blocks are being read. */
-  readAhead: { nextOffset: number; aheadBytes: number } | null = null
+  /** Where a sequential reader would go on, how far ahead of it blocks are being read, and where the last scout went. */
+  readAhead: { nextOffset: number; aheadBytes: number; scoutedOffset: number } | null = null
   /** Counts what holds on to this object: it may not leave memory. */
   pins = 0
 
