@@ -22,7 +22,7 @@ export const fsSchema = z
      *  or a second. */
     dirty_bytes: size({ min: 4 * MiB }).default(64 * MiB),
     /** Memory for blocks that were read lately. */
-    block_cache_bytes: size({ min: MiB }).default(128 * MiB),
+    block_cache_bytes: size({ min: MiB }).default(256 * MiB),
     /** A read that has no bytes by then fails with EIO. */
     read_wait: duration({ min: 100 }).default(60_000),
     /** A write that finds no room by then fails with ENOSPC or EIO. Nothing acknowledged is dropped by it. */

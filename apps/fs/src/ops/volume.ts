@@ -36,7 +36,7 @@ export interface VolumeLimits {
 
 export const defaultVolumeLimits: VolumeLimits = {
   dirtyBytesMax: 64 * 1024 * 1024,
-  blockCacheBytesMax: 128 * 1024 * 1024,
+  blockCacheBytesMax: 256 * 1024 * 1024,
   writeWaitMs: 30_000,
   waitingBytesMax: 64 * 1024 * 1024,
   recordsMax: 16_384,
