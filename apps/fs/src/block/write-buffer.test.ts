@@ -93,6 +93,18 @@ test('what cannot be stored is kept, tells fsync and later writes why, and is tr
   assert.strictEqual(inode.pins, 0)
 })
 
+test('after the store has ended every write is refused, for good', async () => {
+  const { buffer, clock, inode, stores } = setUp()
+  buffer.write(inode, 0, full)
+  stores[0]!.settle.reject(new FuseError('EROFS'))
+  await turn()
+  for (let i = 0; i < 3; i++) {
+    assert.throws(() => buffer.write(inode, 100, Buffer.from('x')), { code: 'EROFS' })
+    await clock.advance(2000)
+  }
+  assert.strictEqual(stores.length, 1, 'not tried again')
+})
+
 test('a file that cannot be stored holds up no other', async () => {
   const { buffer, clock, inode, stores } = setUp()
   const other = new Inode(3, 0o100644, { seconds: 0, nanos: 0 })

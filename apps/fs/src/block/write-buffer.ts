@@ -323,6 +323,8 @@ export class WriteBuffer implements AsyncDisposable {
   }
 
   #tick(): void {
+    // The namespaces belong to somebody else now, or are not what they were: that does not heal, and every write is told.
+    if (this.#failure instanceof FuseError && this.#failure.code === 'EROFS') return
     const isRetry = this.#failure !== null
     this.#failure = null
     const nowMs = this.#clock.monotonicMs()
