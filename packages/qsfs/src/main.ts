@@ -28,8 +28,8 @@ program
   .addOption(stateOption())
   .option('--json', 'for programs')
   .action(async (path, options) => {
-    if (path === undefined) await (await import('./status.ts')).status(options)
-    else await (await import('./path-status.ts')).pathStatus(path, options)
+    if (path === undefined) await (await import('./status/status.ts')).status(options)
+    else await (await import('./status/path-status.ts')).pathStatus(path, options)
   })
 
 program

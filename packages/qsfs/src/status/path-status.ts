@@ -4,7 +4,7 @@ import { formatSize } from '@qsfs/bytes/units'
 import { fromCaller } from '@qsfs/config/caller'
 import { askControl, ControlError } from '@qsfs/daemon/control'
 import { ExpectedFailure } from '@qsfs/daemon/failure'
-import { runningInstance } from './running.ts'
+import { runningInstance } from '../running.ts'
 import type { StatusOptions } from './status.ts'
 
 /** What fs answers to `state`. */

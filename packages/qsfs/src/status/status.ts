@@ -9,9 +9,9 @@ import {
   dispersalOf,
   type NamespaceView,
   viewNamespaces,
-} from './cachedb-view.ts'
-import { runningInstance } from './running.ts'
-import type { RunningInstance } from './supervisor/running-processes.ts'
+} from '../cachedb-view.ts'
+import { runningInstance } from '../running.ts'
+import type { RunningInstance } from '../supervisor/running-processes.ts'
 
 export interface StatusOptions {
   readonly state: string
