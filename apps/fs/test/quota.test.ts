@@ -5,7 +5,7 @@ import { seededPrng } from '@qsfs/testkit/prng'
 import { FormatError } from '../src/errors.ts'
 import { MemoryStore } from '../src/store/memory-store.ts'
 import { Numbers } from '../src/tree/inode-table.ts'
-import { Driver } from './driver.ts'
+import { context, Driver } from './driver.ts'
 import { SimulatedDisk, SimulatedStore } from './simulated-disk.ts'
 
 const full = { code: 'ENOSPC' }
@@ -33,6 +33,30 @@ test('a write beyond the quota fails at once, an overwrite does not, and what is
   await driver.unlink('b')
   await driver.volume.sync()
   assert.strictEqual(quota.usedBytes, MiB)
+})
+
+test('a block that two files share costs both of them', async () => {
+  await using driver = await Driver.mount(new MemoryStore(), { quotaBytesMax: 4 * MiB })
+  for (const name of ['a', 'b', 'c']) await driver.create(name)
+  await driver.write('a', 0, Buffer.alloc(2 * MiB, 'a'))
+  await driver.fsync('a')
+  const copy = (to: string) =>
+    driver.at('a', node =>
+      driver.at(to, target =>
+        driver.filesystem.copyFileRange!(
+          { node, offsetBytes: 0, lengthBytes: 2 * MiB },
+          { node: target, offsetBytes: 0 },
+          context,
+        ),
+      ),
+    )
+  assert.strictEqual(await copy('b'), 2 * MiB)
+  await assert.rejects(copy('c'), full)
+  // Over what it has it costs nothing.
+  assert.strictEqual(await copy('b'), 2 * MiB)
+  await driver.unlink('a')
+  await driver.volume.sync()
+  assert.strictEqual(driver.volume.quota.usedBytes, 2 * MiB)
 })
 
 test('what the files hold is known after a crash and at the next mount', async t => {

@@ -63,7 +63,7 @@ export class CopyOperations {
   }
 
   #shareWindow(from: FileRange, to: FilePlace, { uid }: RequestContext): Step {
-    const { buffer, blocks, extents, inodes, metadata } = this.#volume
+    const { buffer, blocks, extents, inodes, metadata, quota } = this.#volume
     const source = regularAt(inodes.get(from.node))
     const target = regularAt(inodes.get(to.node))
     const length = lengthOfStep(from, to, source.sizeBytes)
@@ -82,6 +82,7 @@ export class CopyOperations {
     const after = replace(extents.at(target, to.offsetBytes), to.offsetBytes, end, moved)
     const isCrowded = countInWindow(after.extents, windowOf(to.offsetBytes)) > windowExtentsMax
     if (moved.length > 0 && (isCrowded || moved.some(isSmall))) return { small: length }
+    if (moved.length > 0) quota.require(target, to.offsetBytes, length)
     extents.share(source, found)
     buffer.subtract(target, to.offsetBytes, end)
     const { freed } = extents.replace(target, to.offsetBytes, end, moved)
@@ -124,6 +125,7 @@ export class CopyOperations {
       const target = regularAt(inodes.get(to.node))
       const end = to.offsetBytes + bytes.length
       if (target.trimming !== null && end > target.sizeBytes) throw new NotLoaded(target.trimming)
+      this.#volume.quota.require(target, to.offsetBytes, bytes.length)
       const done = buffer.write(target, to.offsetBytes, bytes)
       target.sizeBytes = Math.max(target.sizeBytes, end)
       target.mtime = this.#volume.now()
