@@ -23,7 +23,7 @@ export class Disks {
   writesLeft = Number.POSITIVE_INFINITY
 
   backend(name: string): RecordBackend {
-    const inner = this.#backends.getOrInsertComputed(name, () => new MemoryRecordBackend(name))
+    const inner = () => this.#backends.getOrInsertComputed(name, () => new MemoryRecordBackend(name))
     const write = () => {
       this.#ask(name)
       if (this.writesLeft-- <= 0) throw new Crash()
@@ -32,21 +32,21 @@ export class Disks {
       name,
       set: async (key, bytes) => {
         write()
-        await inner.set(key, bytes)
+        await inner().set(key, bytes)
       },
       get: async key => {
         this.#ask(name)
-        return inner.get(key)
+        return inner().get(key)
       },
       remove: async key => {
         write()
-        await inner.remove(key)
+        await inner().remove(key)
       },
       list: () => {
         this.#ask(name)
-        return inner.list()
+        return inner().list()
       },
-      stat: () => inner.stat(),
+      stat: () => inner().stat(),
       [Symbol.asyncDispose]: async () => undefined,
     }
   }

@@ -1,10 +1,12 @@
 import assert from 'node:assert'
+import { randomBytes } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { silentLog } from '@qsfs/telemetry/log'
 import { seededPrng } from '@qsfs/testkit/prng'
 import { nextPlaces } from '../src/identity/member-change.ts'
-import { refillBlankMembers } from '../src/identity/refill.ts'
+import { Refill } from '../src/identity/refill.ts'
 import { SUPERBLOCK_KEY } from '../src/metadata/member-backend.ts'
+import type { MetaStore } from '../src/metadata/meta-store.ts'
 import { Crash, IdentityRig, type Opened } from './identity-rig.ts'
 
 const four = ['m1', 'm2', 'm3', 'm4']
@@ -19,10 +21,12 @@ async function assertAll({ meta }: Opened, count: number) {
   for (let i = 0; i < count; i++) assert.strictEqual((await meta.get(keyOf(i)))?.bytes.toString(), `record ${i}`)
 }
 
-async function fill(rig: IdentityRig, { identity, meta }: Opened) {
+function refillOf(rig: IdentityRig, { identity, meta }: Opened, records: Pick<MetaStore, 'list' | 'widen'> = meta) {
   const fleet = { isMetaDown: (name: string) => rig.disks.gone.has(name) }
-  await refillBlankMembers(identity, meta, fleet, silentLog, new AbortController().signal)
+  return new Refill(identity, records, fleet, randomBytes, silentLog)
 }
+
+const fill = (rig: IdentityRig, opened: Opened) => refillOf(rig, opened).run()
 
 async function storeWith(stack: AsyncDisposableStack, count: number, names = four) {
   const rig = await IdentityRig.make(stack)
@@ -119,6 +123,45 @@ describe('a metadata backend', () => {
     })
     await fill(rig, await rig.open(['m1', 'x', 'm3', 'm4']))
     await assertAll(await rig.open(['m1', 'x', 'y', 'm4']), 3)
+  })
+
+  test('that goes away again and again is filled nevertheless', async () => {
+    await using stack = new AsyncDisposableStack()
+    const rig = await storeWith(stack, 40)
+    const opened = await rig.open(['m1', 'x', 'm3', 'm4'])
+    let widened = 0
+    const widen: MetaStore['widen'] = async (key, options) => {
+      if (++widened % 15 === 0) rig.disks.gone.add('x')
+      return await opened.meta.widen(key, options)
+    }
+    const refill = refillOf(rig, opened, { list: options => opened.meta.list(options), widen })
+    let runs = 0
+    for (; runs < 10 && opened.members[1]!.blank; runs++) {
+      await refill.run().catch(error => assert.match(error.message, /went away while it was being filled/))
+      rig.disks.gone.clear()
+    }
+    assert.strictEqual(opened.members[1]!.blank, false)
+    assert.ok(runs > 1)
+    rig.disks.gone.add('m1')
+    await assertAll(await rig.open(['m1', 'x', 'm3', 'm4']), 40)
+  })
+
+  test('that loses what it was given while it is filled is filled from the start', async () => {
+    await using stack = new AsyncDisposableStack()
+    const rig = await storeWith(stack, 20)
+    const opened = await rig.open(['m1', 'x', 'm3', 'm4'])
+    let widened = 0
+    const widen: MetaStore['widen'] = async (key, options) => {
+      const committed = await opened.meta.widen(key, options)
+      if (++widened === 10) rig.disks.wipe('x')
+      return committed
+    }
+    const refill = refillOf(rig, opened, { list: options => opened.meta.list(options), widen })
+    await assert.rejects(refill.run(), { message: /x lost what it was given/ })
+    assert.strictEqual(opened.members[1]!.blank, true)
+    await refill.run()
+    rig.disks.gone.add('m1')
+    await assertAll(await rig.open(['m1', 'x', 'm3', 'm4']), 20)
   })
 
   test('is filled where every member must confirm, too', async () => {

@@ -3,6 +3,7 @@ import type { Log } from '@qsfs/telemetry/log'
 import type { Fleet } from '../backend/fleet.ts'
 import { StorError } from '../errors.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
+import { eachRecord } from './each-record.ts'
 import type { Identity } from './identity.ts'
 
 /** Brings members up to date that may lack records: all after a start, then those that were away while records were written,
@@ -50,7 +51,9 @@ export class CatchUp {
     try {
       const keys = await this.#meta.list(options)
       let failedCount = 0
-      for (const key of keys) if (!(await this.#widen(key, options))) failedCount++
+      await eachRecord(keys, async key => {
+        if (!(await this.#widen(key, options))) failedCount++
+      })
       const backends = behind.map(member => member!.name)
       this.#log.event('metadata_backends.caught_up', { backends, recordCount: keys.length, failedCount })
       isDone = failedCount === 0

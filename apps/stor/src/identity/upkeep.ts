@@ -1,12 +1,13 @@
 import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import type { Log } from '@qsfs/telemetry/log'
 import type { Fleet } from '../backend/fleet.ts'
+import { StorError } from '../errors.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
 import { CatchUp } from './catch-up.ts'
 import type { Identity } from './identity.ts'
 import { completeRotation, rotateMaster, rotateRoot } from './key-rotation.ts'
 import { Presence } from './presence.ts'
-import { refillBlankMembers } from './refill.ts'
+import { Refill } from './refill.ts'
 import { type RewrapProgress, RewrapWalk } from './rewrap-walk.ts'
 import { SuperblockCopies } from './superblock-copies.ts'
 
@@ -22,11 +23,10 @@ interface Signalled {
  *  key, copies of the superblock kept, a second daemon noticed. */
 export class MetadataUpkeep {
   readonly #identity: Identity
-  readonly #meta: MetaStore
-  readonly #fleet: Fleet
   readonly #clock: Clock
   readonly #log: Log
   readonly #walk: RewrapWalk
+  readonly #refill: Refill
   readonly #catchUp: CatchUp
   readonly #copies: SuperblockCopies
   readonly #presence: Presence
@@ -45,11 +45,10 @@ export class MetadataUpkeep {
     { pauseMs }: { readonly pauseMs: number },
   ) {
     this.#identity = identity
-    this.#meta = meta
-    this.#fleet = fleet
     this.#clock = clock
     this.#log = log
     this.#walk = new RewrapWalk(meta, identity.superblock.keys)
+    this.#refill = new Refill(identity, meta, fleet, random, log)
     this.#catchUp = new CatchUp(identity, meta, fleet, clock, log, { pauseMs })
     this.#copies = new SuperblockCopies(identity, meta, fleet, log)
     this.#presence = new Presence(identity, fleet, clock, random, log)
@@ -68,17 +67,28 @@ export class MetadataUpkeep {
     }
   }
 
-  /** What is due, in the daemon, now and then.
-   *  @throws StorError: it is tried again */
+  /** What is due, in the daemon, now and then. One thing that fails does not keep the others waiting.
+   *  @throws StorError what failed first: it is tried again */
   async tick(signal: AbortSignal): Promise<void> {
-    await this.#presence.tick({ signal })
-    await refillBlankMembers(this.#identity, this.#meta, this.#fleet, this.#log, signal)
-    await this.#catchUp.run({ signal })
-    if (this.#identity.isShared) await this.#alone(() => completeRotation(this.#identity))
-    if (this.#walk.isDue) await this.#rewrap({ signal })
-    if (this.#clock.monotonicMs() < this.#copiesDueMs) return
-    await this.#copies.refresh({ signal })
-    this.#copiesDueMs = this.#clock.monotonicMs() + COPIES_EVERY_MS
+    const steps = [
+      () => this.#presence.tick({ signal }),
+      () => this.#refill.run({ signal }),
+      () => this.#catchUp.run({ signal }),
+      () => this.#completeRotation(),
+      () => this.#rewrapIfDue(signal),
+      () => this.#refreshCopies(signal),
+    ]
+    const failures: StorError[] = []
+    for (const step of steps) {
+      try {
+        await step()
+      } catch (error) {
+        signal.throwIfAborted()
+        if (!(error instanceof StorError)) throw error
+        failures.push(error)
+      }
+    }
+    if (failures[0] !== undefined) throw failures[0]
   }
 
   /** A new master secret, or with `deep` a new root key. `finish`: seal all records anew before it resolves; the daemon
@@ -94,6 +104,20 @@ export class MetadataUpkeep {
       const { signal } = options
       await this.#copies.refresh({ signal })
     })
+  }
+
+  async #completeRotation(): Promise<void> {
+    if (this.#identity.isShared) await this.#alone(() => completeRotation(this.#identity))
+  }
+
+  async #rewrapIfDue(signal: AbortSignal): Promise<void> {
+    if (this.#walk.isDue) await this.#rewrap({ signal })
+  }
+
+  async #refreshCopies(signal: AbortSignal): Promise<void> {
+    if (this.#clock.monotonicMs() < this.#copiesDueMs) return
+    await this.#copies.refresh({ signal })
+    this.#copiesDueMs = this.#clock.monotonicMs() + COPIES_EVERY_MS
   }
 
   #alone(change: () => Promise<void>): Promise<void> {
