@@ -1,10 +1,14 @@
 import type { Clock } from '@qsfs/concurrency/clock'
+import { inLanes } from '@qsfs/concurrency/lanes'
 import type { Log } from '@qsfs/telemetry/log'
 import type { Fleet } from '../backend/fleet.ts'
 import { StorError } from '../errors.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
-import { eachRecord } from './each-record.ts'
 import type { Identity } from './identity.ts'
+
+/** Walks over all records look at so many at a time: one after the other, each waiting for disks that stores keep busy, they
+ *  would hardly advance; all at once they would crowd the stores out. */
+export const WALK_LANES = 8
 
 /** Brings members up to date that may lack records: all after a start, then those that were away while records were written,
  *  or showed damaged ones. Until then a record survives fewer losses than it should. */
@@ -51,7 +55,7 @@ export class CatchUp {
     try {
       const keys = await this.#meta.list(options)
       let failedCount = 0
-      await eachRecord(keys, async key => {
+      await inLanes(WALK_LANES, keys, async key => {
         if (!(await this.#widen(key, options))) failedCount++
       })
       const backends = behind.map(member => member!.name)

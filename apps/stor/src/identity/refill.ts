@@ -1,10 +1,11 @@
 import type { RandomSource } from '@qsfs/concurrency/clock'
+import { inLanes } from '@qsfs/concurrency/lanes'
 import type { Log } from '@qsfs/telemetry/log'
 import type { Fleet } from '../backend/fleet.ts'
 import { StorError } from '../errors.ts'
 import type { MemberBackend } from '../metadata/member-backend.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
-import { eachRecord } from './each-record.ts'
+import { WALK_LANES } from './catch-up.ts'
 import type { Identity } from './identity.ts'
 
 /** On a member that is being filled, 16 random bytes under this key: as long as they are there, so is what it was given. */
@@ -70,7 +71,7 @@ export class Refill {
 
   async #fill(member: MemberBackend, options: { readonly signal?: AbortSignal }): Promise<void> {
     const { left, recordCount, mark } = (await this.#goneOn(member)) ?? (await this.#begun(member, options))
-    await eachRecord(left, async key => {
+    await inLanes(WALK_LANES, left, async key => {
       const committed = await this.#meta.widen(key, options)
       if (committed?.owed.includes(member.name)) {
         throw new StorError('unavailable', `${member.name} went away while it was being filled`)
