@@ -3,7 +3,18 @@ import { test } from 'node:test'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { Stack } from './stack.ts'
 
-const families = ['attributes', 'contents', 'copies', 'holes', 'locks', 'names', 'overlay', 'renames', 'unlinked', 'xattrs']
+const families = [
+  'attributes',
+  'contents',
+  'copies',
+  'holes',
+  'locks',
+  'names',
+  'overlay',
+  'renames',
+  'unlinked',
+  'xattrs',
+]
 
 test('POSIX, family by family, through one mount', async t => {
   await using directory = await temporaryDirectory()

@@ -17,12 +17,12 @@ import type {
   RequestContext,
   WriteFlags,
 } from '@qsfs/fuse/filesystem'
+import type { FileStates } from '../state/file-state.ts'
 import { attempt } from '../tree/attempt.ts'
 import { FileType } from '../tree/inode.ts'
 import { noteAccess } from './access-time.ts'
 import { AttributeOperations } from './attributes.ts'
 import { CopyOperations } from './copies.ts'
-import type { FileStates } from '../state/file-state.ts'
 import { FileOperations } from './files.ts'
 import { ListOperations } from './listing.ts'
 import { NameOperations, nameBytesMax, nameOf, RemoveOperations } from './names.ts'
