@@ -71,6 +71,13 @@ describe('[stor]', () => {
       ['compression.algorithm', 'zdb_data_dir_path'],
     )
     assert.deepStrictEqual(config.metricsListen, { host: '127.0.0.1', port: 9100 })
+    assert.strictEqual(config.compress, true)
+  })
+
+  test('compressing can be turned off', async () => {
+    const { compress, remarks } = await load(ZSTOR.replace('snappy', 'none'))
+    assert.strictEqual(compress, false)
+    assert.ok(!remarks.some(text => text.startsWith('compression')))
   })
 
   test('metrics_listen goes before prometheus_port, and no address is none', async () => {

@@ -92,7 +92,9 @@ const storSchema = z.strictObject({
   }),
   /** zstor: the key in the file. Ours: master_key_file. */
   encryption: encryption.optional(),
-  compression: z.strictObject({ algorithm: z.enum(['snappy', 'zstd']) }).optional(),
+  /** Stripes are tried with zstd, and kept compressed where that pays; "none": not tried, for what is known not to shrink. zstor's
+   *  only word, "snappy", means zstd too. */
+  compression: z.strictObject({ algorithm: z.enum(['snappy', 'zstd', 'none']) }).optional(),
   zdb_data_dir_path: z.string().optional(),
   max_zdb_data_dir_size: z.union([z.number(), z.string()]).optional(),
   zdbfs_mountpoint: z.string().optional(),
@@ -184,6 +186,7 @@ export interface StorConfig {
   readonly retrievesMax: number
   readonly frameBytes: number
   readonly framesInFlight: number
+  readonly compress: boolean
   readonly verifyEncode: boolean
   readonly connectTimeoutMs: number
   readonly backendTimeoutMs: number
@@ -268,6 +271,7 @@ export function loadStorConfig(
     retrievesMax: section.retrieves_max,
     frameBytes: section.frame_bytes,
     framesInFlight: section.frames_in_flight,
+    compress: section.compression?.algorithm !== 'none',
     verifyEncode: section.verify_encode,
     connectTimeoutMs: section.connect_timeout,
     backendTimeoutMs: section.backend_timeout,

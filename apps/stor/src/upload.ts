@@ -49,6 +49,7 @@ async function uploadOnce({ name, path, attach }: UploadSource, context: UploadC
     ...{ dataShards: redundancy.k, writeQuorum },
     frameBytes: config.frameBytes,
     epoch: 1,
+    compress: config.compress,
     verifyFrames: config.verifyEncode,
     onProgress: job.progress,
   }

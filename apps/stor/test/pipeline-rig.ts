@@ -57,6 +57,7 @@ export class PipelineRig {
         writeQuorum: 5,
         frameBytes: 64 * 1024,
         epoch: 1,
+        compress: true,
         verifyFrames: true,
       },
       ...options,

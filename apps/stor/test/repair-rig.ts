@@ -35,7 +35,14 @@ export class RepairRig {
   }
 
   async store(path: string): Promise<Buffer> {
-    const request = { dataShards: 4, writeQuorum: 5, frameBytes: 64 * 1024, epoch: 1, verifyFrames: false }
+    const request = {
+      dataShards: 4,
+      writeQuorum: 5,
+      frameBytes: 64 * 1024,
+      epoch: 1,
+      compress: true,
+      verifyFrames: false,
+    }
     const backends = this.data.slice(0, 6)
     const { objectId } = await storeObject(
       { path, name: path, backends, ...request },

@@ -16,9 +16,12 @@ export async function digestFile(path: string, pool: FramePool): Promise<FileDig
   return { sizeBytes, sha256: Buffer.from(sha256) }
 }
 
+/** What of a pool digests streams. */
+export type DigestPool = Pick<FramePool, 'nextStream' | 'run'>
+
 /** The digests of what `feed` puts in. */
 export async function digestOf(
-  pool: FramePool,
+  pool: DigestPool,
   options: { readonly blake2b: boolean },
   feed: (digest: StreamDigest) => Promise<void>,
 ): Promise<Digests> {
@@ -35,12 +38,12 @@ export async function digestOf(
 
 /** The digests of a file whose bytes pass through slots, in order. */
 export class StreamDigest {
-  readonly #pool: FramePool
+  readonly #pool: DigestPool
   readonly #stream: number
   readonly #blake2b: boolean
   #partCount = 0
 
-  constructor(pool: FramePool, { blake2b }: { readonly blake2b: boolean }) {
+  constructor(pool: DigestPool, { blake2b }: { readonly blake2b: boolean }) {
     this.#pool = pool
     this.#stream = pool.nextStream()
     this.#blake2b = blake2b

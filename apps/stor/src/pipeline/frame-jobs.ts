@@ -20,6 +20,8 @@ export interface EncodeJob extends FrameOf {
   readonly plainBytes: number
   readonly plainAtBytes: number
   readonly slot: SharedArrayBuffer
+  /** Try to, and keep it if it shrinks. */
+  readonly compress: boolean
   /** Decode again before answering. */
   readonly verify: boolean
 }

@@ -16,6 +16,7 @@ const badJob: EncodeJob = {
     plainBytes: 10,
     plainAtBytes: 0,
     slot: new SharedArrayBuffer(10),
+    compress: true,
     verify: true,
   },
   keys: { objectId: Buffer.alloc(16), framesKey: Buffer.alloc(32), piecesKey: Buffer.alloc(32) },

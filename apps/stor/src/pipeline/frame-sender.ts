@@ -1,17 +1,21 @@
 import { tagBytes } from '@qsfs/crypto/aead'
 import { type FrameEntry, frameCountOf, plainBytesOf } from '../metadata/object-record.ts'
 import type { SourceFile } from '../segment-file.ts'
-import { digestOf, type StreamDigest } from './digest.ts'
+import { type DigestPool, digestOf, type StreamDigest } from './digest.ts'
 import { cutPieces, type FrameKeys } from './frame.ts'
 import type { Digests, EncodeJob } from './frame-jobs.ts'
 import type { FramePool, Slot } from './frame-pool.ts'
 import { type FramePlace, pieceBytesOf } from './piece.ts'
 import type { ShardWriter } from './shard-writer.ts'
 
+/** What of a pool codes and digests frames that are sent. */
+export type CodingPool = DigestPool & Pick<FramePool, 'encodeSlots'>
+
 export interface FrameSenderOptions {
   readonly keys: FrameKeys
   readonly dataShards: number
   readonly frameBytes: number
+  readonly compress: boolean
   readonly verifyFrames: boolean
   /** What stands before the first piece of a shard. */
   shardHeader(shardIndex: number): Buffer
@@ -26,14 +30,14 @@ type FrameBytes = Pick<EncodeJob, 'positionBytes' | 'plainBytes' | 'plainAtBytes
 /** Codes the frames of an object in any order and hands their pieces to the shard writers in theirs. The pool's slots
  *  bound how many are on their way. */
 export class FrameSender {
-  readonly #pool: FramePool
+  readonly #pool: CodingPool
   readonly #writers: readonly ShardWriter[]
   readonly #options: FrameSenderOptions
   /** Of everything sent so far, in order. */
   readonly frames: FrameEntry[] = []
   #failure: { readonly error: unknown } | null = null
 
-  constructor(pool: FramePool, writers: readonly ShardWriter[], options: FrameSenderOptions) {
+  constructor(pool: CodingPool, writers: readonly ShardWriter[], options: FrameSenderOptions) {
     this.#pool = pool
     this.#writers = writers
     this.#options = options
@@ -116,9 +120,9 @@ export class FrameSender {
   }
 
   #job({ fd }: SourceFile, place: FramePlace, bytes: FrameBytes, { memory }: Slot): EncodeJob {
-    const { keys, dataShards, verifyFrames } = this.#options
+    const { keys, dataShards, compress, verifyFrames } = this.#options
     return {
-      ...{ kind: 'encode', fd, ...bytes, slot: memory, verify: verifyFrames },
+      ...{ kind: 'encode', fd, ...bytes, slot: memory, compress, verify: verifyFrames },
       ...{ keys, dataShards, totalShards: this.#writers.length, place },
     }
   }

@@ -27,7 +27,7 @@ function encode(job: EncodeJob): FrameEntry {
   readFully(fd, plain, positionBytes)
   const keys = receivedKeys(job.keys)
   const pieces = slot.subarray(0, plainAtBytes)
-  const entry = encodeFrame(codec, keys, place, plain, pieces)
+  const entry = encodeFrame(codec, keys, place, plain, pieces, { compress: job.compress })
   if (job.verify) verifyFrame(codec, keys, place, entry, plain, pieces)
   return entry
 }

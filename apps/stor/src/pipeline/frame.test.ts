@@ -53,6 +53,12 @@ test('what shrinks is compressed, what does not is left raw', () => {
     sealedBytes: 2 ** 20 + 16,
     coding: FrameCoding.raw,
   })
+  assert.deepEqual(
+    encodeFrame(codec, keys, place, Buffer.alloc(1000), Buffer.alloc(framePiecesBytes(1000, codec)), {
+      compress: false,
+    }),
+    { plainBytes: 1000, sealedBytes: 1016, coding: FrameCoding.raw },
+  )
   // Looks compressible at its start, is not: judged by the whole.
   assert.equal(encode(Buffer.concat([Buffer.alloc(20_000), randomBytes(2 ** 20 - 20_000)])).coding, FrameCoding.raw)
 })

@@ -28,7 +28,7 @@ export function framePiecesBytes(frameBytes: number, { dataShards, totalShards }
   return totalShards * pieceBytesOf(frameBytes + tagBytes, dataShards)
 }
 
-/** Compresses if it shrinks, seals, and cuts one frame into k data and m parity pieces.
+/** Compresses if that is wanted and shrinks it, seals, and cuts one frame into k data and m parity pieces.
  *  @param target where the n pieces are written, one after the other, each `pieceBytesOf(entry.sealedBytes, k)` long */
 export function encodeFrame(
   codec: ReedSolomon,
@@ -36,9 +36,10 @@ export function encodeFrame(
   place: FramePlace,
   plain: Uint8Array,
   target: Buffer,
+  { compress = true }: { readonly compress?: boolean } = {},
 ): FrameEntry {
   const { dataShards, totalShards } = codec
-  const { coded, coding } = compress(plain)
+  const { coded, coding } = compress ? tryCompressing(plain) : { coded: plain, coding: FrameCoding.raw }
   const entry = { plainBytes: plain.length, sealedBytes: coded.length + tagBytes, coding }
   const pieces = cutPieces(target, totalShards, pieceBytesOf(entry.sealedBytes, dataShards))
   const shards = pieces.map(shardOfPiece)
@@ -126,7 +127,7 @@ export function cutPieces(target: Buffer, count: number, pieceBytes: number): Bu
   return Array.from({ length: count }, (_, index) => target.subarray(index * pieceBytes, (index + 1) * pieceBytes))
 }
 
-function compress(plain: Uint8Array): { coded: Uint8Array; coding: FrameCoding } {
+function tryCompressing(plain: Uint8Array): { coded: Uint8Array; coding: FrameCoding } {
   const raw = { coded: plain, coding: FrameCoding.raw }
   const probe = plain.subarray(0, probeBytes)
   const probed = zstdCompressSync(probe, zstdOptions)

@@ -35,6 +35,8 @@ export interface StoreRequest {
   readonly writeQuorum: number
   readonly frameBytes: number
   readonly epoch: number
+  /** Try to compress every frame. */
+  readonly compress: boolean
   /** Decode every frame again before it is sent. */
   readonly verifyFrames: boolean
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void
@@ -117,9 +119,9 @@ class Upload implements AsyncDisposable {
     this.#writers = request.backends.map(
       (backend, index) => new ShardWriter(index, backend, { away: context.isDown(backend.name) }),
     )
-    const { dataShards, frameBytes, verifyFrames } = request
+    const { dataShards, frameBytes, compress, verifyFrames } = request
     this.#sender = new FrameSender(context.pool, this.#writers, {
-      ...{ keys: this.#frameKeys, dataShards, frameBytes, verifyFrames, signal },
+      ...{ keys: this.#frameKeys, dataShards, frameBytes, compress, verifyFrames, signal },
       shardHeader: shardIndex => this.#shardHeader(shardIndex),
       assertUseful: () => this.#assertUseful(),
       onSent: plainBytes => this.#sent(plainBytes),
