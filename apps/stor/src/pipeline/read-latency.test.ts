@@ -56,6 +56,16 @@ describe('read latencies', () => {
     assert.strictEqual(latencies.typicalMs('hangs'), null)
   })
 
+  test('who leaves two reads in a row unanswered lags at once, until it answers', () => {
+    const latencies = measured({ a: 10, b: 10, c: 10, d: 10 })
+    latencies.abandoned('a', 50)
+    assert.strictEqual(latencies.laggards(all, 1).size, 0)
+    latencies.abandoned('a', 50)
+    assert.deepStrictEqual([...latencies.laggards(all, 1)], [['a', 100]])
+    latencies.answered('a', 10)
+    assert.strictEqual(latencies.laggards(all, 1).size, 0)
+  })
+
   test('spares for slowness are few: one for ten reads', () => {
     const latencies = measured({ a: 30, b: 30, c: 30, d: 30 })
     for (let i = 0; i < 16; i++) {

@@ -1,6 +1,9 @@
 /** Of so many last reads a backend's typical time is the median; of more of them, the time that 95 of 100 stay within. */
 const TYPICAL_OF = 8
 const TAIL_OF = 32
+/** Who left so many reads in a row unanswered for long is taken to be as slow as the last of them: half of the last eight would be
+ *  one more wait for each of the frames that are read together. */
+const SILENT_FROM = 2
 /** From so many reads on there is a tail to speak of. */
 const TAIL_FROM = 4
 const HEDGE_MIN_MS = 20
@@ -17,6 +20,8 @@ interface Estimate {
   /** The last reads, oldest first. */
   readonly samplesMs: number[]
   lastAskedMs: number
+  /** Given up late, since the last answer. */
+  silentCount: number
 }
 
 /** How long each backend takes to answer a read, by those of late; from that, whom to ask first and when to ask one more. */
@@ -31,19 +36,28 @@ export class ReadLatencies {
   }
 
   answered(backend: string, tookMs: number): void {
-    const { samplesMs } = this.#of(backend)
-    samplesMs.push(tookMs)
-    if (samplesMs.length > TAIL_OF) samplesMs.shift()
+    const estimate = this.#of(backend)
+    estimate.silentCount = 0
+    addSample(estimate, tookMs)
   }
 
   /** Nobody waits for this answer any more. */
   abandoned(backend: string, waitedMs: number): void {
     // One that was not waited for as long as usual tells nothing; else it is taken to be halfway.
-    if (waitedMs > (this.typicalMs(backend) ?? HEDGE_MIN_MS)) this.answered(backend, 2 * waitedMs)
+    if (waitedMs <= (this.#medianMs(backend) ?? HEDGE_MIN_MS)) return
+    const estimate = this.#of(backend)
+    estimate.silentCount++
+    addSample(estimate, 2 * waitedMs)
   }
 
   /** Null: not known yet. */
   typicalMs(backend: string): number | null {
+    const medianMs = this.#medianMs(backend)
+    const { silentCount = 0, samplesMs = [] } = this.#estimates.get(backend) ?? {}
+    return medianMs === null || silentCount < SILENT_FROM ? medianMs : Math.max(medianMs, samplesMs.at(-1)!)
+  }
+
+  #medianMs(backend: string): number | null {
     const lastMs = this.#estimates.get(backend)?.samplesMs.slice(-TYPICAL_OF) ?? []
     return lastMs.length === 0 ? null : quantile(lastMs, 0.5)
   }
@@ -91,11 +105,16 @@ export class ReadLatencies {
   #of(backend: string): Estimate {
     let estimate = this.#estimates.get(backend)
     if (estimate === undefined) {
-      estimate = { samplesMs: [], lastAskedMs: Number.NEGATIVE_INFINITY }
+      estimate = { samplesMs: [], lastAskedMs: Number.NEGATIVE_INFINITY, silentCount: 0 }
       this.#estimates.set(backend, estimate)
     }
     return estimate
   }
+}
+
+function addSample({ samplesMs }: Estimate, tookMs: number): void {
+  samplesMs.push(tookMs)
+  if (samplesMs.length > TAIL_OF) samplesMs.shift()
 }
 
 function quantile(values: readonly number[], part: number): number {
