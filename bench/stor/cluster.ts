@@ -7,6 +7,7 @@ import { type SpawnedProcess, spawnProcess } from '@qsfs/testkit/spawn'
 const backendCount = 6
 /** As packages/qsfs/bin/qsfs sets it. */
 const launcherEnv = { MALLOC_ARENA_MAX: '2', UV_THREADPOOL_SIZE: '8' }
+const allUpWithinMs = 30_000
 const bytesMetric = 'qsfs_stor_backend_bytes_total'
 const program = (app: string) => new URL(`../../apps/${app}/src/main.ts`, import.meta.url).pathname
 
@@ -53,11 +54,15 @@ export class Cluster implements AsyncDisposable {
     return timed(() => this.#ask('retrieve', { file, name, ...(range === undefined ? {} : { range }) }))
   }
 
-  /** Waits until stor's monitor calls all backends up. */
+  /** Waits until stor's monitor calls all backends up.
+   *  @throws Error that names those it does not, after half a minute */
   async allUp(): Promise<void> {
+    const startMs = performance.now()
     for (;;) {
-      const status = (await this.#ask('status', {})) as { backends: { state: string }[] }
-      if (status.backends.every(({ state }) => state === 'up')) return
+      const { backends } = (await this.#ask('status', {})) as { backends: { name: string; state: string }[] }
+      const others = backends.filter(({ state }) => state !== 'up').map(({ name, state }) => `${name} is ${state}`)
+      if (others.length === 0) return
+      if (performance.now() - startMs > allUpWithinMs) throw new Error(`not all backends are up: ${others.join(', ')}`)
       await new Promise(resolve => setTimeout(resolve, 100))
     }
   }
@@ -159,6 +164,8 @@ function storConfig(directory: string, controlPath: string, backends: readonly B
   return [
     '[stor]\nminimal_shards = 4\nexpected_shards = 6\nredundant_groups = 1\ncreate_namespaces = true',
     `socket = "${controlPath}"\nmaster_key_file = "${join(directory, 'master.key')}"\nmetrics_listen = ":0"`,
+    // Backends fall here again and again, and would have to prove themselves for longer each time: 10 s, 20 s … ten minutes.
+    'up_after = 0',
     ...[0, 2, 4].map(i => `[[stor.groups]]\nbackends = [${data.slice(i, i + 2)}]\n`),
     `[stor.meta.config]\nminimal_shards = 2\nbackends = [${placesIn('meta')}]\n`,
   ].join('\n')
