@@ -14,6 +14,7 @@ import {
   swappedFrames,
 } from './at-rest.ts'
 import { diesAtEachStep } from './crashes.ts'
+import { changedUnderLoad, garbage, killed } from './daemons.ts'
 import { House } from './house.ts'
 import { misbehaving } from './live.ts'
 import {
@@ -33,7 +34,7 @@ import {
   remembersTheOld,
   repeatsIds,
 } from './misbehaviour.ts'
-import { changedUnderLoad, garbage, killed, targetFull, twice, wrongSecret } from './processes.ts'
+import { targetFull, twice, wrongSecret } from './processes.ts'
 import {
   foreignRecords,
   lostRecords,
@@ -193,14 +194,18 @@ const alone: readonly Row[] = [
 ]
 const daemons: readonly Row[] = [
   {
-    fault: 'the config changes under load',
-    play: changedUnderLoad,
-    told: [/"config\.reloaded".*data backend data7 is new/],
-  },
-  {
     fault: 'garbage on the control socket',
     play: garbage,
     told: [/"code":"malformed"/, /"code":"usage"/, /"unknown-verb"/],
+  },
+  {
+    fault: 'the config changes under load',
+    play: changedUnderLoad,
+    told: [
+      /"config\.reloaded".*data backend data7 is new/,
+      /"metadata_backends\.changed".*"joining":"meta7"/,
+      /"metadata_backend\.filled".*"backend":"meta8"/,
+    ],
   },
 ]
 const kills: readonly Row[] = [
