@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { rename, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { askControl } from '@qsfs/daemon/control'
+import type { StatusResult } from '@qsfs/protocol/stor-control'
 import { type SpawnedProcess, spawnProcess } from '@qsfs/testkit/spawn'
 
 const backendCount = 6
@@ -59,8 +60,8 @@ export class Cluster implements AsyncDisposable {
   async allUp(): Promise<void> {
     const startMs = performance.now()
     for (;;) {
-      const { backends } = (await this.#ask('status', {})) as { backends: { name: string; state: string }[] }
-      const others = backends.filter(({ state }) => state !== 'up').map(({ name, state }) => `${name} is ${state}`)
+      const { backends } = (await this.#ask('status', {})) as StatusResult
+      const others = backends.filter(({ health }) => health !== 'up').map(({ name, health }) => `${name} is ${health}`)
       if (others.length === 0) return
       if (performance.now() - startMs > allUpWithinMs) throw new Error(`not all backends are up: ${others.join(', ')}`)
       await new Promise(resolve => setTimeout(resolve, 100))
