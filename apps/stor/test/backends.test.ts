@@ -10,6 +10,7 @@ import { DirectoryBackend, DirectoryRecordBackend } from '../src/backend/directo
 import { Limiter } from '../src/backend/limit.ts'
 import { MemoryBackend, MemoryRecordBackend } from '../src/backend/memory-backend.ts'
 import { Retrier } from '../src/backend/retry.ts'
+import { Vitals } from '../src/backend/vitals.ts'
 import { ZdbBackend } from '../src/backend/zdb/zdb-backend.ts'
 import { backendSuite } from './backend-suite.ts'
 import { FakeZdb } from './fake-zdb.ts'
@@ -56,7 +57,7 @@ backendSuite({
   name: 'memory behind its decorators',
   durability: 'memory',
   open: async () => {
-    const retrier = new Retrier(systemClock, randomBytes, { attemptsMax: 3 })
+    const retrier = new Retrier(systemClock, randomBytes, new Vitals(systemClock), { attemptsMax: 3 })
     const limiter = new Limiter({ putBytesMax: 1000, readsMax: 2 })
     return { backend: new DecoratedBackend(new MemoryBackend('m'), [retrier, limiter]), reopen: null }
   },
@@ -69,7 +70,9 @@ describe('a 0-db backend', () => {
     await using backend = new ZdbBackend('z', { address: server.address, namespace: 'data' }, links)
     const id = await backend.put(Buffer.from('kept'))
     server.cut()
-    const retrying = new DecoratedBackend(backend, [new Retrier(systemClock, randomBytes, { attemptsMax: 3 })])
+    const retrying = new DecoratedBackend(backend, [
+      new Retrier(systemClock, randomBytes, new Vitals(systemClock), { attemptsMax: 3 }),
+    ])
     assert.strictEqual(String(await retrying.get(id)), 'kept')
     await retrying.sync({ ids: [id] })
   })
@@ -77,7 +80,9 @@ describe('a 0-db backend', () => {
   test('a restart that lost a piece fails the sync that relies on it', async () => {
     await using server = await FakeZdb.listen()
     await using backend = new ZdbBackend('z', { address: server.address, namespace: 'data' }, links)
-    const retrying = new DecoratedBackend(backend, [new Retrier(systemClock, randomBytes, { attemptsMax: 3 })])
+    const retrying = new DecoratedBackend(backend, [
+      new Retrier(systemClock, randomBytes, new Vitals(systemClock), { attemptsMax: 3 }),
+    ])
     const id = await retrying.put(Buffer.from('in its page cache'))
     server.cut({ loses: ['data'] })
     await assert.rejects(retrying.sync(), { reason: 'missing' })
@@ -89,7 +94,9 @@ describe('a 0-db backend', () => {
   test('an id that is given a second time is trusted by nobody', async () => {
     await using server = await FakeZdb.listen()
     await using backend = new ZdbBackend('z', { address: server.address, namespace: 'data' }, links)
-    const retrying = new DecoratedBackend(backend, [new Retrier(systemClock, randomBytes, { attemptsMax: 3 })])
+    const retrying = new DecoratedBackend(backend, [
+      new Retrier(systemClock, randomBytes, new Vitals(systemClock), { attemptsMax: 3 }),
+    ])
     const id = await retrying.put(Buffer.from('in its page cache'))
     // As after a power cut: what was not synced is gone, and so is the memory of its id.
     server.cut({ loses: ['data'] })
@@ -171,7 +178,9 @@ describe('a directory backend', () => {
     const before = await backend.put(Buffer.from('x'))
     await rm(path, { recursive: true })
     await mkdir(path)
-    const retrying = new DecoratedBackend(backend, [new Retrier(systemClock, randomBytes, { attemptsMax: 3 })])
+    const retrying = new DecoratedBackend(backend, [
+      new Retrier(systemClock, randomBytes, new Vitals(systemClock), { attemptsMax: 3 }),
+    ])
     const after = await retrying.put(Buffer.from('y'))
     assert.ok(after > before)
     assert.strictEqual((await backend.stat()).valueCount, 1)

@@ -169,7 +169,12 @@ export class Fleet implements AsyncDisposable {
 }
 
 function toWatched(id: string, { backend, vitals }: DataPlace | MetaPlace): Watched {
-  return { id, stat: options => backend.stat(options), checked: (stat, askedMs) => vitals.checked(stat, askedMs) }
+  return {
+    id,
+    stat: options => backend.stat(options),
+    checked: (stat, askedMs) => vitals.checked(stat, askedMs),
+    changed: state => vitals.called(state),
+  }
 }
 
 const dataId = (name: string) => `data ${name}`

@@ -30,6 +30,7 @@ export class Health implements AsyncDisposable {
       this.#patients.values().map(async patient => {
         await this.#check(patient)
         patient.believeLastCheck()
+        patient.watched.changed?.(patient.state)
       }),
     )
   }
@@ -72,6 +73,7 @@ export class Health implements AsyncDisposable {
     }
     const { state, fallCount } = patient.observation
     if (state === before) return
+    patient.watched.changed?.(state)
     this.#log.event('backend.health_changed', { backend: patient.watched.id, state, note, fallCount })
   }
 

@@ -4,6 +4,7 @@ import type { Clock, RandomSource } from '@qsfs/concurrency/clock'
 import { ConfigError } from '@qsfs/config/load'
 import type { BackendConfig, StorConfig } from '../config.ts'
 import type { Backend, RecordBackend } from './backend.ts'
+import { Cutoff } from './cutoff.ts'
 import { DecoratedBackend, DecoratedRecordBackend } from './decorated-backend.ts'
 import { DirectoryBackend, DirectoryRecordBackend } from './directory-backend.ts'
 import { Limiter } from './limit.ts'
@@ -31,7 +32,9 @@ export function openBackend(
     ? new DirectoryBackend(backend.name, directoryOf(backend, config))
     : new ZdbBackend(backend.name, zdbAddress(backend), linkOptions(config))
   const meter = new Meter(backend.name, 'data', clock, metrics, vitals)
-  return new DecoratedBackend(raw, [meter, new Retrier(clock, random, { attemptsMax: 3 }), new Limiter(LIMITS)])
+  const cutoff = new Cutoff(backend.name, clock, vitals, { answerWithinMs: config.backendTimeoutMs })
+  const retrier = new Retrier(clock, random, vitals, { attemptsMax: 3 })
+  return new DecoratedBackend(raw, [meter, cutoff, retrier, new Limiter(LIMITS)])
 }
 
 /** As `openBackend`, for metadata: the quorum has its own patience, so one more attempt is enough. */
@@ -49,7 +52,8 @@ export function openRecordBackend(
     ? new DirectoryRecordBackend(backend.name, directoryOf(backend, config))
     : new ZdbRecordBackend(backend.name, zdbAddress(backend), { ...linkOptions(config), ...owner })
   const meter = new Meter(backend.name, 'meta', clock, metrics, vitals)
-  return new DecoratedRecordBackend(raw, [meter, new Retrier(clock, random, { attemptsMax: 2 })])
+  const cutoff = new Cutoff(backend.name, clock, vitals, { answerWithinMs: config.backendTimeoutMs })
+  return new DecoratedRecordBackend(raw, [meter, cutoff, new Retrier(clock, random, vitals, { attemptsMax: 2 })])
 }
 
 const isDirectory = ({ address }: BackendConfig) => address.startsWith('dir:')

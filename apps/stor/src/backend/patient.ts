@@ -7,6 +7,8 @@ export interface Watched {
   stat(options: { readonly signal: AbortSignal }): Promise<BackendStat>
   /** Told of each check that was answered, and when it was asked, monotonic. */
   checked?(stat: BackendStat, askedMs: number): void
+  /** Told when it is called up or down. */
+  changed?(state: HealthState): void
 }
 
 export interface HealthLimits {

@@ -2,6 +2,7 @@ import { MiB } from '@qsfs/bytes/units'
 import type { Clock } from '@qsfs/concurrency/clock'
 import type { StorError } from '../errors.ts'
 import type { BackendStat } from './backend.ts'
+import type { HealthState } from './patient.ts'
 
 export interface Failure {
   readonly text: string
@@ -23,6 +24,9 @@ export class Vitals {
   #refusedAtMs: number | null = null
   /** What it said first after it. */
   #freeBytes: number | null = null
+  #isDown = false
+  /** Requests under way; each is told when the backend is called down. */
+  readonly #waiting = new Set<() => void>()
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -51,6 +55,23 @@ export class Vitals {
     if (this.#refusedAtMs === null || freeBytes === null || askedMs < this.#refusedAtMs) return
     this.#freeBytes ??= freeBytes
     if (freeBytes > this.#freeBytes + ROOM_MADE_BYTES) this.#refusedAtMs = null
+  }
+
+  /** The monitor's word. */
+  called(state: HealthState): void {
+    this.#isDown = state === 'down'
+    if (this.#isDown) for (const giveUp of this.#waiting) giveUp()
+  }
+
+  get isDown(): boolean {
+    return this.#isDown
+  }
+
+  /** @param onDown called when the backend is called down from now on
+   *  @returns ends that */
+  whenDown(onDown: () => void): () => void {
+    this.#waiting.add(onDown)
+    return () => this.#waiting.delete(onDown)
   }
 
   /** It said that it is full, and has not said since that there is more room. */

@@ -1,6 +1,6 @@
 import { StorError } from '../../errors.ts'
 import type { BackendOptions, BackendStat, RecordBackend } from '../backend.ts'
-import { GroupSync } from '../group-sync.ts'
+import { GroupSync } from './group-sync.ts'
 import { fsync, linkOf, removeKey, statOf } from './zdb-backend.ts'
 import { type ZdbAddress, ZdbLink, type ZdbLinkOptions } from './zdb-link.ts'
 import { scanKeys } from './zdb-scan.ts'
