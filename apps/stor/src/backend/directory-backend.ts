@@ -23,6 +23,7 @@ export class DirectoryBackend implements Backend {
   readonly #pending = new Set<PieceId>()
   /** Pieces that were not there, or did not reach the disk, when they were to be synced; by little it only grows. */
   readonly #lost = new Set<PieceId>()
+  readonly #syncing = new KeyedMutex<'sync'>()
   #valueCount = 0
 
   constructor(name: string, root: string) {
@@ -84,21 +85,27 @@ export class DirectoryBackend implements Backend {
   }
 
   async sync({ signal, ids = [] }: SyncOptions = {}): Promise<void> {
+    // One at a time: of two that sync the same piece together only one is told that its disk failed.
+    const lostCount = await this.#syncing.run('sync', () => this.#syncPending(signal))
+    if (lostCount > 0 || [...ids].some(id => this.#lost.has(id))) {
+      throw new StorError('missing', `${this.name} lost pieces before they were on its disk`)
+    }
+  }
+
+  /** @returns how many pieces turned out to be lost */
+  async #syncPending(signal: AbortSignal | undefined): Promise<number> {
     const covered = [...this.#pending]
-    const lost = new Set<PieceId>()
+    const lostBefore = this.#lost.size
     for (const id of covered) {
       signal?.throwIfAborted()
-      if (!(await this.#isOnDisk(pathOf(id)))) lost.add(id)
+      if (!(await this.#isOnDisk(pathOf(id)))) this.#lost.add(id)
     }
     for (const directory of new Set(covered.map(directoryOf))) {
       if (await this.#isOnDisk(directory)) continue
-      for (const id of covered) if (directoryOf(id) === directory) lost.add(id)
+      for (const id of covered) if (directoryOf(id) === directory) this.#lost.add(id)
     }
     for (const id of covered) this.#pending.delete(id)
-    for (const id of lost) this.#lost.add(id)
-    if (lost.size > 0 || [...ids].some(id => this.#lost.has(id))) {
-      throw new StorError('missing', `${this.name} lost pieces before they were on its disk`)
-    }
+    return this.#lost.size - lostBefore
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
