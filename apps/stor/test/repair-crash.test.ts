@@ -66,6 +66,26 @@ test('a crash at each call of a repair leaves the object readable, and the next 
   assert.ok(crashedCount > 30, `${crashedCount} places to crash at`)
 })
 
+test('shards that stand where the promise does not hold move when a better place is free; margins go by the object', async () => {
+  await using stack = new AsyncDisposableStack()
+  const { rig, content, objectId } = await rigWithObject(stack, 8)
+  // b0 to b5 were all there was; of three to a group one group may be lost, so nothing else holds with k = 4.
+  const promise = { k: 99, n: 100, redundantGroups: 1, redundantNodes: 0 }
+  const groupOf = (name: string) => (name < 'b6' ? Math.floor(Number(name[1]) / 3) : 2)
+  const counting = () => rig.repair(undefined, undefined, { redundancy: promise, groupOf }).run(objectId, new Set())
+  const { rebuiltCount, confirmedCount, margin, pending } = await counting()
+  assert.deepStrictEqual([rebuiltCount, confirmedCount, margin, pending], [2, 6, 2, ''])
+  const { shards, owed } = await rig.record(objectId)
+  const groups = Map.groupBy(shards, ({ backend }) => groupOf(backend))
+  assert.deepStrictEqual(
+    [...groups.values()].map(({ length }) => length),
+    [2, 2, 2],
+  )
+  assert.deepStrictEqual([owed, await rig.unnamedCount(objectId)], [[], 0])
+  assert.strictEqual((await counting()).rebuiltCount, 0)
+  assert.ok((await rig.read(objectId)).equals(content))
+})
+
 test('random histories of loss within n - k and repair: always readable, never a wrong byte, whole in the end', async () => {
   await using stack = new AsyncDisposableStack()
   const seed = Number(process.env.SEED ?? randomBytes(4).readUInt32LE())

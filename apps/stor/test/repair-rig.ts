@@ -57,8 +57,12 @@ export class RepairRig {
   }
 
   /** A process that repairs. */
-  repair(intercept: Interceptor = () => undefined, draining: ReadonlySet<string> = new Set()): ObjectRepair {
-    const fleet = this.fleet(intercept, draining)
+  repair(
+    intercept: Interceptor = () => undefined,
+    draining: ReadonlySet<string> = new Set(),
+    { redundancy = REDUNDANCY, groupOf = (name: string) => Number(name.slice(1)) } = {},
+  ): ObjectRepair {
+    const fleet = this.fleet(intercept, draining, groupOf)
     const budget = new RepairBudget(systemClock, () => false, {
       bytesPerSecond: 1e12,
       cpuShare: 1e12,
@@ -68,7 +72,7 @@ export class RepairRig {
       meta: this.meta(intercept),
       fleet,
       ...{ keys: this.pipeline.keys, clock: systemClock, random: randomBytes, log: silentLog },
-      ...{ budget, redundancy: REDUNDANCY },
+      ...{ budget, redundancy },
       view: {
         isKnown: name => fleet.backend(name) !== undefined,
         isDown: fleet.isDown,
@@ -80,7 +84,11 @@ export class RepairRig {
   }
 
   /** The data backends, as a process sees them. */
-  fleet(intercept: Interceptor = () => undefined, draining: ReadonlySet<string> = new Set()) {
+  fleet(
+    intercept: Interceptor = () => undefined,
+    draining: ReadonlySet<string> = new Set(),
+    groupOf = (name: string) => Number(name.slice(1)),
+  ) {
     const backends = this.data.map(backend => intercepted<Backend>(backend, intercept))
     return {
       backend: (name: string) => backends.find(backend => backend.name === name),
@@ -88,7 +96,7 @@ export class RepairRig {
       candidates: () =>
         this.data
           .filter(({ name }) => !draining.has(name))
-          .map(({ name }, group) => ({ name, group, usable: !this.down.has(name), freeBytes: null })),
+          .map(({ name }) => ({ name, group: groupOf(name), usable: !this.down.has(name), freeBytes: null })),
     }
   }
 

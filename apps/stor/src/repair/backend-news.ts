@@ -1,17 +1,22 @@
 import type { Fleet } from '../backend/fleet.ts'
 import type { BackendView } from './diagnosis.ts'
 
+type WatchedFleet = Pick<Fleet, 'data' | 'backend' | 'isDown' | 'isGivenUp' | 'isDraining' | 'observeData'>
+
 /** What the monitor shows of data backends, and what of it makes all records to be looked through: one that holds nothing
- *  (a new one, or its disk was exchanged), one that was given up, one that came back after that. */
+ *  (a new one, or its disk was exchanged), or not half of what it held a moment ago (so too, and somebody has stored
+ *  something since), one that was given up, one that came back after that. */
 export class BackendNews implements BackendView {
-  readonly #fleet: Fleet
-  /** Seen empty, and not full again since. */
+  readonly #fleet: WatchedFleet
+  /** Seen emptied, and not full again since. */
   readonly #empty = new Set<string>()
+  /** How many values each held when it was asked last. */
+  readonly #valueCounts = new Map<string, number>()
   readonly #givenUp = new Set<string>()
   /** Something of these was not looked for in the records yet. */
   readonly #news = new Set<string>()
 
-  constructor(fleet: Fleet) {
+  constructor(fleet: WatchedFleet) {
     this.#fleet = fleet
   }
 
@@ -27,7 +32,10 @@ export class BackendNews implements BackendView {
       }
       const { reachable, stat } = this.#fleet.observeData(name)
       if (!reachable || stat === null) continue
-      if (stat.valueCount > 0) {
+      const { valueCount } = stat
+      const hasFallen = valueCount * 2 < (this.#valueCounts.get(name) ?? 0)
+      this.#valueCounts.set(name, valueCount)
+      if (valueCount > 0 && !hasFallen) {
         if (!this.#news.has(name)) this.#empty.delete(name)
       } else if (!this.#empty.has(name)) {
         this.#empty.add(name)

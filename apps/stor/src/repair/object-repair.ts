@@ -4,7 +4,13 @@ import type { Log } from '@qsfs/telemetry/log'
 import type { Fleet } from '../backend/fleet.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
 import { objectKey } from '../metadata/name-record.ts'
-import { decodeRecord, encodeRecord, type ObjectRecord, type PieceRun } from '../metadata/object-record.ts'
+import {
+  decodeRecord,
+  encodeRecord,
+  type ObjectRecord,
+  type PieceRun,
+  type ShardPlace,
+} from '../metadata/object-record.ts'
 import { idsOfRuns } from '../pipeline/shard-writer.ts'
 import type { Redundancy } from '../placement.ts'
 import { removePieces } from '../removal.ts'
@@ -13,6 +19,7 @@ import { type BackendView, diagnose } from './diagnosis.ts'
 import { ObjectPieces } from './object-pieces.ts'
 import { type Rebuilt, rebuildShards } from './rebuild-shards.ts'
 import { planRepair } from './repair-plan.ts'
+import { planMoves } from './replacement.ts'
 import { ascendingRunsOf, verifyShard } from './verify-shard.ts'
 
 export interface ObjectRepairContext {
@@ -41,13 +48,15 @@ export interface RepairOutcome {
   /** Shards confirmed on known backends, of n, after it. */
   readonly confirmedCount: number
   readonly totalShards: number
+  /** How many of them may be lost. */
+  readonly margin: number
 }
 
 /** Shards to be written, and what then is to be removed of them. */
 type Lost = ReadonlyMap<number, readonly PieceRun[]>
 
 /** Brings one object to full width: reads the shards that are in doubt, rebuilds those that are bad, owed, or on a backend
- *  that is gone or given up, commits a new generation of the record, removes what the replaced shards left. In this order: until the
+ *  that is gone or given up, and of a whole one those whose places do not keep the promise, where others do; commits a new generation of the record, removes what the replaced shards left. In this order: until the
  *  record is committed the old places stay, after it the new ones count, so a crash at any step leaves the object
  *  readable and at most pieces that nobody names. One at a time per object; the caller sees to it. */
 export class ObjectRepair {
@@ -64,7 +73,7 @@ export class ObjectRepair {
     suspects: ReadonlySet<number> | 'all',
     options: TakeOptions = {},
   ): Promise<RepairOutcome> {
-    const { fleet, view, redundancy } = this.#context
+    const { fleet, view } = this.#context
     const faulty = new Set<number>()
     let [rebuiltCount, verifiedCount, badCount] = [0, 0, 0]
     let doubted = suspects
@@ -78,10 +87,18 @@ export class ObjectRepair {
       badCount += checked.badCount
       // The server's own bytes come on top.
       const candidates = fleet.candidates(Math.ceil(pieces.shardTotalBytes * 1.02))
+      const redundancy = redundancyOf(record, this.#context.redundancy)
       const planned = planRepair(record, [...checked.lost.keys()], candidates, view, redundancy)
       for (const index of planned.staying) checked.lost.delete(index)
-      const batch = planned.targets.slice(0, Math.max(1, record.totalShards - record.dataShards))
-      const rebuilt = batch.length === 0 ? null : await this.#rebuild(pieces, batch, checked.lost, faulty, options)
+      const isWhole = checked.lost.size === 0
+      const moves = isWhole ? planMoves(record.shards, candidates, redundancy, name => !view.isDown(name)) : []
+      for (const { index } of moves) checked.lost.set(index, record.shards[index]!.runs)
+      const targets = [...planned.targets, ...moves]
+      const batch = targets.slice(0, Math.max(1, record.totalShards - record.dataShards))
+      // A shard on its way from where it is good is as good a source as any.
+      const moving = new Set([...checked.draining, ...moves.map(({ index }) => index)])
+      const bad = new Set([...checked.lost.keys()].filter(index => !moving.has(index)))
+      const rebuilt = batch.length === 0 ? null : await this.#rebuild(pieces, batch, bad, faulty, options)
       const count = rebuilt === null ? 0 : await this.#commit(record, rebuilt, checked.lost)
       rebuiltCount += count
       const written = new Set(rebuilt?.places.map(({ index }) => index))
@@ -96,8 +113,10 @@ export class ObjectRepair {
       const silent = checked.unread.map(index => `${record.shards[index]!.backend} does not answer`)
       const changed = left.length > 0 ? 'the record changed meanwhile' : ''
       const pending = planned.pending || failure || silent[0] || changed || unsettled
-      const confirmedCount = this.#countKept(record, checked.lost) + count
-      const counts = { rebuiltCount, verifiedCount, badCount, confirmedCount, totalShards: record.totalShards }
+      const confirmedCount = this.#countKept(record, bad.union(written)) + count
+      const margin = confirmedCount - record.dataShards
+      const width = { confirmedCount, totalShards: record.totalShards, margin }
+      const counts = { rebuiltCount, verifiedCount, badCount, ...width }
       // A shard known to be bad is read again next time: it may have been mended, and what is there of it is needed.
       const again = left.filter(index => record.shards[index]!.confirmed)
       return { found: true, ...counts, pending, suspects: [...new Set([...unread, ...again])] }
@@ -118,6 +137,7 @@ export class ObjectRepair {
     const lost = new Map<number, readonly PieceRun[]>(
       [...unplaced, ...displaced].map(index => [index, record.shards[index]!.runs]),
     )
+    const draining = new Set(unplaced.filter(index => this.#isKept(record.shards[index]!)))
     const unread: number[] = []
     let [verifiedCount, badCount] = [0, 0]
     for (const place of record.shards) {
@@ -137,24 +157,23 @@ export class ObjectRepair {
       const objectId = record.objectId.toString('hex')
       log.warn('shard.bad', { objectId, shardIndex: place.index, backend: place.backend, ...counts })
       lost.set(place.index, ownRuns)
+      draining.delete(place.index)
     }
-    return { lost, unread, verifiedCount, badCount }
+    return { lost, draining, unread, verifiedCount, badCount }
   }
 
   async #rebuild(
     pieces: ObjectPieces,
     targets: readonly { readonly index: number; readonly backend: string }[],
-    lost: Lost,
+    bad: ReadonlySet<number>,
     faulty: Set<number>,
     options: TakeOptions,
   ): Promise<Rebuilt> {
-    const { fleet, view } = this.#context
+    const { fleet } = this.#context
     const sources = pieces.record.shards.flatMap(place => {
       const backend = fleet.backend(place.backend)
       if (!place.confirmed || backend === undefined) return []
-      // A shard on its way from a backend that is being emptied is as good a source as any.
-      const isBad = lost.has(place.index) && !view.isDraining(place.backend)
-      return [{ place, backend, isLastResort: isBad || fleet.isDown(place.backend) }]
+      return [{ place, backend, isLastResort: bad.has(place.index) || fleet.isDown(place.backend) }]
     })
     const resolved = targets.map(({ index, backend }) => ({ index, backend: fleet.backend(backend)! }))
     const onFault = (shardIndex: number) => faulty.add(shardIndex)
@@ -217,16 +236,23 @@ export class ObjectRepair {
   }
 
   /** Shards that are where they may stay, or wait to move from a backend that still has them. */
-  #countKept({ shards }: ObjectRecord, lost: Lost): number {
-    const { view } = this.#context
-    return shards.filter(({ index, confirmed, backend }) => confirmed && view.isKnown(backend) && !lost.has(index))
-      .length
+  #countKept({ shards }: ObjectRecord, others: ReadonlySet<number>): number {
+    return shards.filter(shard => this.#isKept(shard) && !others.has(shard.index)).length
+  }
+
+  #isKept({ confirmed, backend }: ShardPlace): boolean {
+    return confirmed && this.#context.view.isKnown(backend)
   }
 }
 
 const gone: RepairOutcome = {
   ...{ found: false, rebuiltCount: 0, verifiedCount: 0, badCount: 0, pending: '', suspects: [] },
-  ...{ confirmedCount: 0, totalShards: 0 },
+  ...{ confirmedCount: 0, totalShards: 0, margin: 0 },
+}
+
+/** What is promised, for an object that was stored with another k and n than the config has now. */
+export function redundancyOf({ dataShards, totalShards }: ObjectRecord, redundancy: Redundancy): Redundancy {
+  return { ...redundancy, k: dataShards, n: totalShards }
 }
 
 function samePlace(now: ObjectRecord, read: ObjectRecord, index: number): boolean {

@@ -8,15 +8,16 @@ import { StorError } from '../errors.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
 import { objectIdOfKey } from '../metadata/name-record.ts'
 import type { ObjectRecord } from '../metadata/object-record.ts'
-import type { Redundancy } from '../placement.ts'
+import type { Candidate, Redundancy } from '../placement.ts'
 import { BackendNews } from './backend-news.ts'
 import { RepairBudget } from './budget.ts'
 import { diagnose } from './diagnosis.ts'
 import { inspectObject } from './inspect.ts'
-import { ObjectRepair, type RepairOutcome } from './object-repair.ts'
+import { ObjectRepair, type RepairOutcome, redundancyOf } from './object-repair.ts'
 import { sweepOrphans } from './orphans.ts'
 import { planRepair } from './repair-plan.ts'
 import { RepairQueue } from './repair-queue.ts'
+import { planMoves } from './replacement.ts'
 import { Scrubber } from './scrubber.ts'
 import { surveyRecords } from './survey.ts'
 
@@ -38,14 +39,14 @@ export interface RepairerLimits {
   readonly cpuShare: number
   /** Objects at once. */
   readonly concurrency: number
+  /** Objects that wait at once: some 300 bytes each. */
+  readonly queueMax: number
   readonly scrubPeriodMs: number
   readonly orphanGraceMs: number
   readonly answerWithinMs: number
   readonly pollMs: number
 }
 
-/** Objects that wait at once: some 300 bytes each. */
-const ITEMS_MAX = 100_000
 /** Longest pause after failures; a backend that comes back ends it. */
 const BACKOFF_MAX_MS = 10 * 60 * 1000
 /** Records are looked through when the daemon starts, when a backend was emptied, given up or came back, and so often. */
@@ -70,6 +71,8 @@ export class Repairer implements AsyncDisposable {
   /** Objects on fewer than n locations. */
   readonly #thin = new Set<string>()
   #surveyedAtMs: number | null = null
+  /** The last survey filled the queue. */
+  #isCut = false
   readonly #counts = { rebuilt: 0, failed: 0, reported: 0, verified: 0, bad: 0 }
   #orphans = { removedCount: 0, youngCount: 0, unknownCount: 0 }
   /** Mean time of a repair, later ones weighing more. */
@@ -81,7 +84,7 @@ export class Repairer implements AsyncDisposable {
     this.#limits = limits
     this.#budget = new RepairBudget(clock, () => context.isReading(), limits)
     this.#queue = new RepairQueue(clock, random, {
-      itemsMax: ITEMS_MAX,
+      itemsMax: limits.queueMax,
       firstMs: Math.max(1000, limits.pollMs),
       maxMs: BACKOFF_MAX_MS,
     })
@@ -257,7 +260,7 @@ export class Repairer implements AsyncDisposable {
       else this.#thin.delete(objectId)
       // Sources that turned out bad while they were read are next.
       if (outcome.suspects.length > 0 || outcome.pending !== '') {
-        this.#queue.add(objectId, outcome.confirmedCount - this.#limits.redundancy.k, outcome.suspects)
+        this.#queue.add(objectId, outcome.margin, outcome.suspects)
       }
       return outcome
     } catch (error) {
@@ -292,9 +295,10 @@ export class Repairer implements AsyncDisposable {
     const { clock, log } = this.#context
     while (!signal.aborted) {
       const news = this.#news.look()
-      const isDue = this.#surveyedAtMs === null || clock.monotonicMs() - this.#surveyedAtMs > SURVEY_EVERY_MS
+      const isOld = this.#surveyedAtMs === null || clock.monotonicMs() - this.#surveyedAtMs > SURVEY_EVERY_MS
+      const isDue = this.#isCut ? this.#queue.size <= this.#limits.queueMax / 2 : news.size > 0
       try {
-        if (news.size > 0 || isDue) await this.#survey(news, signal)
+        if (isDue || isOld) await this.#survey(news, signal)
       } catch (error) {
         if (signal.aborted) return
         if (!(error instanceof StorError)) throw error
@@ -306,16 +310,19 @@ export class Repairer implements AsyncDisposable {
 
   async #survey(news: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     const { meta, fleet, log } = this.#context
+    const candidates = fleet.candidates(0)
+    const { refusedCount } = this.#queue
     const { named, recordCount, unreadableCount } = await surveyRecords(meta, log, signal, record => {
       const { margin, unplaced, displaced, suspects, hasRemovals } = diagnose(record, this.#news)
       const id = record.objectId.toString('hex')
       if (record.shards.some(({ confirmed, backend }) => !confirmed || !this.#news.isKnown(backend))) this.#thin.add(id)
-      // Where nothing better is free, a backend that was given up is waited for, and its objects fill no queue.
-      const canMove = displaced.length > 0 && this.#canMove(record, displaced)
+      const canMove = this.#canMove(record, displaced, candidates)
       if (unplaced.length > 0 || suspects.length > 0 || hasRemovals || canMove) this.#queue.add(id, margin, suspects)
     })
     this.#surveyedAtMs = this.#context.clock.monotonicMs()
-    this.#news.surveyed(news)
+    // What found no room in the queue is looked for again, and the news stay news, as soon as there is some.
+    this.#isCut = this.#queue.refusedCount > refusedCount
+    if (!this.#isCut) this.#news.surveyed(news)
     log.event('survey.ended', { recordCount, unreadableCount, pendingCount: this.#queue.size })
     const orphans = { removedCount: this.#orphans.removedCount, youngCount: 0, unknownCount: 0 }
     for (const { backend } of fleet.data) {
@@ -336,9 +343,13 @@ export class Repairer implements AsyncDisposable {
     this.#orphans = orphans
   }
 
-  #canMove(record: ObjectRecord, displaced: readonly number[]): boolean {
-    const candidates = this.#context.fleet.candidates(0)
-    return planRepair(record, displaced, candidates, this.#news, this.#limits.redundancy).targets.length > 0
+  /** Where nothing better is free, shards stay where they are, be it with a backend that was given up, or where the promise
+   *  is not kept; and their objects fill no queue. */
+  #canMove(record: ObjectRecord, displaced: readonly number[], candidates: readonly Candidate[]): boolean {
+    const redundancy = redundancyOf(record, this.#limits.redundancy)
+    if (displaced.length > 0)
+      return planRepair(record, displaced, candidates, this.#news, redundancy).targets.length > 0
+    return planMoves(record.shards, candidates, redundancy, name => !this.#news.isDown(name)).length > 0
   }
 
   async #listObjects(signal: AbortSignal): Promise<Buffer[]> {
