@@ -11,6 +11,7 @@ import { objectKey } from '../src/metadata/name-record.ts'
 import { encodeRecord } from '../src/metadata/object-record.ts'
 import { FramePool } from '../src/pipeline/frame-pool.ts'
 import { readRange } from '../src/pipeline/retrieve.ts'
+import { idsOfRuns } from '../src/pipeline/shard-writer.ts'
 import { RepairBudget } from '../src/repair/budget.ts'
 import { NamedPieces } from '../src/repair/named-pieces.ts'
 import { sweepOrphans } from '../src/repair/orphans.ts'
@@ -52,7 +53,7 @@ async function strewn(stack: AsyncDisposableStack) {
   const areReadable = async () =>
     (await rig.read(objectId)).equals(content) &&
     (await readRange(theirs, readAll, neighbour.readContext)).equals(content)
-  return { rig, backend, broken, content, sweep, areReadable }
+  return { rig, objectId, backend, broken, content, sweep, areReadable }
 }
 
 test('only old pieces of ours that no record names are removed', async () => {
@@ -63,6 +64,19 @@ test('only old pieces of ours that no record names are removed', async () => {
   assert.strictEqual((await backend.stat()).valueCount, 7)
   assert.deepStrictEqual(await sweep(DAY_MS), { removedCount: 2, youngCount: 0, unknownCount: 3 })
   assert.strictEqual((await backend.stat()).valueCount, 5)
+  assert.ok(await areReadable())
+})
+
+test('pieces of a put that was repeated, beside no header, go when their object is old; copies of the superblock are known', async () => {
+  await using stack = new AsyncDisposableStack()
+  const { rig, objectId, backend, sweep, areReadable } = await strewn(stack)
+  const { shards } = await rig.record(objectId)
+  const { runs } = shards.find(shard => shard.backend === backend.name)!
+  await backend.put(await backend.get([...idsOfRuns(runs)][1]!))
+  await backend.put(Buffer.from('QSSB and what a superblock holds'))
+  assert.deepStrictEqual(await sweep(0), { removedCount: 0, youngCount: 3, unknownCount: 3 })
+  assert.deepStrictEqual(await sweep(DAY_MS), { removedCount: 3, youngCount: 0, unknownCount: 3 })
+  assert.deepStrictEqual(await sweep(DAY_MS), { removedCount: 0, youngCount: 0, unknownCount: 3 })
   assert.ok(await areReadable())
 })
 

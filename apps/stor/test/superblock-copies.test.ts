@@ -5,12 +5,8 @@ import type { Backend } from '../src/backend/backend.ts'
 import type { Fleet } from '../src/backend/fleet.ts'
 import { MemoryBackend } from '../src/backend/memory-backend.ts'
 import { rotateMaster } from '../src/identity/key-rotation.ts'
-import {
-  CopyRecord,
-  decodeCopyRecord,
-  looksLikeSuperblock,
-  SuperblockCopies,
-} from '../src/identity/superblock-copies.ts'
+import { CopyRecord, decodeCopyRecord, SuperblockCopies } from '../src/identity/superblock-copies.ts'
+import { looksLikeSuperblock } from '../src/metadata/superblock.ts'
 import { IdentityRig } from './identity-rig.ts'
 
 const names = ['m1', 'm2', 'm3', 'm4']

@@ -5,6 +5,7 @@ import type { Fleet } from '../backend/fleet.ts'
 import { StorError } from '../errors.ts'
 import { ByteReader } from '../metadata/byte-reader.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
+import { looksLikeSuperblock } from '../metadata/superblock.ts'
 import type { Identity } from './identity.ts'
 
 const MAGIC = Buffer.from('QSSC')
@@ -77,11 +78,6 @@ export function decodeCopyRecord(bytes: Buffer): { readonly counter: number; rea
   reader.end()
   if (!magic.equals(MAGIC) || version !== VERSION) throw reader.damaged(`is not of version ${VERSION}`)
   return { counter, pieceId }
-}
-
-/** Whether a value begins as a superblock does. */
-export function looksLikeSuperblock(value: Buffer): boolean {
-  return value.subarray(0, 4).equals(Buffer.from('QSSB'))
 }
 
 async function holds(backend: Backend, id: number, bytes: Buffer): Promise<boolean> {

@@ -59,6 +59,11 @@ export interface OpenedSuperblock extends Superblock {
   readonly isShared: boolean
 }
 
+/** Whether a value begins as a superblock does. */
+export function looksLikeSuperblock(value: Buffer): boolean {
+  return value.subarray(0, magic.length).equals(magic)
+}
+
 /** A new store. */
 export function newSuperblock(
   members: readonly string[],

@@ -1,6 +1,6 @@
 import { type Backend, getOrNull, type PieceId } from '../backend/backend.ts'
 import { StorError } from '../errors.ts'
-import { looksLikeSuperblock } from '../identity/superblock-copies.ts'
+import { looksLikeSuperblock } from '../metadata/superblock.ts'
 import { decodeShardHeader, objectIdOfValue, PieceHeader } from '../pipeline/piece.ts'
 
 /** One value that says which piece it is. A backend's word: nothing of it was checked yet. */

@@ -8,6 +8,7 @@ import { StorError } from '../errors.ts'
 import type { MetaStore } from '../metadata/meta-store.ts'
 import { objectKey } from '../metadata/name-record.ts'
 import { decodeRecord } from '../metadata/object-record.ts'
+import { looksLikeSuperblock } from '../metadata/superblock.ts'
 import { decodeShardHeader, objectIdOfValue, shardHeaderHolds } from '../pipeline/piece.ts'
 import type { RepairBudget } from './budget.ts'
 import { NamedPieces } from './named-pieces.ts'
@@ -29,7 +30,7 @@ export interface SweepResult {
   readonly removedCount: number
   /** Too young. */
   readonly youngCount: number
-  /** Without a shard header of ours beside them: another store's, or nobody's. They stay. */
+  /** Of no object of ours, with no shard header of ours beside them: another store's, or nobody's. They stay. */
   readonly unknownCount: number
 }
 
@@ -47,8 +48,9 @@ const STRAYS_MAX = 20_000
 const STRAY_BYTES = 256 * 1024
 
 /** Removes what uploads and repairs left behind that were broken off: pieces that no record names, of shards whose header,
- *  under this store's keys, says that they were begun longer ago than any upload may take. The record is asked for once
- *  more, by the rule, before anything is removed.
+ *  under this store's keys, says that they were begun longer ago than any upload may take; and single ones, of a put that
+ *  was repeated because its answer was lost, of an object that is as old. The record is asked for once more, by the rule,
+ *  before anything is removed.
  *  @param named by a survey that began after nothing else was writing records but this process
  *  @throws StorError only for a backend's listing, and the metadata */
 export async function sweepOrphans(
@@ -68,21 +70,16 @@ export async function sweepOrphans(
       await context.budget.take(STRAY_BYTES, options)
       const value = await getOrNull(backend, id, options)
       const owner = value === null ? null : objectIdOfValue(value)
-      if (owner === null) unknownCount++
+      if (owner === null) unknownCount += value !== null && looksLikeSuperblock(value) ? 0 : 1
       else note(strays, owner, id, value!, context.keys)
     }
   }
   let [removedCount, youngCount] = [0, 0]
   for (const [objectId, stray] of strays) {
-    if (stray.startedMs === null) {
-      unknownCount += stray.ids.length
-      continue
-    }
-    if (context.clock.nowMs() - stray.startedMs < context.graceMs) {
-      youngCount += stray.ids.length
-      continue
-    }
-    removedCount += await context.objects.run(objectId, () => remove(backend, objectId, stray, context, options))
+    const fate = await context.objects.run(objectId, () => settle(backend, objectId, stray, context, options))
+    if (fate === 'removed') removedCount += stray.ids.length
+    else if (fate === 'young') youngCount += stray.ids.length
+    else if (fate === 'unknown') unknownCount += stray.ids.length
   }
   if (removedCount > 0) context.log.event('orphans.removed', { backend: backend.name, pieceCount: removedCount })
   return { removedCount, youngCount, unknownCount }
@@ -111,30 +108,38 @@ function startOf(value: Buffer, keys: KeyRing): number | null {
   }
 }
 
-/** @returns how many were removed */
-async function remove(
+/** Alone with the object. `kept`: they are named after all, or it cannot be said now; the next sweep looks again. */
+async function settle(
   backend: Backend,
   objectId: string,
-  { ids, headerIds }: Stray,
-  { meta, budget, log }: SweepContext,
+  { ids, headerIds, startedMs }: Stray,
+  { meta, clock, graceMs, budget, log }: SweepContext,
   options: { readonly signal?: AbortSignal },
-): Promise<number> {
+): Promise<'removed' | 'young' | 'unknown' | 'kept'> {
+  const isYoung = (beginMs: number) => clock.nowMs() - beginMs < graceMs
+  if (startedMs !== null && isYoung(startedMs)) return 'young'
   try {
     const stored = await meta.get(objectKey(Buffer.from(objectId, 'hex')), options)
+    const record = stored === null ? null : decodeRecord(stored.bytes)
+    if (startedMs === null) {
+      if (record === null) return 'unknown'
+      if (isYoung(record.createdMs)) return 'young'
+    }
     const now = new NamedPieces()
-    if (stored !== null) now.add(decodeRecord(stored.bytes))
+    if (record !== null) now.add(record)
     const orphans = ids.filter(id => !now.has(backend.name, id))
+    if (orphans.length < ids.length) return 'kept'
     const isHeader = new Set(headerIds)
     // Headers last: what is left after a crash can still be told by them.
     for (const batch of [orphans.filter(id => !isHeader.has(id)), orphans.filter(id => isHeader.has(id))]) {
       if (batch.length > 0) await budget.within(backend.remove(batch, options), 1 + batch.length / 16)
     }
-    return orphans.length
+    return 'removed'
   } catch (error) {
     options.signal?.throwIfAborted()
     if (!(error instanceof StorError)) throw error
     // Not settled now, or the backend is away: they stay for the next sweep.
     log.debug('orphans.not_removed', { backend: backend.name, objectId, error })
-    return 0
+    return 'kept'
   }
 }
