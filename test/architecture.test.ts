@@ -35,6 +35,7 @@ const touches = {
       'apps/stor/src/jobs/job-journal.ts', // stores that nobody waits for
       'apps/stor/src/backend/directory-files.ts', // backends that are directories
       'apps/stor/src/backend/open-backend.ts', // admin passwords of backends
+      'apps/stor/src/daemon/named-files.ts', // whether they, or certificates, are others by now
       'apps/stor/src/segment-file.ts', // the path it was told, the path it was asked for
       'packages/config/src/load.ts', // the config
       'packages/crypto/src/master-file.ts', // the secret

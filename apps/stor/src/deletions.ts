@@ -1,6 +1,7 @@
 import { KeyedMutex } from '@qsfs/concurrency/keyed-mutex'
 import type { DeleteResult } from '@qsfs/protocol/stor-control'
 import type { Fleet } from './backend/fleet.ts'
+import { StorError } from './errors.ts'
 import { decodeNameRecord, encodeNameRecord, nameKey, objectIdOfKey, objectKey } from './metadata/name-record.ts'
 import { decodeRecord, encodeRecord, type ObjectRecord, type OwedRemoval } from './metadata/object-record.ts'
 import type { StoreContext } from './object-store.ts'
@@ -60,30 +61,31 @@ export class Deletions {
     })
   }
 
-  /** Finds what earlier processes could not finish. One record at a time: nobody waits for it.
-   *  @throws StorError */
+  /** Finds what earlier processes could not finish. One record at a time: nobody waits for it. One that cannot be read
+   *  hides no other.
+   *  @throws StorError when the metadata does not list, or for the first record that could not be read */
   async findOwed({ signal }: SignalOptions = {}): Promise<void> {
     const { meta } = this.#context
     const options = { signal }
-    for (const key of await meta.list(options)) {
+    await eachOf(await meta.list(options), signal, async key => {
       const objectId = objectIdOfKey(key)
       const stored = objectId && (await meta.getAny(key, options))
       const record = stored && decodeRecord(stored.bytes)
-      if (!objectId || record?.state !== 'deleted') continue
+      if (!objectId || record?.state !== 'deleted') return
       const backends = record.owed.map(({ backend }) => backend)
       this.#owing.set(objectId.toString('hex'), backends)
-    }
+    })
   }
 
-  /** Sends what is owed to backends that are back.
-   *  @throws StorError */
+  /** Sends what is owed to backends that are back; an object that cannot be settled holds no other up.
+   *  @throws StorError the first of their failures */
   async settleOwed({ signal }: SignalOptions = {}): Promise<void> {
     const { fleet } = this.#context
     const isBack = (name: string) => fleet.backend(name) !== undefined && !fleet.isDown(name)
-    for (const [id, backends] of this.#owing) {
+    await eachOf(this.#owing, signal, async ([id, backends]) => {
       const isDue = backends.length === 0 || backends.some(isBack)
       if (isDue) await this.delete(Buffer.from(id, 'hex'), { signal })
-    }
+    })
   }
 
   /** @param left what is still to go; without it all places that the record has by now: shards may just have moved
@@ -108,6 +110,22 @@ export class Deletions {
       return isOurs ? encodeNameRecord({ ...named, state: 'deleted' }) : null
     })
   }
+}
+
+/** Does it for each, also after one failed.
+ *  @throws StorError the first failure, when all had their turn */
+async function eachOf<T>(items: Iterable<T>, signal: AbortSignal | undefined, action: (item: T) => Promise<void>) {
+  let failure: StorError | null = null
+  for (const item of items) {
+    try {
+      await action(item)
+    } catch (error) {
+      signal?.throwIfAborted()
+      if (!(error instanceof StorError)) throw error
+      failure ??= error
+    }
+  }
+  if (failure !== null) throw failure
 }
 
 const isDeletedName = (bytes: Buffer) => decodeNameRecord(bytes).state === 'deleted'

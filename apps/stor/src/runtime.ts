@@ -42,6 +42,10 @@ export interface OpenStore {
 
 /** Threads that code frames: two keep up with what backends take, and leave the loop its core. */
 const CODERS = 2
+/** Objects that wait for repair: 30 MB of memory at most. The rest is found again when there is room. */
+const REPAIRS_WAITING_MAX = 100_000
+/** Removals that former processes owed are found by a look at all records; again when some could not be read. */
+const OWED_LOOKED_FOR_EVERY_MS = 10 * 60 * 1000
 /** How long a request waits for the store to be opened before it is told why it is not. */
 const OPEN_WITHIN_MS = 10_000
 
@@ -58,6 +62,7 @@ export class Runtime implements AsyncDisposable {
   #opening: Promise<OpenStore> | null = null
   #open: OpenStore | null = null
   #isDaemon = false
+  #loops: Promise<unknown> = Promise.resolve()
   /** Settled by the first obstacle. */
   readonly #hindered = Promise.withResolvers<StorError>()
   /** Why the store is not open yet. */
@@ -92,8 +97,7 @@ export class Runtime implements AsyncDisposable {
     this.#opening.then(({ repairer }) => this.#stopping.signal.aborted || repairer.start()).catch(() => undefined)
     const first = await Promise.race([this.#opening.then(() => null), this.#hindered.promise])
     if (first !== null && !first.retryable) throw first
-    this.#keepMetadataWhole()
-    this.#keepDebtsSettled()
+    this.#loops = Promise.all([this.#keepMetadataWhole(), this.#keepDebtsSettled()])
   }
 
   /** For one command: one round of health checks, one attempt. */
@@ -154,6 +158,8 @@ export class Runtime implements AsyncDisposable {
     await this.#opening?.catch(() => undefined)
     await this.#open?.repairer[Symbol.asyncDispose]()
     await this.#open?.objects[Symbol.asyncDispose]()
+    // There is one writer of records: what they are writing ends before another runtime begins.
+    await this.#loops
     await this.fleet[Symbol.asyncDispose]()
     if (this.#tools.pool === undefined) await this.#pool[Symbol.asyncDispose]()
   }
@@ -199,11 +205,17 @@ export class Runtime implements AsyncDisposable {
 
   /** Removals owed by data backends that were away are sent when they are back; those of former processes too. */
   #keepDebtsSettled(): Promise<void> {
-    let isKnown = false
+    const { clock } = this.#tools
+    let lookAtMs = clock.monotonicMs()
     return this.#again('removals.not_settled', async ({ objects: { deletions } }, signal) => {
-      if (!isKnown) await deletions.findOwed({ signal })
-      isKnown = true
-      await deletions.settleOwed({ signal })
+      try {
+        if (clock.monotonicMs() < lookAtMs) return
+        lookAtMs = clock.monotonicMs() + OWED_LOOKED_FOR_EVERY_MS
+        await deletions.findOwed({ signal })
+        lookAtMs = Number.POSITIVE_INFINITY
+      } finally {
+        await deletions.settleOwed({ signal })
+      }
     })
   }
 
@@ -231,6 +243,7 @@ function repairLimits(config: StorConfig) {
     bytesPerSecond: config.repairBytesPerSecond,
     cpuShare: config.repairCpu,
     concurrency: config.repairConcurrency,
+    queueMax: REPAIRS_WAITING_MAX,
     scrubPeriodMs: config.scrubPeriodMs,
     orphanGraceMs: config.orphanGraceMs,
     answerWithinMs: config.backendTimeoutMs,

@@ -8,10 +8,14 @@ import { StorError } from '../errors.ts'
 import type { ObjectStore } from '../object-store.ts'
 import { Runtime, type RuntimeTools } from '../runtime.ts'
 import { compareConfigs } from './config-change.ts'
+import { changedFiles, type NamedFiles, readNamedFiles } from './named-files.ts'
 
 /** Requests under way get so long to end before the config changes; longer ones are begun anew with the new one. */
 const DRAIN_MS = 5000
 const DRAIN_STEP_MS = 20
+
+/** Verbs that write records by themselves, not as one of the store's jobs, which end with it. */
+const WRITERS: ReadonlySet<string> = new Set(['check', 'delete', 'rebuild', 'recover', 'rotate-key'])
 
 export interface LiveStoreOptions {
   /** Reads the config anew. @throws ConfigError */
@@ -26,16 +30,20 @@ export interface LiveStoreOptions {
 export class LiveStore implements AsyncDisposable {
   readonly #options: LiveStoreOptions
   #config: StorConfig
+  #files: NamedFiles
   #runtime: Runtime
   #handlers: Readonly<Record<string, ControlHandler>>
   #switching: Promise<void> = Promise.resolve()
   #isStopped = false
   readonly #reloads = new KeyedMutex<'reload'>()
+  /** Requests that may be writing records. */
+  readonly #writing = new Set<Promise<unknown>>()
 
   /** Connects nothing yet. */
   constructor(config: StorConfig, options: LiveStoreOptions) {
     this.#options = options
     this.#config = config
+    this.#files = readNamedFiles(config)
     this.#runtime = new Runtime(config, options.tools)
     this.#handlers = options.handlersOf(this.#runtime)
   }
@@ -64,12 +72,12 @@ export class LiveStore implements AsyncDisposable {
         if (verb !== 'status') await this.#switching
         const asked = this.#runtime
         try {
-          return await this.#handlers[verb]!(params, context)
+          return await this.#answer(verb, params, context)
         } catch (error) {
           await this.#switching
           const isOver = asked === this.#runtime || this.#isStopped || context.signal.aborted
           if (isOver || !(error instanceof StorError && error.retryable)) throw error
-          return await this.#handlers[verb]!(params, context)
+          return await this.#answer(verb, params, context)
         }
       },
     ])
@@ -80,9 +88,12 @@ export class LiveStore implements AsyncDisposable {
    *  @throws StorError 'refused' and why; another error when not even the old config works any more */
   async reload(): Promise<ReloadResult> {
     return await this.#reloads.run('reload', async () => {
-      const { config, changed, needsRestart, refusal } = compareConfigs(this.#config, this.#load())
+      const { config, changed: settings, needsRestart, refusal } = compareConfigs(this.#config, this.#load())
       if (refusal !== null) throw new StorError('refused', `the config is not taken: ${refusal}`)
+      const files = readNamedFiles(config)
+      const changed = [...settings, ...changedFiles(this.#files, files)]
       if (changed.length > 0) await this.#switchTo(config)
+      this.#files = files
       this.#options.tools.log.event('config.reloaded', { changed, needsRestart })
       return { changed, needsRestart }
     })
@@ -92,6 +103,17 @@ export class LiveStore implements AsyncDisposable {
     this.#isStopped = true
     await this.#switching
     await this.#runtime[Symbol.asyncDispose]()
+  }
+
+  async #answer(verb: string, ...[params, context]: Parameters<ControlHandler>): Promise<unknown> {
+    const answer = Promise.resolve(this.#handlers[verb]!(params, context))
+    if (!WRITERS.has(verb)) return await answer
+    this.#writing.add(answer)
+    try {
+      return await answer
+    } finally {
+      this.#writing.delete(answer)
+    }
   }
 
   #load(): StorConfig {
@@ -110,6 +132,7 @@ export class LiveStore implements AsyncDisposable {
     try {
       await this.#drain()
       await this.#runtime[Symbol.asyncDispose]()
+      await Promise.allSettled(this.#writing)
       await this.#begin(next, config)
     } finally {
       resolve()
