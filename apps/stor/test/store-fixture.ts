@@ -68,10 +68,13 @@ export async function openRuntime(stack: AsyncDisposableStack, config: string): 
 
 /** Waits until `isTrue`, asking again and again.
  *  @throws Error after a minute's worth of asking, so that a broken test ends */
-export async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  for (let asked = 0; asked < 3000; asked++) {
+export async function until(
+  isTrue: () => boolean | Promise<boolean>,
+  { everyMs = 20 }: { readonly everyMs?: number } = {},
+): Promise<void> {
+  for (let asked = 0; asked < 60_000 / everyMs; asked++) {
     if (await isTrue()) return
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await new Promise(resolve => setTimeout(resolve, everyMs))
   }
   throw new Error(`still not so: ${isTrue}`)
 }

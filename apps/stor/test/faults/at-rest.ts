@@ -1,7 +1,6 @@
 import assert from 'node:assert'
 import { existsSync } from 'node:fs'
-import { until } from '../store-fixture.ts'
-import type { House } from './house.ts'
+import { type House, until } from './house.ts'
 import { overwrite, type Region, regionsOf, removePiece, type StoredPiece, storedPieces } from './stored-pieces.ts'
 
 /** Pieces of a shard, hurt behind the backend's back. */

@@ -6,8 +6,8 @@ import { askControl } from '@qsfs/daemon/control'
 import type { CheckResult, ReloadResult, StatusResult } from '@qsfs/protocol/stor-control'
 import type { SpawnedProcess } from '@qsfs/testkit/spawn'
 import { startDaemon } from '../cli-fixture.ts'
-import { storeToml, until } from '../store-fixture.ts'
-import type { House } from './house.ts'
+import { storeToml } from '../store-fixture.ts'
+import { type House, until } from './house.ts'
 
 const socketOf = (house: House) => `${house.path}/stor.sock`
 const ask = (house: House, verb: string, params = {}) =>

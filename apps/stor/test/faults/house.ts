@@ -16,8 +16,11 @@ import { StorCounts } from '../../src/metrics/counts.ts'
 import { FramePool } from '../../src/pipeline/frame-pool.ts'
 import { Runtime } from '../../src/runtime.ts'
 import { ObjectCount, statusOf } from '../../src/status.ts'
-import { type Place, storeToml, until } from '../store-fixture.ts'
+import { type Place, storeToml, until as untilTrue } from '../store-fixture.ts'
 import { FaultyProxy, honest } from './faulty-proxy.ts'
+
+/** As the fixture's, asking less often: with many houses open, what is asked is most of the work. */
+export const until = (isTrue: () => boolean | Promise<boolean>) => untilTrue(isTrue, { everyMs: 75 })
 
 /** Passes a change on to a backend, or throws. */
 export type Gate = () => Promise<void> | void
@@ -32,6 +35,8 @@ interface HouseOptions {
   readonly servers?: (name: string) => boolean
   readonly upstream?: string
   readonly count?: number
+  /** k of the records. */
+  readonly recordShards?: number
 }
 
 /** A store whose backends may be hurt, and a memory of what it acknowledged. 4+2 data backends and 2+4 metadata ones,
@@ -62,10 +67,10 @@ export class House implements AsyncDisposable {
   }
 
   /** @param options `servers`: which backends are namespaces of the cachedb at `upstream`, each behind a proxy of its own;
-   *  the others are directories. `count`: of data backends, and of metadata ones */
+   *  the others are directories. `count`: of data backends, and of metadata ones. `recordShards`: k of the records */
   static async make(
     settings: Settings = {},
-    { servers = () => false, upstream = '', count = 6 }: HouseOptions = {},
+    { servers = () => false, upstream = '', count = 6, recordShards }: HouseOptions = {},
   ): Promise<House> {
     await using opening = new AsyncDisposableStack()
     const { path } = opening.use(await temporaryDirectory({ inMemory: true }))
@@ -90,7 +95,9 @@ export class House implements AsyncDisposable {
       /name = "(\w+)"\n(.*)\nnamespace = "\w+"/g,
       `name = "$1"\n$2\nnamespace = "${unique}-$1"`,
     )
-    await writeFile(`${path}/qsfs.toml`, named)
+    const coded = `[stor.meta.config]\nminimal_shards = ${recordShards}`
+    const whole = recordShards === undefined ? named : named.replace('[stor.meta.config]', coded)
+    await writeFile(`${path}/qsfs.toml`, whole)
     return new House(path, proxies, opening.move())
   }
 

@@ -1,6 +1,5 @@
 import assert from 'node:assert'
-import { until } from '../store-fixture.ts'
-import type { House } from './house.ts'
+import { type House, until } from './house.ts'
 import type { Misbehaviour } from './misbehaviour.ts'
 
 /** Some backends misbehave while objects are stored and read, then mend their ways.

@@ -2,8 +2,7 @@ import assert from 'node:assert'
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
-import { until } from '../store-fixture.ts'
-import type { House } from './house.ts'
+import { type House, until } from './house.ts'
 
 /** Two daemons at work on one store, as on two machines: other sockets, the same backends, the same master secret. */
 export async function twice(house: House): Promise<void> {

@@ -1,7 +1,6 @@
 import assert from 'node:assert'
 import { copyFile, readFile, rm, writeFile } from 'node:fs/promises'
-import { until } from '../store-fixture.ts'
-import type { House } from './house.ts'
+import { type House, until } from './house.ts'
 import { recordFiles } from './stored-pieces.ts'
 
 /** The slots of an object's record on one member, and those of others. */
