@@ -56,8 +56,9 @@ export function recordsOf(
   const members = identity.places.flatMap((backend, place) => {
     if (backend === null || (remaining !== undefined && !remaining.includes(backend))) return []
     const isDown = () => remaining === undefined && fleet.isMetaDown(backend.name)
-    const lacks = (what: 'damaged' | 'missed') => {
+    const lacks = (what: 'damaged' | 'missed' | 'lost') => {
       backend.lags = true
+      if (what === 'lost') log.warn('record_shard.missing', { backend: backend.name })
       if (what === 'damaged') fleet.metaFailed(backend.name, new StorError('damaged', 'it holds a damaged record'))
     }
     return [{ backend, place, isDown, isBlank: () => backend.blank && !isDown(), lacks }]

@@ -36,6 +36,11 @@ export function holdersOf(answers: readonly Answer[], generation: Generation): S
   return new Set(answers.flatMap((answer, index) => (shardsOf([answer], generation).length > 0 ? [index] : [])))
 }
 
+/** Indexes of the members that answered, and missed or lost what others hold. */
+export function lacking(answers: readonly Answer[], holders: ReadonlySet<number>): number[] {
+  return answers.flatMap((answer, index) => (answer === SILENT || holders.has(index) ? [] : [index]))
+}
+
 /** Every holder has a generation in the same slot: it was chosen once, by its attempt. */
 export function slotOf(answers: readonly Answer[], generation: Generation): number {
   const slot = [0, 1].find(at =>

@@ -65,9 +65,16 @@ const key = Buffer.from('o0123456789abcdef')
 const text = (value: string) => () => Buffer.from(value)
 
 /** The short limits only where a test lets them pass: everywhere else nothing may depend on how busy the machine is. */
-function storeOf(members: readonly Faulty[], ring = keys, { answerWithinMs = 20_000, settleWithinMs = 20_000 } = {}) {
+function storeOf(
+  members: readonly Faulty[],
+  ring = keys,
+  { answerWithinMs = 20_000, settleWithinMs = 20_000, heard = [] as string[] } = {},
+) {
   return new MetaStore(
-    members.map((backend, place) => ({ backend, place, isDown: () => backend.knownDown })),
+    members.map((backend, place) => {
+      const lacks = (what: string) => heard.push(`${backend.name} ${what}`)
+      return { backend, place, isDown: () => backend.knownDown, lacks }
+    }),
     ring,
     systemClock,
     randomBytes,
@@ -191,6 +198,16 @@ describe('the metadata store', () => {
     await storeOf(members).put(key, text('one'))
     // The shards' own check is keyed too, so a stranger sees nothing but damage; the superblock tells who is a stranger.
     await assert.rejects(storeOf(members, KeyRing.fresh(randomBytes)).get(key), { reason: 'unavailable' })
+  })
+
+  test('a member that lost a record is told of when it is written again', async () => {
+    const members = membersOf(4)
+    const heard: string[] = []
+    const store = storeOf(members, keys, { heard })
+    await store.put(key, text('one'))
+    await members[2]!.inner.remove(Buffer.concat([key, Buffer.of(0)]))
+    await store.put(key, text('two'))
+    assert.deepStrictEqual(heard, ['m2 lost'])
   })
 
   test('random histories: a committed record is never lost, and never older', async t => {

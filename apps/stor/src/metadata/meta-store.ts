@@ -7,7 +7,7 @@ import { ReedSolomon } from '@qsfs/erasure/reed-solomon'
 import type { Log } from '@qsfs/telemetry/log'
 import type { RecordBackend } from '../backend/backend.ts'
 import { StorError } from '../errors.ts'
-import { type Answer, generationsOf, holdersOf, SILENT, shardsOf, shownBy, slotOf } from './answers.ts'
+import { type Answer, generationsOf, holdersOf, lacking, SILENT, shardsOf, shownBy, slotOf } from './answers.ts'
 import type { Generation } from './object-record.ts'
 import { compareGenerations, decide, newestDecodable, type Quorum, quorumOf } from './quorum.ts'
 import { decodeShard, joinRecord, type ShardMac, splitRecord, storageKey } from './record-shard.ts'
@@ -21,8 +21,8 @@ export interface Member {
   isDown(): boolean
   /** It answers and takes writes, and what it does not hold means nothing: silent to readers, present for writers. */
   isBlank?(): boolean
-  /** Hears that it holds a damaged shard, or was away when one was written. */
-  lacks?(what: 'damaged' | 'missed'): void
+  /** Hears that it holds a damaged shard, was away when one was written, or does not hold what was committed. */
+  lacks?(what: 'damaged' | 'missed' | 'lost'): void
 }
 
 export interface MetaStoreLimits {
@@ -208,16 +208,15 @@ export class MetaStore {
     if (asked.decision.kind !== 'take') return { ...asked, holders: new Set<number>() }
     const { generation } = asked.decision
     const holders = holdersOf(asked.answers, generation)
+    // Whoever walks over all records need not be told what they lack.
+    if (target === 'quorum') for (const at of lacking(asked.answers, holders)) this.#members[at]!.lacks?.('lost')
     const enough = target === 'all' ? this.#members.length : writeQuorum
     if (holders.size >= enough) return { ...asked, holders }
     const slot = slotOf(asked.answers, generation)
     const sealed = joinRecord(shardsOf(asked.answers, generation), this.#codec)
     const now = await this.#write(key, slot, generation, sealed, signal, holders)
-    this.#log.event('record.caught_up', {
-      generation: generation.counter,
-      shardsBefore: holders.size,
-      shards: now.size,
-    })
+    const shards = { shardsBefore: holders.size, shards: now.size }
+    this.#log.event('record.caught_up', { generation: generation.counter, ...shards })
     return { ...asked, holders: now }
   }
 

@@ -145,13 +145,14 @@ const live: readonly Row[] = [
 ]
 
 const damagedRecord = [/^record_shard\.damaged /m, /^status\.backends\.[0-5]\.errorCount = /m]
+const missingRecord = /^record_shard\.missing .*"backend":"meta\d"|^record\.caught_up /m
 const caughtUp = /^metadata_backends\.caught_up /m
 
 const records: readonly Row[] = [
   { fault: 'records torn', play: recordsMended(tornRecords), told: [...damagedRecord, caughtUp] },
   { fault: 'records rotten', play: recordsMended(rottenRecords), told: [...damagedRecord, caughtUp] },
-  { fault: 'records lost', play: recordsHurt(lostRecords), told: [] },
-  { fault: 'records as they were a generation ago', play: recordsHurt(olderRecords), told: [] },
+  { fault: 'records lost', play: recordsHurt(lostRecords), told: [missingRecord] },
+  { fault: 'records as they were a generation ago', play: recordsHurt(olderRecords), told: [missingRecord] },
   { fault: 'records in the wrong slot', play: recordsMended(swappedSlots), told: [...damagedRecord, caughtUp] },
   { fault: 'records of another object', play: recordsMended(foreignRecords), told: [...damagedRecord, caughtUp] },
   {
@@ -163,16 +164,30 @@ const records: readonly Row[] = [
 ]
 
 const members = ['meta2', 'meta5']
+const failedRecord =
+  /requests_total\{backend="meta[25]",backend_type="meta",operation="[a-z]+",outcome="unavailable"\} /
 const metadata: readonly Row[] = [
-  { fault: 'metadata backends say yes and keep nothing', play: misbehaving(members, dropsRecords), told: [] },
+  {
+    fault: 'metadata backends say yes and keep nothing',
+    play: misbehaving(members, dropsRecords),
+    told: [missingRecord],
+  },
   { fault: 'metadata backends keep garbage', play: misbehaving(members, keepsGarbage), told: damagedRecord },
-  { fault: 'metadata backends answer what they held once', play: misbehaving(members, remembersTheOld), told: [] },
+  {
+    fault: 'metadata backends answer what they held once',
+    play: misbehaving(members, remembersTheOld),
+    told: [missingRecord],
+  },
   { fault: "metadata backends answer other keys' records", play: misbehaving(members, mixesUp), told: damagedRecord },
   { fault: 'metadata backends answer records cut short', play: misbehaving(members, cutsValues), told: damagedRecord },
-  { fault: 'metadata backends deny what they hold', play: misbehaving(members, deniesAll), told: [] },
-  { fault: 'metadata backends answer errors only', play: misbehaving(members, refusesAll), told: [] },
-  { fault: 'metadata backends hang', play: misbehaving(members, hangs), told: [] },
-  { fault: 'metadata backends flap', play: misbehaving(members, flaps), told: [] },
+  {
+    fault: 'metadata backends deny what they hold',
+    play: misbehaving(members, deniesAll),
+    told: [/^status\.fillingBackends\.\d = meta/m],
+  },
+  { fault: 'metadata backends answer errors only', play: misbehaving(members, refusesAll), told: [failedRecord] },
+  { fault: 'metadata backends hang', play: misbehaving(members, hangs), told: [failedRecord] },
+  { fault: 'metadata backends flap', play: misbehaving(members, flaps), told: [failedRecord] },
 ]
 
 const swept = /^status\.repair\.orphans\.removedCount = [1-9]/m
