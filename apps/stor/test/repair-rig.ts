@@ -153,6 +153,12 @@ function intercepted<B extends object>(backend: B, intercept: Interceptor): B {
     get(target, name) {
       const value = Reflect.get(target, name, target)
       if (typeof value !== 'function') return value
+      if (name === 'list') {
+        return async function* (...args: unknown[]) {
+          await intercept(name)
+          yield* value.apply(target, args)
+        }
+      }
       return async (...args: unknown[]) => {
         await intercept(String(name))
         return await value.apply(target, args)

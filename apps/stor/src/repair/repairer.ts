@@ -71,8 +71,8 @@ export class Repairer implements AsyncDisposable {
   /** Objects on fewer than n locations. */
   readonly #thin = new Set<string>()
   #surveyedAtMs: number | null = null
-  /** The last survey filled the queue. */
-  #isCut = false
+  /** From which object on the last survey found the queue full, and for which news it was made. */
+  #cut: { readonly from: string; readonly news: ReadonlySet<string> } | null = null
   readonly #counts = { rebuilt: 0, failed: 0, reported: 0, verified: 0, bad: 0 }
   #orphans = { removedCount: 0, youngCount: 0, unknownCount: 0 }
   /** Mean time of a repair, later ones weighing more. */
@@ -296,7 +296,7 @@ export class Repairer implements AsyncDisposable {
     while (!signal.aborted) {
       const news = this.#news.look()
       const isOld = this.#surveyedAtMs === null || clock.monotonicMs() - this.#surveyedAtMs > SURVEY_EVERY_MS
-      const isDue = this.#isCut ? this.#queue.size <= this.#limits.queueMax / 2 : news.size > 0
+      const isDue = this.#isCutFor(news) ? this.#queue.size <= this.#limits.queueMax / 2 : news.size > 0
       try {
         if (isDue || isOld) await this.#survey(news, signal)
       } catch (error) {
@@ -311,18 +311,24 @@ export class Repairer implements AsyncDisposable {
   async #survey(news: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     const { meta, fleet, log } = this.#context
     const candidates = fleet.candidates(0)
-    const { refusedCount } = this.#queue
+    const from = this.#isCutFor(news) ? this.#cut!.from : ''
+    let refused: string | null = null
     const { named, recordCount, unreadableCount } = await surveyRecords(meta, log, signal, record => {
       const { margin, unplaced, displaced, suspects, hasRemovals } = diagnose(record, this.#news)
       const id = record.objectId.toString('hex')
       if (record.shards.some(({ confirmed, backend }) => !confirmed || !this.#news.isKnown(backend))) this.#thin.add(id)
+      // Of those before it, whatever there was to do is done, or in the queue.
+      if (id < from) return
       const canMove = this.#canMove(record, displaced, candidates)
-      if (unplaced.length > 0 || suspects.length > 0 || hasRemovals || canMove) this.#queue.add(id, margin, suspects)
+      if (unplaced.length === 0 && suspects.length === 0 && !hasRemovals && !canMove) return
+      const { refusedCount } = this.#queue
+      this.#queue.add(id, margin, suspects)
+      if (this.#queue.refusedCount > refusedCount) refused ??= id
     })
     this.#surveyedAtMs = this.#context.clock.monotonicMs()
     // What found no room in the queue is looked for again, and the news stay news, as soon as there is some.
-    this.#isCut = this.#queue.refusedCount > refusedCount
-    if (!this.#isCut) this.#news.surveyed(news)
+    this.#cut = refused === null ? null : { from: refused, news }
+    if (this.#cut === null) this.#news.surveyed(news)
     log.event('survey.ended', { recordCount, unreadableCount, pendingCount: this.#queue.size })
     const orphans = { removedCount: this.#orphans.removedCount, youngCount: 0, unknownCount: 0 }
     for (const { backend } of fleet.data) {
@@ -341,6 +347,11 @@ export class Repairer implements AsyncDisposable {
       }
     }
     this.#orphans = orphans
+  }
+
+  /** Whether these news were too many for the queue. */
+  #isCutFor(news: ReadonlySet<string>): boolean {
+    return this.#cut !== null && news.isSubsetOf(this.#cut.news)
   }
 
   /** Where nothing better is free, shards stay where they are, be it with a backend that was given up, or where the promise

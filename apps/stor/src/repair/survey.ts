@@ -12,7 +12,7 @@ export interface Surveyed {
   readonly unreadableCount: number
 }
 
-/** Reads every object's record, one at a time, and shows the live ones.
+/** Reads every object's record, one at a time, and shows the live ones by ascending id.
  *  @throws StorError when the metadata backends do not list */
 export async function surveyRecords(
   meta: MetaStore,
@@ -22,7 +22,7 @@ export async function surveyRecords(
 ): Promise<Surveyed> {
   const named = new NamedPieces()
   let [recordCount, unreadableCount] = [0, 0]
-  for (const key of await meta.list({ signal })) {
+  for (const key of (await meta.list({ signal })).sort(Buffer.compare)) {
     const objectId = objectIdOfKey(key)
     if (objectId === null) continue
     try {
