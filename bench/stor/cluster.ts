@@ -6,8 +6,9 @@ import type { StatusResult } from '@qsfs/protocol/stor-control'
 import { type SpawnedProcess, spawnProcess } from '@qsfs/testkit/spawn'
 
 const backendCount = 6
-/** As packages/qsfs/bin/qsfs sets it. */
-const launcherEnv = { MALLOC_ARENA_MAX: '2', UV_THREADPOOL_SIZE: '8' }
+const compileCache = new URL('../../node_modules/.cache/node', import.meta.url).pathname
+/** As packages/qsfs/bin/qsfs sets it. Without the cache each thread has a TypeScript stripper of its own. */
+const launcherEnv = { MALLOC_ARENA_MAX: '2', UV_THREADPOOL_SIZE: '8', NODE_COMPILE_CACHE: compileCache }
 const allUpWithinMs = 30_000
 const bytesMetric = 'qsfs_stor_backend_bytes_total'
 const program = (app: string) => new URL(`../../apps/${app}/src/main.ts`, import.meta.url).pathname
