@@ -4,7 +4,6 @@ import { createConnection } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { askControl } from '@qsfs/daemon/control'
 import type { CheckResult, ReloadResult, StatusResult } from '@qsfs/protocol/stor-control'
-import type { SpawnedProcess } from '@qsfs/testkit/spawn'
 import { startDaemon } from '../cli-fixture.ts'
 import { storeToml } from '../store-fixture.ts'
 import { type House, until } from './house.ts'
@@ -41,36 +40,35 @@ async function assertRetrieved(house: House, name: string, bytes: Buffer, when: 
 /** kill -9 at a request of a store, whichever; it is started again, and whoever stored asks again. */
 export async function killed(house: House): Promise<void> {
   await using stack = new AsyncDisposableStack()
-  let daemon = await startDaemon(stack, house.config)
+  const daemon = await startDaemon(stack, house.config)
   const base = await fileOf(house, 'base')
   await patiently(house, 'store', { file: base.file })
   // 3 times 2 pieces, 3 syncs, 6 sets of records with theirs, as they mix with the monitor's.
-  for (const step of [house.random.below(9), 9 + house.random.below(12)]) {
-    let left = step
-    for (const proxy of house.proxies.values()) {
-      proxy.behaviour = async ({ name }, next) => {
-        if ((name === 'SET' || name === 'FSYNC') && left-- === 0) process.kill(daemon.pid, 'SIGKILL')
-        return left < 0 ? { quirk: 'cut' } : next()
-      }
+  const step = house.random.below(21)
+  let left = step
+  for (const proxy of house.proxies.values()) {
+    proxy.behaviour = async ({ name }, next) => {
+      if ((name === 'SET' || name === 'FSYNC') && left-- === 0) process.kill(daemon.pid, 'SIGKILL')
+      return left < 0 ? { quirk: 'cut' } : next()
     }
-    const { file, bytes } = await fileOf(house, `at${step}`)
-    const answer = await ask(house, 'store', { file }).catch(() => null)
-    if (answer === null) assert.strictEqual(await daemon.exited, 'SIGKILL')
-    house.heal()
-    if (answer === null) daemon = await startDaemon(stack, house.config)
-    await assertRetrieved(house, base.file, base.bytes, `after kill -9 at request ${step}`)
-    const { found } = (await patiently(house, 'check', { file })) as { found: boolean }
-    if (found) await assertRetrieved(house, file, bytes, `after kill -9 at request ${step}, not acknowledged`)
-    await patiently(house, 'store', { file })
-    await assertRetrieved(house, file, bytes, `stored again after kill -9 at request ${step}`)
   }
+  const { file, bytes } = await fileOf(house, `at${step}`)
+  const answer = await ask(house, 'store', { file }).catch(() => null)
+  if (answer === null) assert.strictEqual(await daemon.exited, 'SIGKILL')
+  house.heal()
+  if (answer === null) await startDaemon(stack, house.config)
+  await assertRetrieved(house, base.file, base.bytes, `after kill -9 at request ${step}`)
+  const { found } = (await patiently(house, 'check', { file })) as { found: boolean }
+  if (found) await assertRetrieved(house, file, bytes, `after kill -9 at request ${step}, not acknowledged`)
+  await patiently(house, 'store', { file })
+  await assertRetrieved(house, file, bytes, `stored again after kill -9 at request ${step}`)
   house.note(JSON.stringify(await ask(house, 'status')))
 }
 
 /** Whatever strangers write to the control socket is answered or cut off; the daemon goes on. */
 export async function garbage(house: House): Promise<void> {
   await using stack = new AsyncDisposableStack()
-  const daemon: SpawnedProcess = await startDaemon(stack, house.config)
+  const daemon = await startDaemon(stack, house.config)
   const { file, bytes } = await fileOf(house, 'f')
   await patiently(house, 'store', { file })
   const lines = [

@@ -57,6 +57,7 @@ export class House implements AsyncDisposable {
   readonly #lines: string[] = []
   #before: ReadonlySet<string> = new Set()
   #runtime: Runtime | null = null
+  #objectCount = new ObjectCount(systemClock)
   #count = 0
 
   private constructor(path: string, proxies: ReadonlyMap<string, FaultyProxy>, stack: AsyncDisposableStack) {
@@ -105,6 +106,7 @@ export class House implements AsyncDisposable {
    *  @param gate what each change of a backend waits for; it may fail */
   async start({ gate, ...config }: { readonly gate?: Gate } & Partial<StorConfig> = {}): Promise<void> {
     const tools = { clock: systemClock, random: randomBytes, log: this.#log, counts: this.#counts, pool }
+    this.#objectCount = new ObjectCount(systemClock)
     this.#runtime = new Runtime({ ...loadStorConfig(this.config), ...config }, tools)
     if (gate !== undefined) guard(this.#runtime, gate)
     await this.#runtime.start()
@@ -253,7 +255,7 @@ export class House implements AsyncDisposable {
   }
 
   status(): Promise<StatusResult> {
-    return statusOf(this.runtime, new ObjectCount(systemClock), true)
+    return statusOf(this.runtime, this.#objectCount, true)
   }
 
   /** From here on `told` tells what is new. */
