@@ -31,7 +31,7 @@ test('what finds no room in the queue of repairs is found again as soon as there
   const fleet = {
     ...rig.fleet(),
     data: rig.data.map(backend => ({ backend })),
-    observeData: (name: string) => ({ reachable: true, stat: { valueCount: counts.get(name)! } }),
+    observeData: (name: string) => ({ reachable: true, stat: { valueCount: counts.get(name)! }, statAtMs: 0 }),
     ...{ isGivenUp: no, isDraining: no },
   }
   await recount()

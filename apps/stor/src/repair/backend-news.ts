@@ -12,6 +12,8 @@ export class BackendNews implements BackendView {
   readonly #empty = new Set<string>()
   /** How many values each held when it was asked last. */
   readonly #valueCounts = new Map<string, number>()
+  /** When each that was empty was given a shard, monotonic: a check from before says nothing of it. */
+  readonly #filledAtMs = new Map<string, number>()
   readonly #givenUp = new Set<string>()
   /** Something of these was not looked for in the records yet. */
   readonly #news = new Set<string>()
@@ -30,8 +32,8 @@ export class BackendNews implements BackendView {
         else this.#givenUp.delete(name)
         this.#news.add(name)
       }
-      const { reachable, stat } = this.#fleet.observeData(name)
-      if (!reachable || stat === null) continue
+      const { reachable, stat, statAtMs } = this.#fleet.observeData(name)
+      if (!reachable || stat === null || statAtMs <= (this.#filledAtMs.get(name) ?? -1)) continue
       const { valueCount } = stat
       const hasFallen = valueCount * 2 < (this.#valueCounts.get(name) ?? 0)
       this.#valueCounts.set(name, valueCount)
@@ -48,6 +50,15 @@ export class BackendNews implements BackendView {
   /** All objects that have to do with these are in the queue now. */
   surveyed(news: ReadonlySet<string>): void {
     for (const name of news) this.#news.delete(name)
+  }
+
+  /** These hold something from now on: when they are seen to hold nothing, though they did so before, it is news again. */
+  filled(backends: Iterable<string>, nowMs: number): void {
+    for (const name of backends) {
+      if (!this.#empty.has(name) || this.#news.has(name)) continue
+      this.#empty.delete(name)
+      this.#filledAtMs.set(name, nowMs)
+    }
   }
 
   isKnown(backend: string): boolean {

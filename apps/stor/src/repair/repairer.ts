@@ -115,7 +115,9 @@ export class Repairer implements AsyncDisposable {
 
   /** An object was stored; some of its shards may be owed. */
   stored({ objectId, shards, dataShards }: Pick<ObjectRecord, 'objectId' | 'shards' | 'dataShards'>): void {
-    const confirmedCount = shards.filter(({ confirmed }) => confirmed).length
+    const filled = shards.filter(({ confirmed }) => confirmed).map(({ backend }) => backend)
+    this.#news.filled(filled, this.#context.clock.monotonicMs())
+    const confirmedCount = filled.length
     if (confirmedCount === shards.length) return
     const id = objectId.toString('hex')
     this.#thin.add(id)
