@@ -144,6 +144,62 @@ test('what cannot be kept takes everything after it along, until a transaction m
   assert.deepEqual(uniquesOf(new RequestJournal(fds, silentLog), 2), [4])
 })
 
+test('bytes that came after the repetition and are nowhere are told, too', async t => {
+  const { fds } = await twoFiles(t)
+  const first = new RequestJournal(fds, silentLog)
+  first.begin()
+  note(first, 2)
+  const second = new RequestJournal(fds, silentLog)
+  for (const { done } of second.unfinished(0).entries) done()
+  second.noteUnstored(20)
+  second.seal(1, [20], [])
+  second.repeated()
+  second.noteUnstored(30)
+  const third = new RequestJournal(fds, silentLog)
+  assert.deepEqual(third.unfinished(1).lostNodeIds.toSorted(), [20, 30])
+})
+
+test('killed while it repeats out of order, nothing is left out', async t => {
+  const { fds } = await twoFiles(t)
+  const first = new RequestJournal(fds, silentLog)
+  first.begin()
+  for (const nodeId of [2, 5, 3, 4]) note(first, nodeId)
+  const second = new RequestJournal(fds, silentLog)
+  const { entries } = second.unfinished(0)
+  for (const { done } of entries.slice(0, 2)) done()
+  second.seal(1, [], [])
+  assert.ok(uniquesOf(new RequestJournal(fds, silentLog), 1).includes(5))
+})
+
+test('half a record leaves nothing behind the shorter one that takes its place', async t => {
+  const { fds } = await twoFiles(t)
+  const first = new RequestJournal(fds, silentLog)
+  first.begin()
+  const wholeBytes = Math.max(...fds.map(fd => fstatSync(fd).size))
+  first.noteAnswered(mkdirRequest(2n), Buffer.alloc(300, 9), 1000)
+  ftruncateSync(fstatSync(fds[0]).size > 0 ? fds[0] : fds[1], wholeBytes + 290)
+  const second = new RequestJournal(fds, silentLog)
+  assert.deepEqual(second.unfinished(0).entries, [])
+  second.repeated()
+  second.noteUnstored(7)
+  assert.deepEqual(new RequestJournal(fds, silentLog).unfinished(0).lostNodeIds, [7])
+})
+
+test('a full journal still says what a transaction took along', async t => {
+  const { fds } = await twoFiles(t)
+  const journal = new RequestJournal(fds, silentLog)
+  journal.begin()
+  const long = Buffer.alloc(1024 * 1024)
+  for (let i = 0; i < 63; i++) journal.noteAnswered(mkdirRequest(BigInt(i)), long, 1000)
+  journal.noteAnswered(mkdirRequest(63n), long.subarray(0, long.length - 63 * (24 + 40) - 24 - 24 - 40), 1000)
+  assert.equal(Math.max(...fds.map(fd => fstatSync(fd).size)), 64 * 1024 * 1024)
+  note(journal, 100)
+  journal.noteUnstored(8)
+  journal.seal(1, [8], [])
+  assert.deepEqual(uniquesOf(new RequestJournal(fds, silentLog), 1), [])
+  assert.equal(uniquesOf(new RequestJournal(fds, silentLog), 0).length, 64)
+})
+
 test('version 1, byte for byte', () => {
   const golden: [Parameters<typeof encodeRecord>[0], string][] = [
     [{ kind: 'opened', generation: 3 }, '1800000001000000514a4e4c010000000300000000000000'],

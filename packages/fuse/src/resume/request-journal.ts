@@ -70,17 +70,25 @@ export class RequestJournal {
     const lost = new Set<number>()
     for (const file of [this.#other, this.#current]) {
       const known = file.records.filter(record => record.kind === 'sealed').filter(mark => mark.seq <= seq)
+      const lastKnown = known.at(-1)
       file.doneCount = Math.max(0, ...known.map(({ entryCount }) => entryCount))
+      const undone = new Set<number>()
+      let isKnown = lastKnown !== undefined
       let index = 0
       for (const record of file.records) {
+        if (record === lastKnown) isKnown = false
         if (record.kind === 'lost') for (const nodeId of record.nodeIds) lost.add(nodeId)
-        // The notes of a sealed file are repeated in the next where they still hold.
-        else if (record.kind === 'unstored' && known.length === 0) for (const id of record.nodeIds) lost.add(id)
+        // What was noted before a seal is repeated behind it where it still holds.
+        else if (record.kind === 'unstored' && !isKnown) for (const id of record.nodeIds) lost.add(id)
         if (record.kind !== 'answered' && record.kind !== 'forgotten') continue
-        const doneCount = ++index
-        if (doneCount <= file.doneCount) continue
+        const at = index++
+        if (at < file.doneCount) continue
+        undone.add(at)
         const done = () => {
-          file.doneCount = Math.max(file.doneCount, doneCount)
+          undone.delete(at)
+          // A seal counts the first so many, and not all happen again in the order of the file.
+          const [firstUndone = file.entryCount] = undone
+          file.doneCount = firstUndone
         }
         entries.push({ entry: record, done })
       }
@@ -124,8 +132,10 @@ export class RequestJournal {
     this.#append(this.#current, { kind: 'sealed', seq, entryCount: this.#current.doneCount })
     if (this.#isRepeating) {
       // The rest of both files is still to come.
-      this.#append(this.#other, { kind: 'sealed', seq, entryCount: this.#other.doneCount })
-      if (lost.length > 0) this.#append(this.#current, { kind: 'lost', nodeIds: lost })
+      if (this.#other.entryCount > 0) {
+        this.#append(this.#other, { kind: 'sealed', seq, entryCount: this.#other.doneCount })
+      }
+      this.#appendFiles(this.#current, unstored, lost)
       return
     }
     const next = this.#other
@@ -144,36 +154,62 @@ export class RequestJournal {
       return
     }
     this.#append(file, { kind: 'opened', generation })
+    this.#appendFiles(file, unstored, lost)
+  }
+
+  #appendFiles(file: JournalFile, unstored: readonly number[], lost: readonly number[]): void {
     if (unstored.length > 0) this.#append(file, { kind: 'unstored', nodeIds: unstored })
     if (lost.length > 0) this.#append(file, { kind: 'lost', nodeIds: lost })
   }
 
   #note(record: JournalRecord): void {
-    if (this.#isBroken || (this.#isRepeating && record.kind !== 'unstored')) return
-    if (!this.#append(this.#current, record) || record.kind === 'unstored') return
+    if (record.kind === 'unstored') {
+      this.#append(this.#current, record)
+      return
+    }
+    if (this.#isBroken || this.#isRepeating) return
+    if (this.#current.sizeBytes + lengthOf(record) > fileBytesMax) {
+      this.#breakOff(record.kind, new RangeError(`more than ${fileBytesMax} bytes`))
+      return
+    }
+    if (!this.#append(this.#current, record)) return
     this.#current.entryCount++
     this.#current.doneCount++
   }
 
   /** @returns false when it could not be kept: then nothing that comes after may be, for it may rest on it */
   #append(file: JournalFile, record: JournalRecord): boolean {
+    // It could not be begun, or sealed: only the next transaction begins it anew.
+    if (file.sizeBytes === 0 && record.kind !== 'opened') return false
     const parts = encodeRecord(record)
     let lenBytes = 0
     for (const part of parts) lenBytes += part.length
     try {
-      if (file.sizeBytes + lenBytes > fileBytesMax) throw new RangeError(`more than ${fileBytesMax} bytes`)
       if (writevSync(file.fd, parts, file.sizeBytes) !== lenBytes) throw new RangeError('written in part')
     } catch (error) {
       this.#breakOff(record.kind, error)
+      this.#cut(file, record.kind === 'sealed' ? 0 : file.sizeBytes)
       return false
     }
     file.sizeBytes += lenBytes
     return true
   }
 
+  /** Half a record would be read as something else together with the next. And what cannot be sealed would happen a second time: rather
+   *  it is not kept at all. */
+  #cut(file: JournalFile, sizeBytes: number): void {
+    try {
+      ftruncateSync(file.fd, sizeBytes)
+      file.sizeBytes = sizeBytes
+    } catch (error) {
+      this.#breakOff('sealed', error)
+    }
+  }
+
+  /** Said once for each transaction. */
   #breakOff(kind: JournalRecord['kind'], error: unknown): void {
+    if (!this.#isBroken) this.#log.warn('journal.not_kept', { kind, error })
     this.#isBroken = true
-    this.#log.warn('journal.not_kept', { kind, error })
   }
 }
 
@@ -200,6 +236,8 @@ function readJournalFile(fd: number): JournalFile {
   if (opened.kind !== 'opened') throw new RangeError('a journal begins with its generation')
   const entryCount = records.filter(({ kind }) => kind === 'answered' || kind === 'forgotten').length
   const sizeBytes = records.reduce((sum, record) => sum + lengthOf(record), 0)
+  // Half a record, cut so that the next one has nothing behind it.
+  if (sizeBytes < bytes.length) ftruncateSync(fd, sizeBytes)
   return { fd, sizeBytes, entryCount, doneCount: entryCount, generation: opened.generation, records }
 }
 
