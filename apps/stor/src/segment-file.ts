@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { createReadStream, fstatSync, readSync, writeSync } from 'node:fs'
+import { constants, createReadStream, fstatSync, readSync, writeSync } from 'node:fs'
 import { type FileHandle, lstat, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
@@ -17,7 +17,9 @@ export interface SourceFile extends AsyncDisposable {
 /** @throws StorError 'file' when it is absent, unreadable or no regular file */
 export async function openSource(path: string): Promise<SourceFile> {
   await using opening = new AsyncDisposableStack()
-  const file = opening.use(await orFileError(`cannot read ${path}`, open(path, 'r')))
+  // A pipe without a writer would keep the opening thread, and the store that waits for it, for ever.
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK
+  const file = opening.use(await orFileError(`cannot read ${path}`, open(path, flags)))
   const before = await file.stat({ bigint: true })
   if (!before.isFile()) throw new StorError('file', `${path} is not a regular file`)
   const owned = opening.move()
@@ -186,6 +188,8 @@ async function orFileError<T>(text: string, action: Promise<T>): Promise<T> {
   try {
     return await action
   } catch (cause) {
-    throw new StorError('file', `${text}: ${(cause as Error).message}`, { cause })
+    // Node names the call and the path, which `text` does already.
+    const reason = (cause as Error).message.replace(/, \w+(?: '.*')?$/s, '')
+    throw new StorError('file', `${text}: ${reason}`, { cause })
   }
 }
