@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { rmSync, writeFileSync } from 'node:fs'
+import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
 import { systemClock } from '@qsfs/concurrency/clock'
-import { fromCaller, typedArguments } from '@qsfs/config/caller'
+import { environmentValue, fromCaller, typedArguments } from '@qsfs/config/caller'
 import { serveControl } from '@qsfs/daemon/control'
 import { lockFile } from '@qsfs/daemon/lock-file'
 import { serveMetrics } from '@qsfs/daemon/metrics-server'
@@ -18,6 +18,9 @@ import { storeJobWork } from './jobs/store-file.ts'
 import { StorCounts } from './metrics/counts.ts'
 import { LiveMetrics } from './metrics/live-metrics.ts'
 import type { Runtime } from './runtime.ts'
+
+/** Where zstor looks when nothing is said. */
+const ZSTOR_CONFIG = 'zstor_config.toml'
 
 const options = {
   config: { type: 'string', short: 'c' },
@@ -87,10 +90,12 @@ async function listening<T>({ host, port }: NonNullable<StorConfig['metricsListe
 function configPath(argv: readonly string[]): string {
   try {
     const { values } = parseArgs({ args: [...argv], options })
-    if (values.config !== undefined) return values.config
+    const named = values.config ?? environmentValue('QSFS_CONFIG')
+    if (named) return named
   } catch (error) {
     throw new ExpectedFailure(2, (error as Error).message)
   }
+  if (existsSync(fromCaller(ZSTOR_CONFIG))) return ZSTOR_CONFIG
   throw new ExpectedFailure(2, 'which config? --config FILE')
 }
 

@@ -60,7 +60,7 @@ test("zstor's config and command lines work as they are", async () => {
   const environment = { QSFS_STOR_SOCKET: '', QSFS_CONFIG: '', INIT_CWD: path }
   const zstor = (...args: string[]) => run(process.execPath, [CLI, ...args], environment)
   const log = `${path}/zstor.log`
-  const words = [CLI, '-c', `${path}/zstor_config.toml`, '--log_file', log, 'monitor']
+  const words = [CLI, '--log_file', log, 'monitor']
   const daemon = stack.use(spawnProcess(process.execPath, words, { env: environment }))
   await until(() => existsSync(`${path}/zstor.sock`) && existsSync(`${path}/zstor.pid`))
 
