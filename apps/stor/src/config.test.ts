@@ -118,8 +118,8 @@ describe('[stor]', () => {
   test('refuses a promise that cannot be kept, with the reason', async () => {
     assert.match(await refusal(ZSTOR.replace('expected_shards = 4', 'expected_shards = 5')), /only 4 data backends/)
     assert.match(await refusal(ZSTOR.replace('expected_shards = 4', 'expected_shards = 2')), /must be greater/)
-    assert.match(await refusal(ZSTOR.replace('redundant_groups = 0', 'redundant_groups = 1')), /only 1 groups/)
-    assert.match(await refusal(ZSTOR.replace('redundant_nodes = 0', 'redundant_nodes = 3')), /can leave 1 shards/)
+    assert.match(await refusal(ZSTOR.replace('redundant_groups = 0', 'redundant_groups = 1')), /of 1 group,/)
+    assert.match(await refusal(ZSTOR.replace('redundant_nodes = 0', 'redundant_nodes = 3')), /can leave 1 shard,/)
   })
 
   test('refuses the same place twice, and addresses it cannot reach', async () => {

@@ -38,7 +38,7 @@ describe('placement', () => {
   test('says why a promise cannot be kept', () => {
     assert.strictEqual(unkeepable([2, 2, 2], embedded), null)
     assert.match(unkeepable([2, 2], embedded) ?? '', /only 4 data backends/)
-    assert.match(unkeepable([6], embedded) ?? '', /only 1 groups/)
+    assert.match(unkeepable([6], embedded) ?? '', /of 1 group,/)
     assert.match(unkeepable([3, 3], embedded) ?? '', /can leave 3 shards, fewer than minimal_shards \(4\)/)
     assert.match(unkeepable([2, 2, 2], { ...embedded, n: 4 }) ?? '', /greater than minimal_shards/)
     assert.match(unkeepable([2, 2, 2], { ...embedded, k: 0 }) ?? '', /at least 1/)

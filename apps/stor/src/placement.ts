@@ -1,4 +1,5 @@
 import assert from 'node:assert'
+import { formatCount } from '@qsfs/bytes/units'
 import type { RandomSource } from '@qsfs/concurrency/clock'
 import { StorError } from './errors.ts'
 
@@ -51,14 +52,14 @@ export function unkeepable(groupSizes: readonly number[], redundancy: Redundancy
   const total = groupSizes.reduce((sum, size) => sum + size, 0)
   if (total < n) return `expected_shards is ${n}, but only ${total} data backends are configured`
   if (redundantGroups >= groupSizes.length) {
-    return `redundant_groups is ${redundantGroups}, but there are only ${groupSizes.length} groups and one must be left`
+    return `redundant_groups is ${redundantGroups}, of ${formatCount(groupSizes.length, 'group')}, and one must be left`
   }
   const best = bestCounts(groupSizes, redundancy)
   const surviving = best === null ? 0 : survivingShards(best, redundancy)
   if (surviving >= k) return null
   return (
-    `with ${n} shards over groups of ${groupSizes.join(', ')} backends, losing ${redundantGroups} groups and ` +
-    `${redundantNodes} backends of each other one can leave ${surviving} shards, fewer than minimal_shards (${k}); ` +
+    `with ${n} shards over groups of ${groupSizes.join(', ')} backends, losing ${formatCount(redundantGroups, 'group')} and ` +
+    `${formatCount(redundantNodes, 'backend')} of each other one can leave ${formatCount(surviving, 'shard')}, fewer than minimal_shards (${k}); ` +
     'raise expected_shards, add backends or groups, or lower the redundancy'
   )
 }
@@ -241,8 +242,8 @@ function explain(spread: Spread, redundancy: Redundancy, confirmable: number): s
   const counts = spread.map(({ shardCount }) => shardCount).filter(shardCount => shardCount > 0)
   const owed = redundancy.n - confirmable
   return (
-    `${redundancy.n} shards over ${counts.length} groups as ${counts.join('+')}: after losing ` +
-    `${redundancy.redundantGroups} groups and ${redundancy.redundantNodes} backends of each other one, ` +
+    `${redundancy.n} shards over ${formatCount(counts.length, 'group')} as ${counts.join('+')}: after losing ` +
+    `${formatCount(redundancy.redundantGroups, 'group')} and ${formatCount(redundancy.redundantNodes, 'backend')} of each other one, ` +
     `${survivingShards(counts, redundancy)} are left and ${redundancy.k} are needed` +
     (owed > 0 ? `; ${owed} wait for backends that are away or full` : '')
   )

@@ -1,3 +1,4 @@
+import { formatCount } from '@qsfs/bytes/units'
 import type {
   CheckResult,
   DeepCheck,
@@ -111,8 +112,8 @@ function deepText({ ok, goodShardCount, dataShards, shards }: DeepCheck): string
 function rebuildText(result: RebuildResult): string {
   const { objectCount, verifiedShardCount, badShardCount, rebuiltShardCount, pendingCount, pending } = result
   return [
-    `${objectCount} objects: ${verifiedShardCount} shards read, ${badShardCount} of them bad, ${rebuiltShardCount} written\n`,
-    pendingCount === 0 ? '' : `NOT whole: ${pendingCount} objects; the daemon goes on with them\n`,
+    `${formatCount(objectCount, 'object')}: ${formatCount(verifiedShardCount, 'shard')} read, ${badShardCount} of them bad, ${rebuiltShardCount} written\n`,
+    pendingCount === 0 ? '' : `NOT whole: ${formatCount(pendingCount, 'object')}; the daemon goes on with them\n`,
     ...pending.map(({ objectId, reason }) => `  ${objectId}: ${reason}\n`),
   ].join('')
 }
@@ -127,7 +128,7 @@ function jobsText(answer: JobsResult | DropJobResult): string {
   if ('dropped' in answer) return answer.dropped ? 'forgotten\n' : 'there is no such job\n'
   const lines = answer.jobs.map(({ jobId, state, file, attemptCount, nextInMs, lastError }) => {
     const next = nextInMs === null ? '' : `, next in ${Math.ceil(nextInMs / 1000)} s`
-    const failed = lastError === '' ? '' : `, ${attemptCount} attempts${next}: ${lastError}`
+    const failed = lastError === '' ? '' : `, ${formatCount(attemptCount, 'attempt')}${next}: ${lastError}`
     return `${jobId}  ${state}  ${file}${failed}\n`
   })
   return lines.length === 0 ? 'nothing waits\n' : lines.join('')

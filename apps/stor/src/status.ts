@@ -133,7 +133,10 @@ async function tried(subject: string, action: () => Promise<string>): Promise<Te
     return { subject, ok: true, text: await action() }
   } catch (error) {
     if (!(error instanceof StorError)) throw error
-    return { subject, ok: false, text: error.message }
+    // Errors begin with the backend that they are about, as the subject ends.
+    const [name, ...rest] = error.message.split(': ')
+    const isNamed = rest.length > 0 && subject.endsWith(` ${name}`)
+    return { subject, ok: false, text: isNamed ? rest.join(': ') : error.message }
   }
 }
 

@@ -133,7 +133,7 @@ test('rebuild reads all shards and writes the bad ones; status tells of repair',
   assert.strictEqual(failed.code, 1)
   assert.match(failed.stdout, /NOT whole: 1 objects.*\n {2}[0-9a-f]{32}: frame 0 has 3 good pieces, 4 are needed\n/)
   const status = await cli('status', '-c', config)
-  assert.match(status.stdout, /repair: 1 objects pending/)
+  assert.match(status.stdout, /repair: 1 object pending/)
   assert.match(status.stdout, /scrub: 0\.0 % of the round/)
   assert.strictEqual((await cli('rebuild', '--all', '-f', 'x', '-c', config)).code, 2)
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { formatDuration, formatSize, GiB, KiB, MiB, parseDuration, parseSize, TiB } from './units.ts'
+import { formatCount, formatDuration, formatSize, GiB, KiB, MiB, parseDuration, parseSize, TiB } from './units.ts'
 
 test('sizes are read with binary and decimal units', () => {
   assert.equal(parseSize('64MiB'), 64 * MiB)
@@ -34,4 +34,9 @@ test('people read three digits and a unit', () => {
   assert.equal(formatDuration(0), '0 ms')
   assert.equal(formatDuration(1500), '1.5 s')
   assert.equal(formatDuration(120_000), '2 m')
+})
+
+test('one is singular', () => {
+  assert.equal(formatCount(0, 'object'), '0 objects')
+  assert.equal(formatCount(1, 'object'), '1 object')
 })

@@ -69,3 +69,8 @@ function round(value: number): string {
   const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2
   return String(Number(value.toFixed(digits)))
 }
+
+/** A number and what it counts, as one says it: `1 object`, `2 objects`. */
+export function formatCount(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
+}

@@ -1,4 +1,4 @@
-import { formatDuration, formatSize } from '@qsfs/bytes/units'
+import { formatCount, formatDuration, formatSize } from '@qsfs/bytes/units'
 import type { BackendStatus, JobsStatus, RepairStatus, StatusResult } from '@qsfs/protocol/stor-control'
 import Table from 'cli-table3'
 
@@ -47,19 +47,19 @@ function repairLines(repair: RepairStatus | null): string[] {
   const pending =
     pendingCount === 0
       ? `nothing is pending${survey}`
-      : `${pendingCount} objects pending${survey}, ${doneCount} done of ${doneCount + pendingCount}, ${runningCount} at work${eta}; the thinnest survives ${thinnestMargin} more losses`
+      : `${formatCount(pendingCount, 'object')} pending${survey}, ${doneCount} done of ${doneCount + pendingCount}, ${runningCount} at work${eta}; the thinnest survives ${thinnestMargin} more ${thinnestMargin === 1 ? 'loss' : 'losses'}`
   const day = (ms: number) => new Date(ms).toISOString().slice(0, 16).replace('T', ' ')
   const { removedCount, youngCount, unknownCount } = repair.orphans
   return [
-    `repair: ${pending}; since the start ${rebuiltShardCount} shards written, ${failedCount} attempts failed\n`,
+    `repair: ${pending}; since the start ${formatCount(rebuiltShardCount, 'shard')} written, ${formatCount(failedCount, 'attempt')} failed\n`,
     ...reasons.slice(0, REASONS_SHOWN).map(({ reason, count }) => `  ${count}: ${reason}\n`),
     scrub === null
       ? ''
       : `scrub: ${(scrub.doneRatio * 100).toFixed(1)} % of the round that ends ${day(scrub.endsMs)} UTC; ` +
-        `since the start ${scrub.verifiedShardCount} shards read, ${scrub.badShardCount} bad\n`,
+        `since the start ${formatCount(scrub.verifiedShardCount, 'shard')} read, ${scrub.badShardCount} bad\n`,
     removedCount + youngCount + unknownCount === 0
       ? ''
-      : `orphans: ${removedCount} pieces removed, ${youngCount} too young to tell, ${unknownCount} not ours\n`,
+      : `orphans: ${formatCount(removedCount, 'piece')} removed, ${youngCount} too young to tell, ${unknownCount} not ours\n`,
   ]
 }
 
@@ -96,7 +96,7 @@ function thinText(thinObjectCount: number | null): string {
 
 function marginText(marginLocations: number): string {
   if (marginLocations > 0)
-    return `${marginLocations} more data backends may be lost (by what answers; shards are not read for this)`
+    return `${formatCount(marginLocations, 'more data backend')} may be lost (by what answers; shards are not read for this)`
   if (marginLocations === 0) return 'NONE: the next data backend that is lost makes objects unreadable'
   return 'BELOW ZERO: some objects cannot be read until backends are back'
 }
@@ -121,15 +121,17 @@ function troubleLines(backends: readonly BackendStatus[], nowMs: number): string
       upInMs === null ? '' : `; answers, and is up in ${formatDuration(Math.ceil(upInMs / 1000) * 1000)} if it goes on`
     const falls = fallCount > 1 ? ` (${fallCount} times since the start)` : ''
     const moving = givenUp ? '; its shards are rebuilt elsewhere, where that keeps the promise' : ''
-    const why = note === '' ? '' : `: ${note}`
+    // Errors begin with the backend that they are about, as these lines do.
+    const bare = (text: string) => (text.startsWith(`${name}: `) ? text.slice(name.length + 2) : text)
+    const why = note === '' ? '' : `: ${bare(note)}`
     const down = health === 'down' ? [`  ${name}: down for ${ago(sinceMs)}${falls}${up}${moving}${why}\n`] : []
     const silent = health !== 'down' && !reachable ? [`  ${name}: its last check failed${why}\n`] : []
     const isNews = lastErrorMs !== null && nowMs - lastErrorMs < ERROR_SHOWN_MS && lastError !== note
-    const errors = errorCount === 1 ? '1 failed request' : `${errorCount} failed requests`
+    const errors = formatCount(errorCount, 'failed request')
     return [
       ...down,
       ...silent,
-      ...(isNews ? [`  ${name}: ${errors}, the last ${ago(lastErrorMs)} ago: ${lastError}\n`] : []),
+      ...(isNews ? [`  ${name}: ${errors}, the last ${ago(lastErrorMs)} ago: ${bare(lastError)}\n`] : []),
     ]
   })
 }
