@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { askControl } from '@qsfs/daemon/control'
 import type { StatusResult } from '@qsfs/protocol/stor-control'
 import { type SpawnedProcess, spawnProcess } from '@qsfs/testkit/spawn'
+import { type AppName, appMain, nodeArguments } from '../../packages/qsfs/src/apps.ts'
 
 const backendCount = 6
 const compileCache = new URL('../../node_modules/.cache/node', import.meta.url).pathname
@@ -11,7 +12,6 @@ const compileCache = new URL('../../node_modules/.cache/node', import.meta.url).
 const launcherEnv = { MALLOC_ARENA_MAX: '2', UV_THREADPOOL_SIZE: '8', NODE_COMPILE_CACHE: compileCache }
 const allUpWithinMs = 30_000
 const bytesMetric = 'qsfs_stor_backend_bytes_total'
-const program = (app: string) => new URL(`../../apps/${app}/src/main.ts`, import.meta.url).pathname
 
 /** A real stor and six real local backends, 4+2, one process each, below one directory. */
 export class Cluster implements AsyncDisposable {
@@ -152,8 +152,9 @@ export class BackendProcess implements AsyncDisposable {
   }
 }
 
-function startProgram(app: string, configPath: string): SpawnedProcess {
-  return spawnProcess(process.execPath, [program(app), '--config', configPath], { env: launcherEnv })
+function startProgram(app: AppName, configPath: string): SpawnedProcess {
+  const args = [...nodeArguments[app], appMain(app), '--config', configPath]
+  return spawnProcess(process.execPath, args, { env: launcherEnv })
 }
 
 function storConfig(directory: string, controlPath: string, backends: readonly BackendProcess[]): string {

@@ -6,7 +6,7 @@ import type { Clock } from '@qsfs/concurrency/clock'
 import { callerDirectory } from '@qsfs/config/caller'
 import { canBeResumed, clearStaleMount } from '@qsfs/fuse/mount'
 import type { Log } from '@qsfs/telemetry/log'
-import { appMain } from '../apps.ts'
+import { appMain, nodeArguments } from '../apps.ts'
 import type { DaemonConfig, EffectiveConfig } from '../embedded/effective-config.ts'
 import type { StateDirectory } from '../embedded/state-directory.ts'
 import { formatSection } from '../embedded/toml-lines.ts'
@@ -98,7 +98,10 @@ export class Supervisor {
     return {
       name,
       app,
-      argv: [appMain(app), '--config', configPath, '--supervised', ...(heldMount === null ? [] : heldMountArguments)],
+      argv: [
+        ...[...nodeArguments[app], appMain(app), '--config', configPath, '--supervised'],
+        ...(heldMount === null ? [] : heldMountArguments),
+      ],
       ...(heldMount !== null && { descriptors: before => heldMount.descriptors({ isOver: before.endedWell }) }),
       logPath: this.#state.logPath(name),
       environment: { ...process.env, INIT_CWD: callerDirectory() },
