@@ -7,8 +7,11 @@ import type { CheckResult, StatusResult, StoreResult } from '@qsfs/protocol/stor
 import { RespClient } from '@qsfs/resp/client'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { cli, startDaemon } from './cli-fixture.ts'
-import { storeToml, until } from './store-fixture.ts'
+import { storeToml, until as untilTrue } from './store-fixture.ts'
 import { startCachedb } from './zdb-servers.ts'
+
+/** What is asked often keeps the daemon from what is waited for. */
+const until = (isTrue: () => boolean | Promise<boolean>) => untilTrue(isTrue, { everyMs: 75 })
 
 /** A daemon over two cachedb processes and directories, n data backends in all. */
 async function house(stack: AsyncDisposableStack, dataCount: number, extra: Parameters<typeof storeToml>[3] = {}) {
@@ -56,7 +59,7 @@ describe('a daemon whose backends fail', () => {
   test('stores at the quorum while one dies, refuses with two, catches up when they are back; status tells all of it', async () => {
     await using stack = new AsyncDisposableStack()
     const { path, config, socket, servers, ask, status, backend } = await house(stack, 6)
-    const bytes = randomBytes(32_000_000)
+    const bytes = randomBytes(12_000_000)
     await writeFile(`${path}/big`, bytes)
     const thin = await storeAndMeanwhile(socket, `${path}/big`, () => servers[0].process.kill9())
     assert.strictEqual(thin.shardsConfirmed, 5)
@@ -110,9 +113,9 @@ describe('a daemon whose backends fail', () => {
       await client.call('NSSET', 'data', 'maxsize', String(bytes))
     }
     // Room for the shard of one, as each of two stores sees when it begins.
-    await limit(servers[0], 8_500_000)
-    await until(async () => ((await backend('data1')).freeBytes ?? 1e9) <= 8_500_000)
-    const content = ['a', 'b'].map(() => randomBytes(24_000_000))
+    await limit(servers[0], 2_125_000)
+    await until(async () => ((await backend('data1')).freeBytes ?? 1e9) <= 2_125_000)
+    const content = ['a', 'b'].map(() => randomBytes(6_000_000))
     for (const [i, name] of ['a', 'b'].entries()) await writeFile(`${path}/${name}`, content[i]!)
     const stored = await Promise.all(['a', 'b'].map(name => ask<StoreResult>('store', { file: `${path}/${name}` })))
     assert.ok(stored.some(({ shardsConfirmed }) => shardsConfirmed === 5))
