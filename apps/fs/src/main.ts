@@ -6,7 +6,7 @@ import { loadSection } from '@qsfs/config/load'
 import { serveControl } from '@qsfs/daemon/control'
 import { type DaemonContext, ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
 import type { Filesystem } from '@qsfs/fuse/filesystem'
-import { requireMountpoint } from '@qsfs/fuse/mount'
+import { mountingUser, requireMountpoint } from '@qsfs/fuse/mount'
 import { RequestCounts } from '@qsfs/fuse/request-counts'
 import { repeat } from '@qsfs/fuse/resume/repeat'
 import { RequestJournal, type Unfinished } from '@qsfs/fuse/resume/request-journal'
@@ -45,6 +45,7 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
     writeWaitMs: config.writeWaitMs,
     quotaBytesMax: config.quotaBytesMax,
     quotaInodesMax: config.quotaInodesMax,
+    rootOwner: mountingUser(),
   }
   const volume = stack.use(await Volume.open(store, systemClock, log, limits, held?.journal))
   const { storSocket } = config

@@ -1,20 +1,8 @@
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { families } from './posix-families.ts'
 import { Stack } from './stack.ts'
-
-const families = [
-  'attributes',
-  'contents',
-  'copies',
-  'holes',
-  'locks',
-  'names',
-  'overlay',
-  'renames',
-  'unlinked',
-  'xattrs',
-]
 
 test('POSIX, family by family, through one mount', async t => {
   await using directory = await temporaryDirectory()

@@ -32,6 +32,8 @@ export interface VolumeLimits {
   /** Of all files together. */
   readonly quotaBytesMax: number
   readonly quotaInodesMax: number
+  /** Whom the root of a new filesystem belongs to. */
+  readonly rootOwner: { readonly uid: number; readonly gid: number }
 }
 
 export const defaultVolumeLimits: VolumeLimits = {
@@ -42,6 +44,7 @@ export const defaultVolumeLimits: VolumeLimits = {
   recordsMax: 16_384,
   quotaBytesMax: Number.POSITIVE_INFINITY,
   quotaInodesMax: Number.POSITIVE_INFINITY,
+  rootOwner: { uid: 0, gid: 0 },
 }
 
 interface Kept {
@@ -129,11 +132,12 @@ export class Volume implements AsyncDisposable {
     await using opening = new AsyncDisposableStack()
     opening.use(metadata)
     const kept = { journal, lostBytes }
-    const volume = new Volume(store, metadata, clock, log, { ...defaultVolumeLimits, ...limits }, kept)
+    const allLimits = { ...defaultVolumeLimits, ...limits }
+    const volume = new Volume(store, metadata, clock, log, allLimits, kept)
     const isResumed = journal !== null && !journal.isNew
     if (isResumed) volume.inodes.resume()
     else journal?.begin()
-    await change(metadata, () => volume.#makeRoot())
+    await change(metadata, () => volume.#makeRoot(allLimits.rootOwner))
     if (!volume.inodes.numbers.isCounted) await volume.#countBytes(log)
     if (isResumed) {
       volume.unfinished = journal.unfinished(metadata.newestSeq)
@@ -171,10 +175,12 @@ export class Volume implements AsyncDisposable {
     closing.use(this.buffer)
   }
 
-  #makeRoot(): void {
+  #makeRoot({ uid, gid }: VolumeLimits['rootOwner']): void {
     if (this.inodes.numbers.inodeCount > 0) return
     this.inodes.prepareCreate()
     const root = this.inodes.create(FileType.directory | 0o755, this.now())
+    root.uid = uid
+    root.gid = gid
     root.linkCount = 2
     root.parent = root.nodeId
     this.directories.open(root)

@@ -1,5 +1,6 @@
 """What the POSIX checks share. A file of checks, one family of operations, ends with `main(...)`: each check runs in an empty directory
-below the current one, and leaves it empty. Arguments name checks to leave out."""
+below the current one, and leaves it empty. Arguments: NAME leaves a check out, NAME=fails is one that is known to fail here: it is run, and
+that it passes is an error."""
 import ctypes, errno, os, subprocess, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -66,17 +67,28 @@ def as_user(uid, action, gid=None, groups=()):
 
 def main(*checks):
     family = os.path.basename(sys.argv[0]).removesuffix('.py')
+    listed = sys.argv[1:]
+    unknown = {name.removesuffix('=fails') for name in listed} - {check.__name__ for check in checks}
+    assert not unknown, 'no checks: %s' % unknown
+    surprises = []
     os.mkdir(family)
     os.chmod(family, 0o755)
     os.chdir(family)
     for check in checks:
-        if check.__name__ in sys.argv[1:]:
+        if check.__name__ in listed:
             continue
         os.mkdir(check.__name__)
         os.chmod(check.__name__, 0o777)
         os.chdir(check.__name__)
+        if check.__name__ + '=fails' in listed:
+            # What it leaves behind stays there.
+            if in_child(check) == 0:
+                surprises.append(check.__name__)
+            os.chdir('..')
+            continue
         check()
         assert os.listdir('.') == [], (check.__name__, os.listdir('.'))
         os.chdir('..')
         os.rmdir(check.__name__)
         print('ok', check.__name__, flush=True)
+    assert not surprises, 'listed as failing, and yet they pass: %s' % surprises
