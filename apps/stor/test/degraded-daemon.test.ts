@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { describe, test } from 'node:test'
 import { askControl } from '@qsfs/daemon/control'
-import type { CheckResult, StatusResult, StoreResult } from '@qsfs/protocol/stor-control'
+import type { CheckResult, ReloadResult, StatusResult, StoreResult } from '@qsfs/protocol/stor-control'
 import { RespClient } from '@qsfs/resp/client'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { cli, startDaemon } from './cli-fixture.ts'
@@ -79,14 +79,14 @@ describe('a daemon whose backends fail', () => {
     // A store that would be whole with five is refused where six are asked for.
     const toml = await readFile(config, 'utf8')
     await writeFile(config, toml.replace('[stor]', '[stor]\nwrite_quorum = 6'))
-    assert.match((await cli('reload', '--socket', socket)).stdout, /write_quorum: 5 is now 6/)
+    assert.deepStrictEqual((await ask<ReloadResult>('reload')).changed, ['write_quorum: 5 is now 6'])
     await until(async () => (await backend('data1')).health === 'down')
     await writeFile(`${path}/small`, 'small')
     const refused = await cli('store', '-f', `${path}/small`, '--socket', socket)
     assert.strictEqual(refused.code, 1)
     assert.match(refused.stderr, /only 5 of the 6 backends .* at least 6 must be: data1 is down/)
     await writeFile(config, toml)
-    await cli('reload', '--socket', socket)
+    await ask('reload')
 
     await servers[1].process.kill9()
     await until(async () => (await backend('data2')).health === 'down' && (await backend('data1')).health === 'down')
@@ -140,7 +140,7 @@ describe('a daemon whose backends fail', () => {
     const more = [7, 8].map(i => `[[stor.groups.backends]]\nname = "data${i}"\naddress = "dir:${path}/data${i}"\n`)
     const toml = await readFile(config, 'utf8')
     await writeFile(config, toml.replace('[stor.meta.config]', `[[stor.groups]]\n${more.join('')}[stor.meta.config]`))
-    assert.match((await cli('reload', '--socket', socket)).stdout, /data backend data7 is new/)
+    assert.ok((await ask<ReloadResult>('reload')).changed.includes('data backend data7 is new'))
     await until(async () => (await status()).repair?.surveyed === true && (await status()).thinObjectCount === 0)
     for (const { objectId } of stored) {
       const { deep } = await ask<CheckResult>('check', { objectId, deep: true })
