@@ -124,14 +124,14 @@ test('rebuild reads all shards and writes the bad ones; status tells of repair',
   const rebuilt = await cli('rebuild', '-f', `${path}/f`, '-c', config)
   assert.deepStrictEqual(
     [rebuilt.stdout, rebuilt.code],
-    ['1 objects: 6 shards read, 1 of them bad, 1 written\n', 0],
+    ['1 object: 6 shards read, 1 of them bad, 1 written\n', 0],
     rebuilt.stderr,
   )
   for (const i of [1, 2, 4]) await rm(`${path}/data${i}/pieces`, { recursive: true })
   await startDaemon(stack, config)
   const failed = await cli('rebuild', '--all', '-c', config)
   assert.strictEqual(failed.code, 1)
-  assert.match(failed.stdout, /NOT whole: 1 objects.*\n {2}[0-9a-f]{32}: frame 0 has 3 good pieces, 4 are needed\n/)
+  assert.match(failed.stdout, /NOT whole: 1 object;.*\n {2}[0-9a-f]{32}: frame 0 has 3 good pieces, 4 are needed\n/)
   const status = await cli('status', '-c', config)
   assert.match(status.stdout, /repair: 1 object pending/)
   assert.match(status.stdout, /scrub: 0\.0 % of the round/)
