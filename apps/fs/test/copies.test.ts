@@ -39,6 +39,21 @@ async function untilBlocks(driver: Driver, store: MemoryStore, count: number): P
   }
 }
 
+test('what a copy adds to a file with unstored bytes lies within its size after a crash', async () => {
+  const store = new MemoryStore()
+  await using driver = await Driver.mount(store)
+  await driver.create('source')
+  await driver.write('source', 0, Buffer.alloc(128 * KiB, 7))
+  await driver.fsync('source')
+  await driver.create('target')
+  await driver.write('target', 0, Buffer.alloc(KiB, 1))
+  await copy(driver, 'source', 0, 'target', 128 * KiB, 128 * KiB)
+  await driver.volume.metadata.commit()
+  await using after = await Driver.mount(store.copy())
+  assert.strictEqual((await after.stat('target')).sizeBytes, 256 * KiB)
+  assert((await after.read('target', 128 * KiB, 128 * KiB)).equals(Buffer.alloc(128 * KiB, 7)))
+})
+
 test('a copy stores no byte, and each file may go before the other', async () => {
   for (const gone of ['original', 'copy']) {
     const store = new MemoryStore()

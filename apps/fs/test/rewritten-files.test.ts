@@ -40,3 +40,15 @@ test('a name that is taken over leads to the old bytes or the new ones after a c
   await driver.fsync('other')
   assert.strictEqual(await afterCrash(store, 'file'), 'the new ones')
 })
+
+test('the bytes of a file that takes over a name are in the store before it does', async () => {
+  for (const isFlushed of [false, true]) {
+    const { store, driver } = await withOldFile()
+    await using _driver = driver
+    await driver.create('new')
+    await driver.write('new', 0, Buffer.from('the new ones'))
+    if (isFlushed) await driver.volume.buffer.flushAll()
+    await driver.rename('new', 'file')
+    assert.strictEqual(await afterCrash(store, 'new'), 'the new ones')
+  }
+})

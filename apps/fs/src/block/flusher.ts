@@ -111,6 +111,7 @@ export class Flusher {
     }
     if (!lives) return
     window.isNamed = true
+    inode.bytesNamedInSeq = this.#log.runningSeq
     if (inode.buffer?.isNamed) inode.storedSizeBytes = inode.sizeBytes
     this.#inodes.touch(inode)
   }

@@ -89,6 +89,9 @@ export class CopyOperations {
     metadata.freeBlocks(freed)
     blocks.drop(freed)
     target.sizeBytes = Math.max(target.sizeBytes, end)
+    // As of bytes that are stored: none may lie beyond the size that a crash leaves.
+    if (moved.length > 0) target.storedSizeBytes = Math.max(target.storedSizeBytes, end)
+    target.bytesNamedInSeq = metadata.runningSeq
     settleStoredSize(target)
     target.mtime = this.#volume.now()
     target.ctime = target.mtime

@@ -138,14 +138,21 @@ export class RemoveOperations {
     return change(this.#volume.metadata, () => this.#rename(from, to, flags, context))
   }
 
+  /** In a transaction of its own: a rename that has to happen again, after a kill, must find them in the store. */
   #storeSource(from: Place, to: Place, flags: number): MaybePromise<void> {
-    const { buffer, directories, inodes } = this.#volume
+    const { buffer, directories, inodes, metadata } = this.#volume
     if ((flags & (RenameFlag.noReplace | RenameFlag.exchange)) !== 0) return
     const source = directories.find(directoryAt(this.#volume, from.parent), from.key)
     const target = directories.find(directoryAt(this.#volume, to.parent), to.key)
     if (source === null || target === null) return
     const inode = inodes.get(source.nodeId)
-    return inode.buffer === null ? undefined : buffer.flush(inode)
+    if (inode.buffer === null && metadata.isStored(inode.bytesNamedInSeq)) return
+    return storeFirst()
+
+    async function storeFirst(): Promise<void> {
+      await buffer.flush(inode)
+      await metadata.commit()
+    }
   }
 
   #rename(from: Place, to: Place, flags: number, context: RequestContext): void {

@@ -40,6 +40,8 @@ export class Inode {
   sizeBytes = 0
   /** What a crash may leave: it grows only with bytes that are stored. */
   storedSizeBytes = 0
+  /** The transaction that last named bytes of it. */
+  bytesNamedInSeq = -1
   /** Bytes held by extents. */
   allocatedBytes = 0
   /** Of these, what the sum over all inodes holds already. */

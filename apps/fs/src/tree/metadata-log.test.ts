@@ -48,6 +48,19 @@ async function readText(log: MetadataLog, key: string): Promise<string | undefin
   return (await log.read(key))?.toString()
 }
 
+test('what changed something has noted it by the time its transaction is sealed', async () => {
+  let isNoted = false
+  const wasNoted: boolean[] = []
+  const options = { commitDelayMs: 1000, onSeal: () => wasNoted.push(isNoted) }
+  const log = await MetadataLog.open(new MemoryStore(), new ManualClock(), silentLog, options)
+  log.touch(record('r', 'changed'))
+  const commit = log.commit()
+  for (let i = 0; i < 10; i++) await null
+  isNoted = true
+  await commit
+  assert.deepEqual(wasNoted, [true])
+})
+
 test('a reader sees the newest bytes, whether touched, on their way, committed or home', async () => {
   const store = new WatchedStore()
   const log = await openLog(store)

@@ -1,4 +1,5 @@
 import assert from 'node:assert'
+import { setImmediate } from 'node:timers/promises'
 import type { Clock } from '@qsfs/concurrency/clock'
 import { Semaphore } from '@qsfs/concurrency/semaphore'
 import type { Log } from '@qsfs/telemetry/log'
@@ -88,6 +89,16 @@ export class MetadataLog implements AsyncDisposable {
     return this.#tail.nextSeq - 1
   }
 
+  /** Of the running transaction. */
+  get runningSeq(): number {
+    return this.#tail.nextSeq
+  }
+
+  /** The store has taken the transaction. */
+  isStored(seq: number): boolean {
+    return seq < this.#tail.nextSeq - (this.#unsent === null ? 0 : 1)
+  }
+
   /** The record joins the running transaction; touching it again costs nothing. */
   touch(record: LogRecord): void {
     assert(!/^(c$|t\d)/.test(record.key), `the key ${record.key} belongs to the log`)
@@ -140,6 +151,8 @@ export class MetadataLog implements AsyncDisposable {
     if (this.#unsent !== null) await this.#send(this.#unsent)
     if (this.#running.isEmpty) return
     if (this.#tail.isFull) await this.#makeRoom()
+    // Whoever changed something notes it a few microtasks later: it must be noted as what this transaction takes along.
+    if (this.#onSeal !== undefined) await setImmediate()
     // From here to the send nothing waits: what is touched from now on belongs to the next transaction.
     const { adds, frees } = this.#running
     const records = this.#running.encodeRecords()
