@@ -52,6 +52,7 @@ export async function statusOf(
   const { open, obstacle } = runtime.now
   const { k, n } = config.redundancy
   const upkeep = open?.upkeep.status
+  const repair = daemon && open !== null ? open.repairer.status : null
   const meta = quorumOf(config.metaDataShards, config.metaBackends.length)
   const objectCount = await count.of(runtime)
   // Where every object has a shard on every backend, one that holds nothing lost its shards: its disk was exchanged.
@@ -70,7 +71,8 @@ export async function statusOf(
     ...{ k, n, metaK: meta.k, metaN: meta.n, metaWriteQuorum: meta.writeQuorum },
     objectCount,
     thinObjectCount: daemon ? (open?.repairer.thinCount ?? 0) : null,
-    marginLocations: n - k - lostCount,
+    // Of an object at full width, or of the thinnest that is known to be thinner.
+    marginLocations: Math.min(n - k - lostCount, repair?.thinnestMargin ?? Number.POSITIVE_INFINITY),
     writable: reason === '',
     reason,
     fillingBackends: upkeep?.filling ?? [],
@@ -81,7 +83,7 @@ export async function statusOf(
     storesRunning: open?.objects.running.stores ?? 0,
     retrievesRunning: open?.objects.running.retrieves ?? 0,
     jobs,
-    repair: daemon && open !== null ? open.repairer.status : null,
+    repair,
     backends: [
       ...fleet.meta.map(place =>
         toStatus(place.config, 'meta', { group: 0, groupName: '' }, fleet.seen(place, 'meta')),

@@ -123,6 +123,7 @@ describe('a daemon whose backends fail', () => {
     await until(async () => (await status()).repair!.reasons.some(({ reason }) => reason === 'data1 has no room'))
     const { health, errorCount, lastError } = await backend('data1')
     assert.strictEqual(health, 'up')
+    assert.strictEqual((await status()).marginLocations, 1)
     assert.ok(errorCount > 0)
     assert.match(lastError, /No space left/)
 
