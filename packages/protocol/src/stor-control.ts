@@ -198,7 +198,7 @@ export interface RepairStatus {
   readonly thinnestMargin: number | null
   /** Why objects are pending, the most frequent first. */
   readonly reasons: readonly { readonly reason: string; readonly count: number }[]
-  /** At the pace of the repairs so far, if nothing hinders them; null: none was made yet. */
+  /** At the pace of the repairs so far, if nothing hinders them; null: none was made yet, or all that are pending are hindered. */
   readonly etaMs: number | null
   readonly rebuiltShardCount: number
   /** Attempts that failed. */

@@ -29,6 +29,7 @@ test('one that got thinner goes before; one that failed waits, longer each time,
   assert.deepStrictEqual([next(), next()], ['a', null])
   queue.done('a')
   assert.deepStrictEqual(queue.reasons, [{ reason: 'data2 is down', count: 1 }])
+  assert.deepStrictEqual([queue.size, queue.hinderedCount], [1, 1])
   time.nowMs = 500
   assert.deepStrictEqual([...queue.take()!.suspects], [3])
   queue.failed('b', 'data2 is down', [3])
@@ -36,6 +37,7 @@ test('one that got thinner goes before; one that failed waits, longer each time,
   assert.strictEqual(next(), null)
   queue.hasten()
   assert.strictEqual(next(), 'b')
+  assert.strictEqual(queue.hinderedCount, 0)
   queue.done('b')
   assert.deepStrictEqual([queue.size, queue.thinnestMargin], [0, null])
 })

@@ -55,6 +55,11 @@ export class RepairQueue {
     return this.#running.size
   }
 
+  /** Failed at their last attempt: what hinders them may last. */
+  get hinderedCount(): number {
+    return [...this.#items.values()].filter(({ why, objectId }) => why !== '' && !this.#running.has(objectId)).length
+  }
+
   /** Not taken in since the start, the queue being full. */
   get refusedCount(): number {
     return this.#refusedCount

@@ -201,14 +201,15 @@ export class Repairer implements AsyncDisposable {
   }
 
   get status(): RepairStatus {
-    const { size, doneCount, runningCount, thinnestMargin, reasons } = this.#queue
+    const { size, doneCount, runningCount, hinderedCount, thinnestMargin, reasons } = this.#queue
     const round = this.#scrubber.round
     const { rebuilt, failed, reported, verified, bad } = this.#counts
-    const etaMs = size === 0 ? 0 : (size * this.#repairMs) / this.#limits.concurrency
+    const etaMs = (size * this.#repairMs) / this.#limits.concurrency
+    const isEtaUnknown = size > 0 && (this.#repairMs === 0 || hinderedCount === size)
     return {
       surveyed: this.#surveyedAtMs !== null,
       ...{ pendingCount: size, doneCount, runningCount, thinnestMargin, reasons: reasons.slice(0, PENDING_SHOWN_MAX) },
-      etaMs: size > 0 && this.#repairMs === 0 ? null : Math.round(etaMs),
+      etaMs: isEtaUnknown ? null : Math.round(etaMs),
       ...{ rebuiltShardCount: rebuilt, failedCount: failed, reportedCount: reported },
       movedBytes: this.#budget.takenBytes,
       cpuMs: Math.round(this.#budget.cpuMs),
