@@ -135,14 +135,14 @@ export class Volume implements AsyncDisposable {
     const allLimits = { ...defaultVolumeLimits, ...limits }
     const volume = new Volume(store, metadata, clock, log, allLimits, kept)
     const isResumed = journal !== null && !journal.isNew
-    if (isResumed) volume.inodes.resume()
-    else journal?.begin()
-    await change(metadata, () => volume.#makeRoot(allLimits.rootOwner))
-    if (!volume.inodes.numbers.isCounted) await volume.#countBytes(log)
     if (isResumed) {
+      // Before anything is changed: a transaction would count as what the journal holds.
       volume.unfinished = journal.unfinished(metadata.newestSeq)
       lostBytes.add(volume.unfinished.lostNodeIds)
-    }
+      volume.inodes.resume()
+    } else journal?.begin()
+    await change(metadata, () => volume.#makeRoot(allLimits.rootOwner))
+    if (!volume.inodes.numbers.isCounted) await volume.#countBytes(log)
     await volume.reclaimer.resume(await attempt(() => volume.orphans.load()), { areHeld: isResumed })
     volume.#armTrim()
     opening.move()
