@@ -54,6 +54,24 @@ test('what a copy adds to a file with unstored bytes lies within its size after 
   assert((await after.read('target', 128 * KiB, 128 * KiB)).equals(Buffer.alloc(128 * KiB, 7)))
 })
 
+test('a copy that happens again after its source lost bytes lost them, too', async () => {
+  await using driver = await Driver.mount(new MemoryStore())
+  const { filesystem, volume } = driver
+  await driver.create('source')
+  await driver.write('source', 0, Buffer.alloc(KiB, 7))
+  await driver.create('target')
+  await driver.at('source', source =>
+    driver.at('target', async target => {
+      volume.lostBytes.add([source])
+      const range = { node: source, offsetBytes: 0, lengthBytes: KiB }
+      volume.repeatAt({ nowMs: 1, nodeId: null })
+      await filesystem.copyFileRange!(range, { node: target, offsetBytes: 0 }, context)
+      volume.repeatAt(null)
+      await assert.rejects(async () => filesystem.fsync(target, 0, false, context), { code: 'EIO' })
+    }),
+  )
+})
+
 test('a copy stores no byte, and each file may go before the other', async () => {
   for (const gone of ['original', 'copy']) {
     const store = new MemoryStore()

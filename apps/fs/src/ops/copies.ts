@@ -37,6 +37,9 @@ export class CopyOperations {
   }
 
   async copy(from: FileRange, to: FilePlace, context: RequestContext): Promise<number> {
+    const { isRepeating, lostBytes } = this.#volume
+    // What the source lost is not in the copy, of which somebody was told that it is.
+    if (isRepeating && lostBytes.has(from.node)) lostBytes.add([to.node])
     // Once: a copy within one file may move its end.
     const { sizeBytes } = await attempt(() => regularAt(this.#volume.inodes.get(from.node)))
     const lengthBytes = Math.min(from.lengthBytes, copiedBytesMax, Math.max(0, sizeBytes - from.offsetBytes))

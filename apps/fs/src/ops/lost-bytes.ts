@@ -17,6 +17,10 @@ export class LostBytes {
     for (const nodeId of nodeIds) this.#told.set(nodeId, this.#told.get(nodeId) ?? new Set())
   }
 
+  has(nodeId: NodeId): boolean {
+    return this.#told.has(nodeId)
+  }
+
   /** The kernel let go of the file: nobody has it open. */
   forget(nodeId: NodeId): void {
     this.#told.delete(nodeId)

@@ -154,6 +154,10 @@ export class Volume implements AsyncDisposable {
     return timestampOf(this.#repeatedMs ?? this.clock.nowMs())
   }
 
+  get isRepeating(): boolean {
+    return this.#repeatedMs !== null
+  }
+
   /** What happens next happens again: when it did, and with the number that it got. null: that is over. */
   repeatAt(repetition: Repetition | null): void {
     this.#repeatedMs = repetition?.nowMs ?? null
