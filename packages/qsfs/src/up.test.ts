@@ -135,7 +135,8 @@ test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 240
 
     await using second = up(at)
     assert.equal(await second.exited, 1)
-    assert.match(second.stderr, /^qsfs: the state .*\/state is in use by another process/m)
+    const taken = `^qsfs: qsfs runs already on the state .*/state: process ${first.pid}, mounted at ${at.mount}$`
+    assert.match(second.stderr, new RegExp(taken, 'm'))
 
     await everythingIsShown(at)
     await everythingLeaves(at)
@@ -185,6 +186,7 @@ async function everythingIsShown({ state, mount }: Place): Promise<void> {
   assert.equal(status.fs.mountpoint, mount, stdout)
   const forPeople = await run(launcher, ['status', '--state', state])
   assert.match(forPeople.stdout, /everything closed is stored/)
+  assert.match(forPeople.stdout, /^fs: .* requests from the kernel$/m)
 }
 
 async function everythingLeaves({ state }: Place): Promise<void> {

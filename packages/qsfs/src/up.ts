@@ -17,7 +17,8 @@ import {
   stateDirectory,
 } from './embedded/state-directory.ts'
 import { checkBeforeStart } from './preflight.ts'
-import { readInstance, waitUntilGone } from './supervisor/running-processes.ts'
+import { mountUsers } from './supervisor/mount-users.ts'
+import { readInstance, startTicksOf, waitUntilGone } from './supervisor/running-processes.ts'
 import { Supervisor } from './supervisor/supervisor.ts'
 import { say, terminalLog } from './terminal-log.ts'
 
@@ -32,6 +33,8 @@ export interface UpOptions {
 const leaveWithinMs = 60_000
 /** How long a stop waits for segments that are on their way to the backends. */
 const storeWithinMs = 20_000
+/** How many programs that use a mount are named when it is taken away. */
+const usersShown = 10
 
 /** `qsfs up`: starts everything, prints `ready: <mountpoint>`, and keeps it running until it is told to stop. */
 export function up(options: UpOptions): Promise<never> {
@@ -56,7 +59,7 @@ export function up(options: UpOptions): Promise<never> {
   ) {
     const state = stateDirectory(fromCaller(typedState))
     makeStateDirectory(state)
-    stack.use(lockFile(state.lockPath, `the state ${state.path}`))
+    stack.use(lockState(state))
     const socketDirectory = makeSocketDirectory(state.path, process.env)
     const effective = effectiveConfig({
       state,
@@ -76,8 +79,21 @@ export function up(options: UpOptions): Promise<never> {
     stack.defer(() => supervisor.stop())
     await supervisor.start(signal)
     const cachedb = { address: effective.cachedbAddress, adminPasswordFile: effective.cachedbPasswordFile }
-    stack.defer(() => flushAndStore(supervisor, cachedb))
+    stack.defer(() => flushAndStore(supervisor, cachedb, effective.mountpoint))
     process.stdout.write(`ready: ${effective.mountpoint}\n`)
+  }
+}
+
+/** @throws ExpectedFailure naming who has it */
+function lockState({ path, lockPath, processesPath }: StateDirectory): Disposable {
+  try {
+    return lockFile(lockPath, `the state ${path}`)
+  } catch (cause) {
+    const other = readInstance(processesPath)
+    // Killed ones leave it behind, and `fsck` takes the lock too.
+    if (other === null || startTicksOf(other.supervisorPid) === null) throw cause
+    const sentence = `qsfs runs already on the state ${path}: process ${other.supervisorPid}, mounted at ${other.mount}`
+    throw new ExpectedFailure(1, sentence, { cause })
   }
 }
 
@@ -97,13 +113,20 @@ async function requireMasterSecret(path: string, { cachePath }: StateDirectory):
 
 /** Ends fs, gives the stores under way some time, and says what is on this machine only.
  *  @throws ExpectedFailure when fs could not flush everything */
-async function flushAndStore(supervisor: Supervisor, cachedb: CachedbAccess): Promise<void> {
+async function flushAndStore(supervisor: Supervisor, cachedb: CachedbAccess, mountpoint: string): Promise<void> {
   say('stopping: writing back, unmounting')
+  const users = mountUsers(mountpoint)
+  if (users.length > 0) say(`${mountpoint} is in use by ${firstOf(users)}: they get errors from now on`)
   const isFlushed = await supervisor.stopFs()
   const dispersal = await waitUntilStored(cachedb, systemClock, storeWithinMs)
   if (dispersal === null) say('cachedb does not answer; what is not stored yet is stored after the next start')
   else if (dispersal.openBytes + dispersal.closedBytes > 0) say(notDispersed(dispersal))
   if (!isFlushed) throw new ExpectedFailure(1, `fs did not end well; ${supervisor.fs.spec.logPath} says why`)
+}
+
+function firstOf(users: readonly string[]): string {
+  const shown = users.slice(0, usersShown).join(', ')
+  return users.length > usersShown ? `${shown} and ${users.length - usersShown} more` : shown
 }
 
 function notDispersed({ openBytes, closedBytes }: Dispersal): string {

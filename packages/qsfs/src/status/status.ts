@@ -31,16 +31,29 @@ interface Status extends Omit<RunningInstance, 'cachedb'> {
   readonly namespaces: readonly NamespaceView[]
   readonly cachedb: RunningInstance['cachedb'] & Partial<Dispersal> & Partial<Failed>
   readonly stor: StatusResult | Failed
-  readonly fs: unknown
+  readonly fs: FsStatus | Failed
+}
+
+/** What fs answers to `status`. */
+interface FsStatus {
+  readonly transport: string
+  readonly dirtyBytes: number
+  readonly waitingBytes: number
+  readonly flushFailure: string | null
+  readonly unsyncedBytes: number
+  readonly blockCacheBytes: number
+  readonly orphans: number
+  readonly requests: Readonly<Record<string, number>>
 }
 
 /** `qsfs status`: asks every daemon; one that does not answer is shown as such. Exit code 0 while qsfs runs. */
 export async function status({ state, json = false }: StatusOptions): Promise<void> {
   const instance = runningInstance(state)
+  const runs = (daemon: string) => instance.processes.some(({ name }) => name === daemon)
   const [cachedb, stor, fs] = await Promise.all([
-    orFailed(askCachedb(instance.cachedb)),
-    orFailed(ask(instance.storSocket) as Promise<StatusResult>),
-    orFailed(ask(instance.fsSocket)),
+    runs('cachedb') ? orFailed(askCachedb(instance.cachedb)) : notRunning,
+    runs('stor') ? orFailed(ask<StatusResult>(instance.storSocket)) : notRunning,
+    runs('fs') ? orFailed(ask<FsStatus>(instance.fsSocket)) : notRunning,
   ])
   const namespaces = 'error' in cachedb ? [] : cachedb
   const answered = 'error' in cachedb ? cachedb : dispersalOf(cachedb)
@@ -60,8 +73,11 @@ async function askCachedb(cachedb: CachedbAccess): Promise<NamespaceView[]> {
   return await viewNamespaces(client)
 }
 
-function ask(socketPath: string): Promise<unknown> {
-  return askControl(socketPath, 'status', {}, { signal: AbortSignal.timeout(answerWithinMs) })
+/** qsfs starts them one after the other, and again when they die. */
+const notRunning: Failed = { error: 'does not run yet' }
+
+function ask<T>(socketPath: string): Promise<T> {
+  return askControl(socketPath, 'status', {}, { signal: AbortSignal.timeout(answerWithinMs) }) as Promise<T>
 }
 
 async function orFailed<T>(answer: Promise<T>): Promise<T | Failed> {
@@ -87,7 +103,7 @@ function forPeople(whole: Status): string {
       : `cachedb: ${cachedb.error}`,
     segmentTable(whole.namespaces),
     'error' in whole.stor ? `stor: ${whole.stor.error}` : storText(whole.stor),
-    `fs: ${fsText(whole.fs)}`,
+    'error' in whole.fs ? `fs: ${whole.fs.error}` : fsText(whole.fs),
   ]
   return `${lines.filter(line => line !== '').join('\n')}\n`
 }
@@ -125,12 +141,23 @@ function storText(stor: StatusResult): string {
   return `stor: ${objects}${thin}, any ${stor.k} of ${stor.n} shards rebuild one; ${margin}${writable}\n${table.toString()}`
 }
 
-function fsText(fs: unknown): string {
-  if (typeof fs !== 'object' || fs === null) return String(fs)
-  const shown = Object.entries(fs).map(
-    ([key, value]) => `${key} ${typeof value === 'object' ? JSON.stringify(value) : value}`,
-  )
-  return shown.join(', ')
+/** `--json` has every count. */
+export function fsText(fs: FsStatus): string {
+  const bytes = (count: number, what: string) => (count > 0 ? [`${formatSize(count)} ${what}`] : [])
+  const unwritten = [
+    ...bytes(fs.dirtyBytes, 'not written back yet'),
+    ...bytes(fs.waitingBytes, 'waiting for room'),
+    ...bytes(fs.unsyncedBytes, 'written back and not synced yet'),
+  ]
+  const parts = [
+    unwritten.length > 0 ? unwritten.join(', ') : 'everything is written back',
+    `${formatSize(fs.blockCacheBytes)} of blocks in memory`,
+    ...(fs.orphans > 0 ? [`${fs.orphans} unlinked files are open or being removed`] : []),
+    `${Object.values(fs.requests).reduce((sum, count) => sum + count, 0)} requests from the kernel`,
+    ...(fs.transport === 'kernel' ? [] : [`through ${fs.transport}`]),
+    ...(fs.flushFailure === null ? [] : [`cannot write back: ${fs.flushFailure}`]),
+  ]
+  return `fs: ${parts.join('; ')}`
 }
 
 function tableWith(head: readonly string[]) {
