@@ -271,7 +271,7 @@ redundant_groups = 0
 master_key_file = "${path}/master"
 create_namespaces = true
 health_check_interval = "50ms"
-down_after = "100ms"
+down_after = "2s"
 ${data.map(lines => `[[stor.groups]]\n[[stor.groups.backends]]\n${lines}`).join('')}
 [stor.meta.config]
 [[stor.meta.config.backends]]
@@ -282,11 +282,12 @@ ${backend('meta', locked.tlsAddress, pinned)}`,
   assert.strictEqual(ok, false)
   const texts = new Map(lines.map(line => [line.subject, line.text]))
   assert.match(texts.get('data one')!, /^written and read back/)
-  assert.match(texts.get('data http')!, /^http: an HTTP server answers at /)
-  assert.match(texts.get('data closed')!, /^closed: nothing listens at /)
+  assert.match(texts.get('data http')!, /^an HTTP server answers at /)
+  assert.match(texts.get('data closed')!, /^nothing listens at /)
   await until(() =>
     runtime.fleet.data.every(place => runtime.fleet.observeData(place.backend.name).note !== 'not asked yet'),
   )
+  await until(() => ['http', 'closed'].every(name => runtime.fleet.isDown(name)))
   const { backends } = await statusOf(runtime, new ObjectCount(systemClock), false)
   const seen = new Map(backends.map(status => [status.name, status]))
   for (const name of ['meta', 'one', 'two']) {
