@@ -164,8 +164,8 @@ const records: readonly Row[] = [
 ]
 
 const members = ['meta2', 'meta5']
-const failedRecord =
-  /requests_total\{backend="meta[25]",backend_type="meta",operation="[a-z]+",outcome="unavailable"\} /
+const failedRecord = (outcome: string) =>
+  new RegExp(`requests_total{backend="meta[25]",backend_type="meta",operation="[a-z]+",outcome="${outcome}"} `)
 const metadata: readonly Row[] = [
   {
     fault: 'metadata backends say yes and keep nothing',
@@ -176,7 +176,7 @@ const metadata: readonly Row[] = [
   {
     fault: 'metadata backends answer what they held once',
     play: misbehaving(members, remembersTheOld),
-    told: [missingRecord],
+    told: damagedRecord,
   },
   { fault: "metadata backends answer other keys' records", play: misbehaving(members, mixesUp), told: damagedRecord },
   { fault: 'metadata backends answer records cut short', play: misbehaving(members, cutsValues), told: damagedRecord },
@@ -185,9 +185,13 @@ const metadata: readonly Row[] = [
     play: misbehaving(members, deniesAll),
     told: [/^status\.fillingBackends\.\d = meta/m],
   },
-  { fault: 'metadata backends answer errors only', play: misbehaving(members, refusesAll), told: [failedRecord] },
-  { fault: 'metadata backends hang', play: misbehaving(members, hangs), told: [failedRecord] },
-  { fault: 'metadata backends flap', play: misbehaving(members, flaps), told: [failedRecord] },
+  {
+    fault: 'metadata backends answer errors only',
+    play: misbehaving(members, refusesAll),
+    told: [failedRecord('refused')],
+  },
+  { fault: 'metadata backends hang', play: misbehaving(members, hangs), told: [failedRecord('unavailable')] },
+  { fault: 'metadata backends flap', play: misbehaving(members, flaps), told: [failedRecord('unavailable')] },
 ]
 
 const swept = /^status\.repair\.orphans\.removedCount = [1-9]/m
