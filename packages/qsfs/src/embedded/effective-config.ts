@@ -159,13 +159,13 @@ function localStore(socket: (name: string) => string): Table {
   }
 }
 
-/** 10 GiB, or a fifth of what the disk has for us. What the cache holds already counts as free, so that the limit does
- *  not shrink from start to start. */
+/** 10 GiB, or a fifth of what the disk has for us, but never less than a cache can work with: on a small disk the disk is the
+ *  limit. What the cache holds already counts as free, so that the limit does not shrink from start to start. */
 function defaultCacheBytes({ path, cachePath }: StateDirectory): number {
   const { bavail, bsize } = statfsSync(path)
   const heldBytes = namesBelow(cachePath).reduce((sum, name) => sum + sizeOfFile(join(cachePath, name)), 0)
   const fifth = (bavail * bsize + heldBytes) / 5
-  return Math.floor(Math.min(10 * GiB, fifth) / MiB) * MiB
+  return Math.floor(Math.max(256 * MiB, Math.min(10 * GiB, fifth)) / MiB) * MiB
 }
 
 function namesBelow(directory: string): string[] {
