@@ -1,12 +1,13 @@
 import assert from 'node:assert'
 import { randomBytes } from 'node:crypto'
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, readdir, rm } from 'node:fs/promises'
 import { describe, test } from 'node:test'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { RespError } from '@qsfs/resp/reply'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { DecoratedBackend } from '../src/backend/decorated-backend.ts'
 import { DirectoryBackend, DirectoryRecordBackend } from '../src/backend/directory-backend.ts'
+import { DirectoryFiles } from '../src/backend/directory-files.ts'
 import { Limiter } from '../src/backend/limit.ts'
 import { MemoryBackend, MemoryRecordBackend } from '../src/backend/memory-backend.ts'
 import { Retrier } from '../src/backend/retry.ts'
@@ -156,6 +157,24 @@ describe('a directory backend', () => {
     await assert.rejects(backend.get(1), { reason: 'unavailable' })
     await assert.rejects(records.get(Buffer.from('k')), { reason: 'unavailable' })
     await assert.rejects(records.set(Buffer.from('k'), Buffer.from('v')), { reason: 'unavailable' })
+  })
+
+  test('is not made anew when it goes away in the middle of a change', async t => {
+    await using directory = await temporaryDirectory()
+    const path = `${directory.path}/disk`
+    const [backend, records] = [new DirectoryBackend('d', path), new DirectoryRecordBackend('d', path)]
+    const { freeBytes } = DirectoryFiles.prototype
+    t.mock.method(DirectoryFiles.prototype, 'freeBytes', async function (this: DirectoryFiles) {
+      const bytes = await freeBytes.call(this)
+      await rm(path, { recursive: true })
+      return bytes
+    })
+    await mkdir(path)
+    await assert.rejects(backend.put(Buffer.from('x')), { reason: 'unavailable' })
+    assert.deepStrictEqual(await readdir(directory.path), [])
+    await mkdir(path)
+    await assert.rejects(records.set(Buffer.from('k'), Buffer.from('v')), { reason: 'unavailable' })
+    assert.deepStrictEqual(await readdir(directory.path), [])
   })
 
   test('a piece that vanished before its sync fails it', async () => {

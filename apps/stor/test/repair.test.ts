@@ -105,14 +105,14 @@ describe('repair', () => {
     await using stack = new AsyncDisposableStack()
     const { path, runtime, isWhole, readsBack } = await storeWithObject(stack)
     for (const i of [3, 4]) {
-      await rm(`${path}/data${i}`, { recursive: true })
+      await rename(`${path}/data${i}`, `${path}/gone${i}`)
       await mkdir(`${path}/data${i}`)
     }
     await until(
       async () => (await pieceFiles(`${path}/data3`)).length + (await pieceFiles(`${path}/data4`)).length === 6,
     )
     await until(() => isWhole())
-    for (const i of [1, 2]) await rm(`${path}/data${i}`, { recursive: true })
+    for (const i of [1, 2]) await rename(`${path}/data${i}`, `${path}/gone${i}`)
     assert.ok(await readsBack(runtime))
   })
 
@@ -150,7 +150,7 @@ describe('repair', () => {
       owed.map(({ backend }) => backend),
       ['data1'],
     )
-    for (const i of [2, 5]) await rm(`${path}/data${i}`, { recursive: true })
+    for (const i of [2, 5]) await rename(`${path}/data${i}`, `${path}/gone${i}`)
     assert.ok(await readsBack(runtime))
   })
 

@@ -14,17 +14,16 @@ export class DirectoryFiles {
     this.root = root
   }
 
-  /** Makes the directories of a path below the root, each one on disk before it is used. The root itself must be there:
-   *  where a disk is to be mounted, an empty place must not be taken for it. */
-  async makeDirectory(path: string): Promise<void> {
+  /** Makes a directory of the root, on disk before it is used. The root itself must be there: where a disk is to be
+   *  mounted, an empty place must not be taken for it, nor be made when the disk goes away at this moment. */
+  async makeDirectory(name: string): Promise<void> {
     await this.freeBytes()
-    await this.#guard(async () => {
-      const first = await mkdir(join(this.root, path), { recursive: true, mode: 0o700 })
-      if (first === undefined) return
-      for (let made = join(this.root, path); made.length >= first.length; made = dirname(made)) {
-        await syncPath(dirname(made))
-      }
-    })
+    try {
+      await this.makeNewDirectory(name)
+    } catch (error) {
+      if (!(error instanceof StorError && error.reason === 'missing')) throw error
+      throw new StorError('unavailable', `${this.name}: ${this.root} went away`, { cause: error })
+    }
   }
 
   /** Makes one directory in a directory that is there, on disk when it resolves.
