@@ -38,13 +38,13 @@ export async function workloadRows(): Promise<Row[]> {
   const { stdout } = await run('findmnt', ['--noheadings', '--output', 'FSTYPE', '--target', tmp.path])
   const bare = { name: stdout.trim(), directory: join(tmp.path, 'bare') }
   await mkdir(bare.directory)
-  return compare(tmp.path, Object.keys(steps) as Step[], bare)
+  return await compare(tmp.path, Object.keys(steps) as Step[], bare)
 }
 
 /** Some steps. */
 export async function comparedRows(chosen: readonly Step[]): Promise<Row[]> {
   await using tmp = await temporaryDirectory()
-  return compare(tmp.path, chosen, null)
+  return await compare(tmp.path, chosen, null)
 }
 
 /** The workload on gocryptfs and on the whole of qsfs, dispersal to six local backends included, taking turns on the same disk,
