@@ -69,7 +69,7 @@ for (const mode of ['user', 'sequential'] as const satisfies readonly KeyMode[])
       assert.equal(found.nextId, nextId)
       for (const key of found.values.keys()) assert.ok(decodeId(Buffer.from(key, 'hex'))! < nextId)
     }
-    assert.ok(found.files > 5)
+    assert.ok(found.files > 1)
     assert.equal(found.descriptor.toString('latin1', 15), 'nsp\xe9')
     for (let id = 0; id < found.files; id++) assert.ok(storage.sizeBytes(`/x/data/ns/d${id}`)! <= fileBytesMax)
 
