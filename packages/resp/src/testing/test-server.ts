@@ -91,6 +91,14 @@ export class TestSession implements RespSession {
   }
 }
 
+/** Waits for the first of these events, and leaves no listener behind. */
+export async function firstOf(socket: Socket, ...events: readonly string[]): Promise<void> {
+  const waiting = new AbortController()
+  await Promise.race(events.map(event => once(socket, event, { signal: waiting.signal }))).finally(() =>
+    waiting.abort(),
+  )
+}
+
 /** A raw connection: bytes out, text in. */
 export class RawClient {
   readonly socket: Socket
@@ -111,7 +119,7 @@ export class RawClient {
   async until(length: number): Promise<string> {
     while (this.text.length < length) {
       if (this.socket.destroyed) throw new Error(`closed after ${this.text.length} of ${length} bytes`)
-      await Promise.race([once(this.socket, 'data'), once(this.socket, 'close')])
+      await firstOf(this.socket, 'data', 'close')
     }
     return this.text
   }

@@ -13,7 +13,7 @@ import { ConnectionLost, RespClient, type RespClientOptions } from '../client.ts
 import { ClientDropped, defaultConnectionLimits } from '../limits.ts'
 import type { RespServerOptions } from '../server.ts'
 import { makeCertificate } from '../testing/certificates.ts'
-import { roundTrip, start } from '../testing/test-server.ts'
+import { firstOf, roundTrip, start } from '../testing/test-server.ts'
 import { hybridGroups, knownGroups, type TlsGroup } from './groups.ts'
 import { readIdentity } from './identity.ts'
 import { groupOf } from './peer.ts'
@@ -196,7 +196,7 @@ test('a TLS client that takes one large reply slowly is not dropped', async t =>
     for (let takenBytes = 0; takenBytes < 2 * 1024 * 1024 && !slow.destroyed; ) {
       const taken: Buffer | null = slow.read()
       if (taken !== null) takenBytes += taken.length
-      else await Promise.race([once(slow, 'readable'), once(slow, 'close')])
+      else await firstOf(slow, 'readable', 'close')
     }
     await roundTrip(connectClient())
     await clock.advance(1000)
