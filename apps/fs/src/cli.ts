@@ -6,13 +6,14 @@ import { expectedEnd } from '@qsfs/daemon/failure'
 import packageJson from '../package.json' with { type: 'json' }
 
 const usage = `usage: fs [--config FILE] [--supervised]      mount and serve
-       fs fsck [--config FILE] [--repair] [--json] [--scratch DIR]
+       fs fsck [--config FILE] [--repair | --deep] [--json] [--scratch DIR]
                                              check the filesystem, mounted or not
        fs --help | --version
 
   --config FILE   a qsfs.toml with [fs]; without it the example beside the program
   --supervised    also stop when stdin closes
   --repair        set right what can be without losing anything; not while it is mounted
+  --deep          read every block too, wherever it is, and compare it with its checksum
   --json          for programs
   --scratch DIR   where fsck puts a file as large as the metadata (default: the system's temporary directory)
 fsck exits with 0 when nothing is wrong (any more), 1 when something is, 2 for wrong usage.
@@ -51,14 +52,15 @@ async function runFsck(typed: readonly string[]): Promise<number> {
   const options = {
     ...common,
     repair: { type: 'boolean', default: false },
+    deep: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     scratch: { type: 'string' },
   } as const
   const { values } = parseArgs({ args: [...typed], options })
   if (answered(values)) return 0
-  const { config: configPath = exampleConfig, repair, json, scratch } = values
+  const { config: configPath = exampleConfig, repair, deep, json, scratch } = values
   const { fsckCommand } = await import('./fsck-command.ts')
-  const { text, exitCode } = await fsckCommand({ configPath, repair, json, scratch })
+  const { text, exitCode } = await fsckCommand({ configPath, repair, deep, json, scratch })
   process.stdout.write(text)
   return exitCode
 }

@@ -17,6 +17,7 @@ import { connector, openStore, withServer } from './open-store.ts'
 export interface FsckArguments {
   readonly configPath: string
   readonly repair: boolean
+  readonly deep: boolean
   readonly json: boolean
   /** Where a scratch file of about the size of the metadata goes; undefined: the system's temporary directory. */
   readonly scratch: string | undefined
@@ -27,6 +28,7 @@ export interface FsckArguments {
  *  @throws ExpectedFailure: it could not be checked */
 export async function fsckCommand(typed: FsckArguments): Promise<{ text: string; exitCode: 0 | 1 }> {
   const config = loadSection(fsSchema, { path: typed.configPath, section: 'fs' })
+  if (typed.repair && typed.deep) throw new ExpectedFailure(2, '--deep only looks: use it without --repair')
   if (typed.repair && (await isMounted(config.mountpoint))) {
     throw new ExpectedFailure(2, `--repair needs the filesystem for itself: unmount ${config.mountpoint} first`)
   }
@@ -38,6 +40,7 @@ export async function fsckCommand(typed: FsckArguments): Promise<{ text: string;
     return await movedOnAsFailure(
       fsck(onlooker, systemClock, log, {
         snapshot: () => RecordSnapshot.create(typed.scratch ?? tmpdir(), `qsfs-fsck-${randomBytes(8).toString('hex')}`),
+        deep: typed.deep,
         openStore: typed.repair ? () => openStore(config, connect, blockMemory, log) : null,
       }),
     )

@@ -24,7 +24,7 @@ test('fsck looks at a mount in use, repairs what is not mounted, and says so wit
     await using writer = stack.runPython(busy)
     await writer.waitForLine(/^3$/)
     {
-      const live = await stack.fsck()
+      const live = await stack.fsck('--deep')
       assert.strictEqual(live.exitCode, 0, live.stdout + live.stderr)
       assert.match(live.stdout, /clean\n$/)
     }
@@ -32,7 +32,8 @@ test('fsck looks at a mount in use, repairs what is not mounted, and says so wit
     await writer.kill9()
   }
   assert.strictEqual(await stack.fs.stop(), 0, stack.fs.stderr)
-  assert.strictEqual((await stack.fsck()).exitCode, 0)
+  assert.strictEqual((await stack.fsck('--deep')).exitCode, 0)
+  assert.strictEqual((await stack.fsck('--deep', '--repair')).exitCode, 2)
 
   {
     await using vandal = await RespClient.connect({ address: stack.cachedbAddress, namespace: 'meta' })

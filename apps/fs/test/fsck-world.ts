@@ -27,13 +27,19 @@ export function onlookerOf(disk: SimulatedDisk): Onlooker {
     async *blocks() {
       yield [...disk.liveBlocks()].map(([id, bytes]): StoredBlock => ({ id, sizeBytes: bytes.length }))
     },
+    getBlock: async id => disk.liveBlocks().get(id) ?? null,
   }
 }
 
-export function check(disk: SimulatedDisk, directory: string, { repair = false } = {}): Promise<FsckReport> {
+export function check(
+  disk: SimulatedDisk,
+  directory: string,
+  { repair = false, deep = false } = {},
+): Promise<FsckReport> {
   let snapshots = 0
   return fsck(onlookerOf(disk), systemClock, silentLog, {
     snapshot: () => RecordSnapshot.create(directory, `scratch-${snapshots++}`),
+    deep,
     openStore: repair ? async () => new SimulatedStore(disk) : null,
   })
 }

@@ -375,6 +375,23 @@ for (const { damage, done, found, left = [], afterwards } of rows) {
   })
 }
 
+test('a deep check reads every block, and tells whose bytes are not what was written', async () => {
+  await using directory = await temporaryDirectory()
+  const disk = new SimulatedDisk()
+  await plant(disk)
+  assert.deepStrictEqual((await check(disk, directory.path, { deep: true })).problems, [])
+  const [id, bytes] = [...disk.liveBlocks()].find(([, bytes]) => bytes.includes('inner bytes'))!
+  const rotten = Buffer.from(bytes)
+  rotten[0]! ^= 1
+  disk.blocks.push({ key: id, value: rotten })
+  assert.deepStrictEqual((await check(disk, directory.path)).problems, [])
+  const { problems } = await check(disk, directory.path, { deep: true })
+  assert.deepStrictEqual(
+    problems.map(({ kind, subject, path }) => [kind, subject, path]),
+    [['block-unreadable', `block ${id}`, '/dir/sub/inner']],
+  )
+})
+
 function kinds(problems: readonly { readonly kind: FindingKind }[]): FindingKind[] {
   return [...new Set(problems.map(({ kind }) => kind))].sort()
 }

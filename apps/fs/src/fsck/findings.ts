@@ -30,6 +30,7 @@ export const FindingKind = {
   'allocated-bytes': 'the bytes held by the file are counted wrongly',
   'block-missing': 'a block of the file does not exist',
   'block-length': 'a block of the file has another length than when it was written',
+  'block-unreadable': 'a block of the file cannot be read now, or is not what was written',
   'block-doomed': 'a block of the file would be deleted by the next mount',
   'block-named-twice': 'two files name one block and nobody counts it',
   'shared-count': 'the count of files that share a block is wrong',

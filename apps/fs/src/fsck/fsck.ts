@@ -4,7 +4,7 @@ import type { Store } from '../store/store.ts'
 import { change } from '../tree/attempt.ts'
 import { timestampOf } from '../tree/inode.ts'
 import { MetadataLog } from '../tree/metadata-log.ts'
-import { type Checked, check } from './check/check.ts'
+import { type Checked, type CheckOptions, check } from './check/check.ts'
 import type { Finding, FindingKind } from './findings.ts'
 import { RepairTree } from './repair-tree.ts'
 import { MovedOn } from './view/log-follower.ts'
@@ -33,7 +33,7 @@ export interface FsckReport {
   readonly repaired: readonly ReportedFinding[]
 }
 
-export interface FsckOptions {
+export interface FsckOptions extends CheckOptions {
   readonly snapshot: () => RecordSnapshot
   /** Takes the namespaces over, for repairs; null: look only. */
   readonly openStore: (() => Promise<Store>) | null
@@ -63,7 +63,7 @@ export async function fsck(
   onlooker: Onlooker,
   clock: Clock,
   log: Log,
-  { snapshot, openStore }: FsckOptions,
+  { snapshot, openStore, deep }: FsckOptions,
 ): Promise<FsckReport> {
   const repaired: ReportedFinding[] = []
   await using stack = new AsyncDisposableStack()
@@ -71,7 +71,7 @@ export async function fsck(
   const failed = new Set<FindingKind>()
   for (let round = 0; ; round++) {
     using records = snapshot()
-    const checked = await checkAtRest(onlooker, records)
+    const checked = await checkAtRest(onlooker, records, { deep })
     const stage = openStore === null || round === roundsMax ? [] : nextStage(checked, failed)
     if (openStore === null || stage.length === 0) return reportOf(checked, repaired)
     metadata ??= stack.use(await MetadataLog.open(stack.use(await openStore()), clock, log))
@@ -83,10 +83,10 @@ export async function fsck(
   }
 }
 
-async function checkAtRest(onlooker: Onlooker, records: RecordSnapshot): Promise<Checked> {
+async function checkAtRest(onlooker: Onlooker, records: RecordSnapshot, options: CheckOptions): Promise<Checked> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await check(onlooker, records)
+      return await check(onlooker, records, options)
     } catch (error) {
       if (!(error instanceof MovedOn) || attempt === attemptsMax) throw error
       records.clear()

@@ -1,17 +1,26 @@
 import type { NodeId } from '@qsfs/fuse/filesystem'
+import type { Extent } from '../../block/extents.ts'
 import type { BlockId } from '../../store/store.ts'
 
 const idsPerPage = 4096
 
-/** Of 4,096 block ids in a row: 17 bytes each. */
+/** Of 4,096 block ids in a row: 21 bytes each. */
 class ClaimsPage {
   readonly owners = new Float64Array(idsPerPage)
   readonly sizes = new Uint32Array(idsPerPage)
+  readonly checksums = new Uint32Array(idsPerPage)
   readonly references = new Uint32Array(idsPerPage)
   readonly flags = new Uint8Array(idsPerPage)
 }
 
 const Flag = { shared: 1, exists: 2, counted: 4 } as const
+
+/** What the first extent that names a block says of it. */
+export interface Claim {
+  readonly owner: NodeId
+  readonly sizeBytes: number
+  readonly crc: number
+}
 
 /** Which file names which block, and which blocks exist. */
 export class BlockClaims {
@@ -19,7 +28,7 @@ export class BlockClaims {
 
   /** A window of a file names the block.
    *  @returns the file that named it before, when one of the two does not know that it is shared; else null */
-  claim(id: BlockId, owner: NodeId, sizeBytes: number, shared: boolean): NodeId | null {
+  claim({ id, valueBytes, crc, shared }: Extent, owner: NodeId): NodeId | null {
     const { page, at } = this.#place(id)
     const isFirst = page.references[at] === 0
     const wasShared = (page.flags[at]! & Flag.shared) !== 0
@@ -27,18 +36,20 @@ export class BlockClaims {
     if (shared) page.flags[at]! |= Flag.shared
     if (isFirst) {
       page.owners[at] = owner
-      page.sizes[at] = sizeBytes
+      page.sizes[at] = valueBytes
+      page.checksums[at] = crc
       return null
     }
     return wasShared && shared ? null : page.owners[at]!
   }
 
   /** The block exists.
-   *  @returns its owner and the size that one expects; null: nothing names it */
-  markExisting(id: BlockId): { readonly owner: NodeId; readonly sizeBytes: number } | null {
+   *  @returns null: nothing names it */
+  markExisting(id: BlockId): Claim | null {
     const { page, at } = this.#place(id)
     page.flags[at]! |= Flag.exists
-    return page.references[at] === 0 ? null : { owner: page.owners[at]!, sizeBytes: page.sizes[at]! }
+    if (page.references[at] === 0) return null
+    return { owner: page.owners[at]!, sizeBytes: page.sizes[at]!, crc: page.checksums[at]! }
   }
 
   /** Its references were compared with their count. @returns how many there are */

@@ -4,7 +4,8 @@ import type { FindingKind } from '../findings.ts'
 import type { PendingBlocks } from '../view/collect.ts'
 import type { Onlooker } from '../view/onlooker.ts'
 import { parseRecordKey } from '../view/record-keys.ts'
-import type { CheckContext } from './check.ts'
+import { BlockReading } from './block-reading.ts'
+import type { CheckContext, CheckOptions } from './check.ts'
 import { decoded } from './check-inodes.ts'
 
 /** Ids of one run of leaked blocks that go in one transaction. */
@@ -48,9 +49,11 @@ export async function checkBlocks(
   onlooker: Onlooker,
   pending: PendingBlocks,
   nextBlockId: BlockId,
+  { deep }: CheckOptions,
 ): Promise<void> {
   const { claims, findings } = context
   const leaked = new LeakedRuns(context)
+  const reading = deep ? new BlockReading(context, onlooker) : null
   for await (const blocks of onlooker.blocks()) {
     for (const { id, sizeBytes } of blocks) {
       const claim = claims.markExisting(id)
@@ -59,10 +62,11 @@ export async function checkBlocks(
       } else if (claim.sizeBytes !== sizeBytes) {
         const detail = `it has ${sizeBytes} bytes, not ${claim.sizeBytes}`
         findings.add('block-length', `block ${id}`, detail, { nodeId: claim.owner })
-      }
+      } else await reading?.add(id, claim)
     }
     await context.goOn()
   }
+  await reading?.finish()
   for (const { id, owner, exists } of claims.claimed()) {
     if (!exists) {
       // A file that was changed since the moment that is checked.

@@ -150,7 +150,7 @@ function checkExtents(context: CheckContext, inode: Inode, extents: ExtentList):
     const known = inWindow.get(id)
     if (known === undefined) {
       inWindow.set(id, extent)
-      const other = claims.claim(id, nodeId, valueBytes, extent.shared)
+      const other = claims.claim(extent, nodeId)
       if (other !== null) {
         findings.add('block-named-twice', `block ${id}`, `inode ${other} and inode ${nodeId} name it`, { nodeId })
       }

@@ -28,6 +28,11 @@ export interface CheckContext {
   wasFreedSince(id: BlockId): boolean
 }
 
+export interface CheckOptions {
+  /** Every block is read and compared with its checksum. */
+  readonly deep: boolean
+}
+
 export interface Checked {
   readonly findings: Findings
   readonly inodeCount: number
@@ -41,7 +46,7 @@ export interface Checked {
 /** Checks everything that records and blocks say of each other, as of one moment. Reads only.
  *  @param snapshot empty; afterwards it holds the records of that moment
  *  @throws MovedOn when the filesystem changed too fast to be read: try again */
-export async function check(onlooker: Onlooker, snapshot: RecordSnapshot): Promise<Checked> {
+export async function check(onlooker: Onlooker, snapshot: RecordSnapshot, options: CheckOptions): Promise<Checked> {
   const findings = new Findings()
   const collected = await collectRecords(onlooker, snapshot, findings)
   const facts = new InodeFacts()
@@ -84,7 +89,7 @@ export async function check(onlooker: Onlooker, snapshot: RecordSnapshot): Promi
   checkOrphans(context)
   checkNumbers(context)
   checkSharedCounts(context)
-  await checkBlocks(context, onlooker, pending, nextBlockId)
+  await checkBlocks(context, onlooker, pending, nextBlockId, options)
   return result()
 }
 

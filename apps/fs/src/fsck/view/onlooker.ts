@@ -1,9 +1,14 @@
 import { ErrorText } from '@qsfs/protocol/cachedb-commands'
-import { parsePositions, type Reply } from '@qsfs/resp/client'
-import { blockIdOf } from '../../store/block-key.ts'
+import { parsePositions, type Reply, RespError } from '@qsfs/resp/client'
+import { blockIdOf, blockKey } from '../../store/block-key.ts'
 import type { Connect, Connection, NamespaceNames } from '../../store/cachedb-session.ts'
 import { hasText } from '../../store/resp-errors.ts'
 import type { BlockId } from '../../store/store.ts'
+
+/** The bytes of a block exist nowhere that answers now, or fail their check; the message is the store's. */
+export class BlockUnreadable extends Error {
+  override readonly name = 'BlockUnreadable'
+}
 
 export interface StoredBlock {
   readonly id: BlockId
@@ -19,6 +24,9 @@ export interface Onlooker {
   recordKeys(): AsyncIterable<readonly string[]>
   /** All blocks that exist, by the page. */
   blocks(): AsyncIterable<readonly StoredBlock[]>
+  /** Its bytes, wherever they are, valid until the next await; null: there is no such block.
+   *  @throws BlockUnreadable */
+  getBlock(id: BlockId): Promise<Buffer | null>
 }
 
 /** Through a cachedb. */
@@ -59,6 +67,16 @@ export class CachedbOnlooker implements Onlooker, AsyncDisposable {
   async *blocks(): AsyncGenerator<readonly StoredBlock[]> {
     for await (const rows of pages(this.#blocks)) {
       yield rows.map(([key, sizeBytes]) => ({ id: blockIdOf(key!), sizeBytes: Number(sizeBytes) }))
+    }
+  }
+
+  async getBlock(id: BlockId): Promise<Buffer | null> {
+    try {
+      const reply = await this.#blocks.call('GET', blockKey(id))
+      return Buffer.isBuffer(reply) ? reply : null
+    } catch (cause) {
+      if (!(cause instanceof RespError && cause.message.startsWith(ErrorText.ioErrorPrefix))) throw cause
+      throw new BlockUnreadable(cause.message, { cause })
     }
   }
 
