@@ -1,6 +1,6 @@
 import { typedArguments } from '@qsfs/config/caller'
 import { createLog, type Log, type LogLevel, logLevels } from '@qsfs/telemetry/log'
-import { ExpectedFailure, expectedEnd } from './failure.ts'
+import { type ExitCode, ExpectedFailure, expectedEnd } from './failure.ts'
 
 export { ExpectedFailure }
 
@@ -27,7 +27,7 @@ export interface DaemonOptions {
 }
 
 /** Runs a daemon: `main` sets it up and returns, then it serves until it is told to stop, then `stack` is disposed.
- *  Never returns: the process exits with 0, or, after one sentence on stderr, with 1 or 2.
+ *  Never returns: the process exits with 0, or, after one sentence on stderr, with the code of the failure.
  *  With `--supervised` it also stops when stdin closes, so that it never outlives the process that started it. */
 export async function runDaemon(
   name: string,
@@ -64,7 +64,7 @@ export async function runDaemon(
 }
 
 /** Says every failure once; the first one decides the exit code. */
-function report(name: string, log: Log, failures: readonly unknown[]): 0 | 1 | 2 {
+function report(name: string, log: Log, failures: readonly unknown[]): 0 | ExitCode {
   const codes = failures.map(error => {
     const end = expectedEnd(error)
     if (end === null) log.error('daemon.failed', { error })

@@ -1,47 +1,78 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, rmSync } from 'node:fs'
-import { systemClock } from '@qsfs/concurrency/clock'
+import { delay, systemClock } from '@qsfs/concurrency/clock'
 import { fromCaller } from '@qsfs/config/caller'
 import { ExpectedFailure } from '@qsfs/daemon/failure'
 import { lockFile } from '@qsfs/daemon/lock-file'
 import { appCommand, hookScript } from './apps.ts'
 import { effectiveConfig } from './embedded/effective-config.ts'
-import { makeSocketDirectory, type StateDirectory, stateDirectory } from './embedded/state-directory.ts'
+import { lastUserConfig } from './embedded/last-config.ts'
+import { makeSocketDirectory, type StateDirectory } from './embedded/state-directory.ts'
 import { passOn } from './pass.ts'
-import { readInstance, startTicksOf, waitUntilGone } from './supervisor/running-processes.ts'
+import { beingChecked, chosenState, earlierDaemonsGone, liveInstance } from './running.ts'
+import { answersResp } from './supervisor/readiness.ts'
+import type { RunningInstance } from './supervisor/running-processes.ts'
 import { Supervisor } from './supervisor/supervisor.ts'
 import { terminalLog } from './terminal-log.ts'
+import { sayingWhile } from './waiting.ts'
 
 export interface FsckOptions {
-  readonly state: string
+  readonly state?: string
   readonly config?: string
   readonly repair?: boolean
+  readonly deep?: boolean
   readonly json?: boolean
   readonly scratch?: string
 }
 
-/** How long daemons of a killed supervisor may take to flush and leave. */
-const leaveWithinMs = 60_000
+/** A cachedb with much to load takes minutes. */
+const serverWithinMs = 10 * 60_000
 
 /** `qsfs fsck`: checks the filesystem of a state directory, mounted or not. What it needs of daemons is started for it when nothing runs.
  *  Exit code 0: nothing is wrong (any more); 1: something is; 2: wrong usage.
  *  @throws ExpectedFailure */
 export async function fsck(options: FsckOptions): Promise<void> {
-  const state = stateDirectory(fromCaller(options.state))
+  const state = chosenState(options.state)
   const args = ['fsck', '--config', state.configPath('fs'), ...flagsOf(options)]
-  const running = readInstance(state.processesPath)
-  if (running !== null && startTicksOf(running.supervisorPid) !== null) return passOn('fs', args)
+  const running = liveInstance(state)
+  if (running?.command === 'fsck') throw new ExpectedFailure(1, beingChecked(running))
+  if (running !== null) {
+    if (options.repair) throw new ExpectedFailure(2, mustStop(running))
+    const served = sayingWhile(systemClock, () => `the cachedb of process ${running.supervisorPid}`, serves(state))
+    if (await served) return passOn('fs', args)
+  }
   if (!existsSync(state.cachePath)) throw new ExpectedFailure(1, `there is no filesystem in the state ${state.path}`)
   process.exitCode = await withServers(state, options.config, () => exitCodeOf(args))
 }
 
-function flagsOf({ repair = false, json = false, scratch }: FsckOptions): string[] {
+function flagsOf({ repair = false, deep = false, json = false, scratch }: FsckOptions): string[] {
   return [
     ...(repair ? ['--repair'] : []),
+    ...(deep ? ['--deep'] : []),
     ...(json ? ['--json'] : []),
     ...(scratch === undefined ? [] : ['--scratch', fromCaller(scratch)]),
   ]
+}
+
+function mustStop({ supervisorPid, mount }: RunningInstance): string {
+  return `--repair needs the filesystem for itself: end qsfs (process ${supervisorPid}, mounted at ${mount}) first`
+}
+
+/** Waits for the server of a qsfs that starts, or starts its cachedb again. @returns false when that qsfs has ended */
+async function serves(state: StateDirectory): Promise<boolean> {
+  const deadlineMs = systemClock.monotonicMs() + serverWithinMs
+  for (;;) {
+    const running = liveInstance(state)
+    if (running === null) return false
+    const isStarted = running.processes.some(({ name }) => name === 'cachedb')
+    if (isStarted && (await answersResp(running.cachedb.address))) return true
+    if (systemClock.monotonicMs() > deadlineMs) {
+      const sentence = `cachedb does not answer at ${running.cachedb.address}; ${state.logPath('cachedb')} may say why`
+      throw new ExpectedFailure(1, sentence)
+    }
+    await delay(systemClock, 200)
+  }
 }
 
 /** Backends, stor and cachedb, but no fs, for as long as `use` takes. */
@@ -58,19 +89,14 @@ async function withServers<T>(state: StateDirectory, config: string | undefined,
     state,
     socketDirectory,
     hookPath: hookScript,
-    configPath: config === undefined ? undefined : fromCaller(config),
+    configPath: config === undefined ? lastUserConfig(state) : fromCaller(config),
     mountpoint: undefined,
     transport: undefined,
   })
-  const earlier = readInstance(state.processesPath)
-  if (earlier !== null) {
-    await waitUntilGone(earlier.processes, systemClock, { withinMs: leaveWithinMs, signal: told.signal })
-  }
-  const supervisor = new Supervisor(effective, state, socketDirectory, systemClock, terminalLog())
+  await earlierDaemonsGone(state, told.signal)
+  const supervisor = new Supervisor(effective, state, socketDirectory, 'fsck', systemClock, terminalLog())
   stack.defer(() => supervisor.stop())
-  await Promise.all(supervisor.backends.map(backend => backend.start(told.signal)))
-  await supervisor.stor.start(told.signal)
-  await supervisor.cachedb.start(told.signal)
+  await supervisor.startServers(told.signal)
   return await use()
 }
 

@@ -1,5 +1,6 @@
 import { typedArguments } from '@qsfs/config/caller'
 import { expectedEnd } from '@qsfs/daemon/failure'
+import { holdProcess } from '@qsfs/daemon/hold'
 import { Command, CommanderError, Option } from 'commander'
 import packageJson from '../package.json' with { type: 'json' }
 import { appNames } from './apps.ts'
@@ -11,6 +12,12 @@ const program = new Command('qsfs')
   .exitOverride()
   .enablePositionalOptions()
 const stateOption = () => new Option('--state <dir>', 'where this qsfs keeps its files').default('./.qsfs')
+/** Of what asks one that exists: which one is found by `chosenState`. */
+const chosenStateOption = () =>
+  new Option(
+    '--state <dir>',
+    'where the qsfs that is meant keeps its files (default: that of the mount you stand in, ./.qsfs, or the only one that runs)',
+  )
 
 program
   .command('up')
@@ -25,7 +32,7 @@ program
   .command('status')
   .description('say what runs, what is stored, and what is on this machine only; of a path: where its bytes are')
   .argument('[path]', 'a file or a directory of the mount')
-  .addOption(stateOption())
+  .addOption(chosenStateOption())
   .option('--json', 'for programs')
   .action(async (path, options) => {
     if (path === undefined) await (await import('./status/status.ts')).status(options)
@@ -35,16 +42,17 @@ program
 program
   .command('sync')
   .description('close what is open, so that everything written goes to the backends')
-  .addOption(stateOption())
+  .addOption(chosenStateOption())
   .option('--wait', 'until everything is stored')
   .action(async options => (await import('./sync.ts')).sync(options))
 
 program
   .command('fsck')
   .description('check that the filesystem holds together, mounted or not')
-  .addOption(stateOption())
+  .addOption(chosenStateOption())
   .option('--config <file>', 'the qsfs.toml it is started with, when it does not run')
   .option('--repair', 'set right what can be without losing anything; not while it is mounted')
+  .option('--deep', 'read every block too, and compare it with its checksum')
   .option('--json', 'for programs')
   .option('--scratch <dir>', 'where a file as large as the metadata goes')
   .action(async options => (await import('./fsck.ts')).fsck(options))
@@ -77,10 +85,13 @@ for (const app of appNames) {
 
 for (const command of program.commands) command.exitOverride()
 
+const hold = holdProcess()
 try {
   await program.parseAsync(typedArguments(), { from: 'user' })
 } catch (error) {
   process.exitCode = exitCodeOf(error)
+} finally {
+  hold[Symbol.dispose]()
 }
 
 /** commander has already said what is wrong with the arguments; 0 is --help and --version. */

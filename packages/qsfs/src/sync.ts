@@ -4,11 +4,11 @@ import { formatSize } from '@qsfs/bytes/units'
 import { delay, systemClock } from '@qsfs/concurrency/clock'
 import { ExpectedFailure } from '@qsfs/daemon/failure'
 import { connectCachedb, dispersalOf, viewNamespaces } from './cachedb-view.ts'
-import { runningInstance } from './running.ts'
+import { chosenState, runningInstance } from './running.ts'
 import { say } from './terminal-log.ts'
 
 export interface SyncOptions {
-  readonly state: string
+  readonly state?: string
   readonly wait?: boolean
 }
 
@@ -18,7 +18,7 @@ const progressWithinMs = 120_000
 /** `qsfs sync`: writes back what the kernel and fs hold, closes the open segments, so that all of it goes to the backends.
  *  @throws ExpectedFailure when waiting and nothing was stored for two minutes */
 export async function sync({ state, wait = false }: SyncOptions): Promise<void> {
-  const instance = runningInstance(state)
+  const instance = runningInstance(chosenState(state))
   await promisify(execFile)('sync', ['--file-system', '--', instance.mount])
   await using client = await connectCachedb(instance.cachedb)
   for (const { name, segments } of await viewNamespaces(client)) {

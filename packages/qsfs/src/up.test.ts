@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -141,13 +141,23 @@ test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 240
     await everythingIsShown(at)
     await everythingLeaves(at)
     await aPathTellsItsState(at, file)
-    await fsckFindsNothing(at)
-    await aKilledDaemonComesBack(at, file)
+    await fsckFindsNothing(at, '--deep')
+    await assert.rejects(run(launcher, ['fsck', '--state', at.state, '--repair']), {
+      code: 2,
+      stderr: new RegExp(`^qsfs: --repair .* end qsfs \\(process ${first.pid}, mounted at ${at.mount}\\) first$`, 'm'),
+    })
+    await aKilledDaemonComesBack(at, file, 'SIGUSR2')
+    await first.waitForLine(/^qsfs: daemon.exchanged \(daemon: fs\)$/)
+    assert.doesNotMatch(first.stderr, /daemon.died/)
+    await aKilledDaemonComesBack(at, file, 'SIGKILL')
     assert.equal(await first.stop(), 0, first.stderr)
     await nothingIsLeft(at)
   }
   {
     await using again = start()
+    // It waits for what starts.
+    await until('something runs', () => instanceOf(at).then(Boolean, () => false))
+    await fsckFindsNothing(at)
     await again.waitForLine(/^ready: /)
     assert.doesNotMatch(again.stderr, /master secret/)
     assert.equal(await readFile(file, 'utf8'), 'first')
@@ -164,8 +174,9 @@ test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 240
     assert.equal(await last.exited, 0, last.stderr)
     await nothingIsLeft(at)
   }
-  // Nothing runs: it starts what it needs.
-  await fsckFindsNothing(at, '--repair', '--config', 'qsfs.toml')
+  // Nothing runs: it starts what it needs, as the last start was told to.
+  await fsckFindsNothing(at, '--repair')
+  assert.match(await readFile(join(at.state, 'config', 'fs.toml'), 'utf8'), /^admin_password_file = /m)
   await nothingIsLeft(at)
   await rm(join(at.state, 'master.key'))
   await using keyless = up(at)
@@ -209,20 +220,26 @@ async function fsckFindsNothing({ path, state }: Place, ...flags: string[]): Pro
 
 /** All of it is stored by now. */
 async function aPathTellsItsState({ state, mount }: Place, file: string): Promise<void> {
-  const { stdout } = await run(launcher, ['status', '--state', state, file])
+  // From elsewhere, and through a link that lies elsewhere.
+  const link = join(state, 'link')
+  await symlink(file, link)
+  const { stdout } = await run(launcher, ['status', link], { cwd: '/', env: { ...process.env, INIT_CWD: '/' } })
   assert.match(stdout, /: dispersed 6\/6, survives 2\n\d+ blocks, .* stored/)
   const whole = await run(launcher, ['status', '--state', state, '--json', mount])
   const { state: said, counts } = JSON.parse(whole.stdout)
   assert.equal(said, 'dispersed 6/6, survives 2', whole.stdout)
   assert.ok(counts.files >= 1 && counts.directories >= 1, whole.stdout)
-  await assert.rejects(run(launcher, ['status', '--state', state, join(mount, 'nowhere')]), { code: 1 })
+  await assert.rejects(run(launcher, ['status', '--state', state, join(mount, 'nowhere')]), {
+    code: 1,
+    stderr: /^qsfs: nothing is known of .*\/nowhere: ENOENT/m,
+  })
   await assert.rejects(run(launcher, ['status', '--state', state, '/etc/hostname']), { code: 2 })
 }
 
-async function aKilledDaemonComesBack(at: Place, file: string): Promise<void> {
+async function aKilledDaemonComesBack(at: Place, file: string, signal: NodeJS.Signals): Promise<void> {
   const pidOf = async (name: string) => (await instanceOf(at)).processes.find(process => process.name === name)?.pid
   const before = await pidOf('fs')
-  process.kill(before!, 'SIGKILL')
+  process.kill(before!, signal)
   await until('fs runs again', async () => {
     const now = await pidOf('fs')
     return now !== undefined && now !== before && (await readFile(file, 'utf8').catch(() => '')) === 'first'

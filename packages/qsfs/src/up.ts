@@ -10,6 +10,7 @@ import { runDaemon } from '@qsfs/daemon/run'
 import { hookScript } from './apps.ts'
 import { type CachedbAccess, connectCachedb, type Dispersal, dispersalOf, viewNamespaces } from './cachedb-view.ts'
 import { effectiveConfig } from './embedded/effective-config.ts'
+import { noteUserConfig } from './embedded/last-config.ts'
 import {
   makeSocketDirectory,
   makeStateDirectory,
@@ -17,8 +18,8 @@ import {
   stateDirectory,
 } from './embedded/state-directory.ts'
 import { checkBeforeStart } from './preflight.ts'
+import { beingChecked, earlierDaemonsGone, liveInstance } from './running.ts'
 import { mountUsers } from './supervisor/mount-users.ts'
-import { readInstance, startTicksOf, waitUntilGone } from './supervisor/running-processes.ts'
 import { Supervisor } from './supervisor/supervisor.ts'
 import { say, terminalLog } from './terminal-log.ts'
 
@@ -29,8 +30,6 @@ export interface UpOptions {
   readonly transport?: string
 }
 
-/** How long daemons of a killed supervisor may take to flush and leave. */
-const leaveWithinMs = 60_000
 /** How long a stop waits for segments that are on their way to the backends. */
 const storeWithinMs = 20_000
 /** How many programs that use a mount are named when it is taken away. */
@@ -61,20 +60,21 @@ export function up(options: UpOptions): Promise<never> {
     makeStateDirectory(state)
     stack.use(lockState(state))
     const socketDirectory = makeSocketDirectory(state.path, process.env)
+    const configPath = config === undefined ? undefined : fromCaller(config)
     const effective = effectiveConfig({
       state,
       socketDirectory,
       hookPath: hookScript,
-      configPath: config === undefined ? undefined : fromCaller(config),
+      configPath,
       mountpoint: mount,
       transport,
     })
-    const earlier = readInstance(state.processesPath)
-    if (earlier !== null) await waitUntilGone(earlier.processes, systemClock, { withinMs: leaveWithinMs, signal })
+    noteUserConfig(state, configPath)
+    await earlierDaemonsGone(state, signal)
     await checkBeforeStart(effective.mountpoint, effective.transport)
     if (effective.masterKeyPath !== null) await requireMasterSecret(effective.masterKeyPath, state)
 
-    const supervisor = new Supervisor(effective, state, socketDirectory, systemClock, log)
+    const supervisor = new Supervisor(effective, state, socketDirectory, 'up', systemClock, log)
     stack.defer(() => rmSync(socketDirectory, { recursive: true, force: true }))
     stack.defer(() => supervisor.stop())
     await supervisor.start(signal)
@@ -85,14 +85,17 @@ export function up(options: UpOptions): Promise<never> {
 }
 
 /** @throws ExpectedFailure naming who has it */
-function lockState({ path, lockPath, processesPath }: StateDirectory): Disposable {
+function lockState(state: StateDirectory): Disposable {
   try {
-    return lockFile(lockPath, `the state ${path}`)
+    return lockFile(state.lockPath, `the state ${state.path}`)
   } catch (cause) {
-    const other = readInstance(processesPath)
-    // Killed ones leave it behind, and `fsck` takes the lock too.
-    if (other === null || startTicksOf(other.supervisorPid) === null) throw cause
-    const sentence = `qsfs runs already on the state ${path}: process ${other.supervisorPid}, mounted at ${other.mount}`
+    const other = liveInstance(state)
+    // One that has just begun has noted nothing yet.
+    if (other === null) throw cause
+    const sentence =
+      other.command === 'fsck'
+        ? beingChecked(other)
+        : `qsfs runs already on the state ${state.path}: process ${other.supervisorPid}, mounted at ${other.mount}`
     throw new ExpectedFailure(1, sentence, { cause })
   }
 }

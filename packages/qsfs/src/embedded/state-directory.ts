@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { accessSync, constants, lstatSync, mkdirSync } from 'node:fs'
+import { accessSync, constants, lstatSync, mkdirSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ExpectedFailure } from '@qsfs/daemon/failure'
@@ -11,6 +11,8 @@ export interface StateDirectory {
   readonly lockPath: string
   readonly processesPath: string
   readonly cachePath: string
+  /** Names the config of the user that the last start was given. */
+  readonly lastConfigPath: string
   configPath(daemon: string): string
   logPath(daemon: string): string
   backendPath(index: number): string
@@ -23,6 +25,7 @@ export function stateDirectory(path: string): StateDirectory {
     lockPath: join(path, 'supervisor.lock'),
     processesPath: join(path, 'processes.json'),
     cachePath: join(path, 'cache'),
+    lastConfigPath: join(path, 'config', 'last-start.json'),
     configPath: daemon => join(path, 'config', `${daemon}.toml`),
     logPath: daemon => join(path, 'logs', `${daemon}.log`),
     backendPath: index => join(path, 'backends', String(index)),
@@ -36,14 +39,21 @@ export function makeStateDirectory({ path }: StateDirectory): void {
 }
 
 /** Sockets have short paths (107 bytes), so they do not live in the state directory: /run/qsfs-<8 hex of its path>, or
- *  the same below the user's runtime directory. Made, mode 0700, ours.
+ *  the same below the user's runtime directory. Made, mode 0700, ours; its link `state` leads back.
  *  @throws ExpectedFailure */
 export function makeSocketDirectory(statePath: string, environment: NodeJS.ProcessEnv): string {
   const id = createHash('sha256').update(statePath).digest('hex').slice(0, 8)
-  const parents = ['/run', environment.XDG_RUNTIME_DIR, tmpdir()].filter(parent => parent !== undefined)
-  const directory = join(parents.find(isWritable) ?? tmpdir(), `qsfs-${id}`)
+  const directory = join(socketParents(environment).find(isWritable) ?? tmpdir(), `qsfs-${id}`)
   makePrivate(directory, false)
+  const link = join(directory, 'state')
+  rmSync(link, { force: true })
+  symlinkSync(statePath, link)
   return directory
+}
+
+/** Where socket directories may be. */
+export function socketParents(environment: NodeJS.ProcessEnv): readonly string[] {
+  return ['/run', environment.XDG_RUNTIME_DIR, tmpdir()].filter(parent => parent !== undefined)
 }
 
 function makePrivate(directory: string, recursive: boolean): void {

@@ -1,10 +1,11 @@
 import { realpathSync } from 'node:fs'
-import { basename, dirname, join, relative } from 'node:path'
+import { relative } from 'node:path'
 import { formatSize } from '@qsfs/bytes/units'
 import { fromCaller } from '@qsfs/config/caller'
 import { askControl, ControlError } from '@qsfs/daemon/control'
 import { ExpectedFailure } from '@qsfs/daemon/failure'
-import { runningInstance } from '../running.ts'
+import { chosenState, runningInstance } from '../running.ts'
+import { insideOf } from '../supervisor/mount-users.ts'
 import type { StatusOptions } from './status.ts'
 
 /** What fs answers to `state`. */
@@ -20,21 +21,20 @@ const answerWithinMs = 600_000
 /** `qsfs status PATH`: where the bytes of a file are, or those of everything below a directory.
  *  @throws ExpectedFailure when the path is not in the mount, or not there */
 export async function pathStatus(typed: string, { state, json = false }: StatusOptions): Promise<void> {
-  const instance = runningInstance(state)
-  const path = pathInMount(fromCaller(typed), instance.mount)
-  const answer = await ask(instance.fsSocket, path)
+  const path = withoutLinks(typed)
+  const { mount, fsSocket } = runningInstance(chosenState(state, path))
+  if (!insideOf(mount)(path)) throw new ExpectedFailure(2, `${typed} is not in the mount ${mount}`)
+  const answer = await ask(fsSocket, relative(realpathSync(mount), path))
   process.stdout.write(json ? `${JSON.stringify(answer, null, 2)}\n` : forPeople(typed, answer))
 }
 
-/** Links on the way are followed, the last one is not: it has a state of its own. */
-function pathInMount(path: string, mount: string): string {
-  const inMount = relative(
-    realpathSync(mount),
-    path === mount ? mount : join(realpathSync(dirname(path)), basename(path)),
-  )
-  if (inMount === '..' || inMount.startsWith('../'))
-    throw new ExpectedFailure(2, `${path} is not in the mount ${mount}`)
-  return inMount
+/** @throws ExpectedFailure: there is no such file */
+function withoutLinks(typed: string): string {
+  try {
+    return realpathSync(fromCaller(typed))
+  } catch (cause) {
+    throw new ExpectedFailure(1, `nothing is known of ${typed}: ${(cause as Error).message}`, { cause })
+  }
 }
 
 async function ask(fsSocket: string, path: string): Promise<PathState> {

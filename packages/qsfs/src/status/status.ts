@@ -10,11 +10,11 @@ import {
   type NamespaceView,
   viewNamespaces,
 } from '../cachedb-view.ts'
-import { runningInstance } from '../running.ts'
+import { chosenState, runningInstance } from '../running.ts'
 import type { RunningInstance } from '../supervisor/running-processes.ts'
 
 export interface StatusOptions {
-  readonly state: string
+  readonly state?: string
   readonly json?: boolean
 }
 
@@ -48,7 +48,7 @@ interface FsStatus {
 
 /** `qsfs status`: asks every daemon; one that does not answer is shown as such. Exit code 0 while qsfs runs. */
 export async function status({ state, json = false }: StatusOptions): Promise<void> {
-  const instance = runningInstance(state)
+  const instance = runningInstance(chosenState(state))
   const runs = (daemon: string) => instance.processes.some(({ name }) => name === daemon)
   const [cachedb, stor, fs] = await Promise.all([
     runs('cachedb') ? orFailed(askCachedb(instance.cachedb)) : notRunning,

@@ -12,7 +12,7 @@ import { ChildDaemon } from './child-daemon.ts'
 import { isRunning, readInstance, startTicksOf, waitUntilGone, writeInstance } from './running-processes.ts'
 
 /** A child with this body; it is ready when it has made the file `ready`. */
-function child(tmp: TemporaryDirectory, body: string, { background = false } = {}) {
+function child(tmp: TemporaryDirectory, body: string, { background = false, log = silentLog } = {}) {
   const script = join(tmp.path, `${randomBytes(4).toString('hex')}.cjs`)
   const ready = `${script}.ready`
   writeFileSync(script, `const ready = () => require('fs').appendFileSync(${JSON.stringify(ready)}, 'x')\n${body}`)
@@ -26,7 +26,7 @@ function child(tmp: TemporaryDirectory, body: string, { background = false } = {
     isReady: async () => existsSync(ready),
     rephrase: (sentence: string) => sentence.replace('config.toml:5', 'mine.toml:9'),
   }
-  const daemon = new ChildDaemon(spec, systemClock, randomBytes, silentLog, () => undefined)
+  const daemon = new ChildDaemon(spec, systemClock, randomBytes, log, () => undefined)
   return { daemon, ready, [Symbol.asyncDispose]: async () => void (await daemon.stop(2000)) }
 }
 
@@ -92,6 +92,26 @@ test('one that dies is started again, and one that ignores SIGTERM is killed', a
   assert.equal(await deaf.daemon.stop(100), false)
 })
 
+test('one that leaves its work to the next is exchanged: no death, and no pause', async t => {
+  const keep = alive()
+  t.after(() => clearInterval(keep))
+  await using tmp = await temporaryDirectory()
+  const events: string[] = []
+  const note = (name: string) => void events.push(name)
+  const log = { ...silentLog, event: note, warn: note, child: () => log }
+  const body = `process.on('SIGUSR2', () => process.exit(3)); console.error('{"event":"x.made","count":1,"pid":7}'); ready(); ${forever}`
+  await using leaving = child(tmp, body, { log })
+  await leaving.daemon.start(new AbortController().signal)
+  assert.equal(leaving.daemon.lastEvent(), 'x.made {"count":1}')
+  leaving.daemon.keepRunning()
+  const firstPid = leaving.daemon.pid!
+  process.kill(firstPid, 'SIGUSR2')
+  while (statSync(leaving.ready).size < 2) await new Promise(resolve => setTimeout(resolve, 20))
+  assert.notEqual(leaving.daemon.pid, firstPid)
+  assert.equal(leaving.daemon.restartCount, 0)
+  assert.deepEqual(events, ['daemon.exchanged'])
+})
+
 test('told to stop while it starts, the start ends with the reason', async t => {
   const keep = alive()
   t.after(() => clearInterval(keep))
@@ -123,6 +143,7 @@ test('a process is known by pid and start, and waited for', async t => {
   const path = join(tmp.path, 'processes.json')
   assert.equal(readInstance(path), null)
   const instance = {
+    command: 'up' as const,
     state: '/s',
     mount: '/m',
     transport: 'kernel',

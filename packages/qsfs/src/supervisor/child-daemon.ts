@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import { MiB } from '@qsfs/bytes/units'
 import { Backoff } from '@qsfs/concurrency/backoff'
 import { type Clock, delay, type RandomSource } from '@qsfs/concurrency/clock'
-import { ExpectedFailure } from '@qsfs/daemon/failure'
+import { ExpectedFailure, leftToNext } from '@qsfs/daemon/failure'
 import type { Log } from '@qsfs/telemetry/log'
 import { moveToBackground } from './background.ts'
 
@@ -74,6 +74,12 @@ export class ChildDaemon {
     if (exit !== null) throw this.#failure(exit)
   }
 
+  /** The event it logged last, to be told to who waits for it; null: none yet. */
+  lastEvent(): string | null {
+    const lines = lastWords(this.spec.logPath, this.#logStartBytes).split('\n')
+    return lines.map(eventOf).findLast(event => event !== null) ?? null
+  }
+
   /** Starts it again whenever it dies, until `stop`. */
   keepRunning(): void {
     this.#watching = this.#watch()
@@ -141,6 +147,11 @@ export class ChildDaemon {
       const startedMs = this.#clock.monotonicMs()
       const exit = await this.#exited
       if (signal.aborted) return
+      if (exit.code === leftToNext) {
+        this.#log.event('daemon.exchanged')
+        await this.#startNext()
+        continue
+      }
       // Nobody dies of SIGKILL by an own mistake, and people wait.
       const wasHealthy = this.#clock.monotonicMs() - startedMs > healthyMs || exit.signal === 'SIGKILL'
       if (wasHealthy) this.#backoff.reset()
@@ -149,7 +160,16 @@ export class ChildDaemon {
       await delay(this.#clock, pauseMs, { signal }).catch(() => undefined)
       if (signal.aborted) return
       this.#restartCount++
-      await this.#spawn().catch(error => this.#log.error('daemon.not_started', { error }))
+      await this.#startNext()
+    }
+  }
+
+  async #startNext(): Promise<void> {
+    try {
+      await this.#spawn()
+    } catch (error) {
+      this.#log.error('daemon.not_started', { error })
+      this.#exited = Promise.resolve({ code: 1, signal: null })
     }
   }
 
@@ -182,6 +202,16 @@ function openLog(path: string): number {
   const sizeBytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0
   if (sizeBytes > logBytesMax) renameSync(path, `${path}.1`)
   return openSync(path, 'a', 0o600)
+}
+
+/** The name of the event that a line of a log tells, and its fields; null: it is no whole event. */
+function eventOf(line: string): string | null {
+  try {
+    const { level, time, pid, name, event, ...fields } = JSON.parse(line) as Record<string, unknown>
+    return typeof event === 'string' ? `${event} ${JSON.stringify(fields)}` : null
+  } catch {
+    return null
+  }
 }
 
 function lastWords(path: string, fromBytes: number): string {

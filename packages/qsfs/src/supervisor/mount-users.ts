@@ -4,12 +4,17 @@ import { basename, dirname, join } from 'node:path'
 /** The processes that stand in a mount or have a file of it open, as `name (pid)`; of other users' only what we may see. Reads
  *  links in /proc alone: nothing is asked of the mount. */
 export function mountUsers(mountpoint: string): readonly string[] {
-  const place = join(realpathSync(dirname(mountpoint)), basename(mountpoint))
-  const isInside = (path: string) => path === place || path.startsWith(`${place}/`)
+  const isInside = insideOf(mountpoint)
   return entriesOf('/proc')
     .filter(name => /^\d+$/.test(name))
     .filter(pid => pathsOf(pid).some(isInside))
     .map(pid => `${nameOf(pid)} (${pid})`)
+}
+
+/** Whether a path without links lies in a mount. The mount is not touched: it may hang. */
+export function insideOf(mountpoint: string): (path: string) => boolean {
+  const place = join(realpathSync(dirname(mountpoint)), basename(mountpoint))
+  return path => path === place || path.startsWith(`${place}/`)
 }
 
 function pathsOf(pid: string): readonly string[] {

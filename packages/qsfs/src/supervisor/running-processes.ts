@@ -4,6 +4,8 @@ import { ExpectedFailure } from '@qsfs/daemon/failure'
 
 /** What `qsfs up` writes down about itself, for `qsfs status` and for the next start. */
 export interface RunningInstance {
+  /** `fsck`: the servers only, for as long as a check takes. */
+  readonly command: 'up' | 'fsck'
   readonly state: string
   readonly mount: string
   readonly transport: string

@@ -10,10 +10,11 @@ import { appMain, nodeArguments } from '../apps.ts'
 import type { DaemonConfig, EffectiveConfig } from '../embedded/effective-config.ts'
 import type { StateDirectory } from '../embedded/state-directory.ts'
 import { formatSection } from '../embedded/toml-lines.ts'
+import { sayingWhile } from '../waiting.ts'
 import { ChildDaemon, type ChildSpec } from './child-daemon.ts'
 import { HeldMount } from './held-mount.ts'
 import { acceptsConnections, answersResp, servesMount } from './readiness.ts'
-import { removeInstance, startTicksOf, writeInstance } from './running-processes.ts'
+import { type RunningInstance, removeInstance, startTicksOf, writeInstance } from './running-processes.ts'
 
 /** Where fs finds what it inherits: after stdin, stdout and stderr. */
 const heldMountArguments = ['--held-mount', '3,4,5']
@@ -29,17 +30,29 @@ export class Supervisor {
   readonly fs: ChildDaemon
   readonly #config: EffectiveConfig
   readonly #state: StateDirectory
+  readonly #clock: Clock
+  readonly #command: RunningInstance['command']
   readonly #heldMount: HeldMount | null
   #isOver = false
 
-  /** @param directory of our own, in memory if there is one */
-  constructor(config: EffectiveConfig, state: StateDirectory, directory: string, clock: Clock, log: Log) {
+  /** @param directory of our own, in memory if there is one
+   *  @param command what runs it */
+  constructor(
+    config: EffectiveConfig,
+    state: StateDirectory,
+    directory: string,
+    command: RunningInstance['command'],
+    clock: Clock,
+    log: Log,
+  ) {
     this.#config = config
     this.#heldMount =
       config.transport === 'kernel' && canBeResumed(release())
         ? new HeldMount({ mountpoint: config.mountpoint, allowOther: config.isOpenToOthers, directory, log })
         : null
     this.#state = state
+    this.#clock = clock
+    this.#command = command
     const child = (daemon: DaemonConfig, isReady: () => Promise<boolean>) =>
       new ChildDaemon(this.#spec(daemon, isReady), clock, randomBytes, log, () => this.#noteProcesses())
     this.backends = config.backends.map(backend => child(backend, () => answersResp(`unix:${backend.values.socket}`)))
@@ -56,22 +69,37 @@ export class Supervisor {
   /** Starts all, each when those it needs are ready, and keeps them running.
    *  @throws ExpectedFailure with the sentence of the one that could not; `stop` ends the others */
   async start(signal: AbortSignal): Promise<void> {
+    await this.startServers(signal)
+    await this.#started(signal, this.fs)
+    for (const daemon of this.daemons) daemon.keepRunning()
+  }
+
+  /** All but fs.
+   *  @throws as `start` */
+  async startServers(signal: AbortSignal): Promise<void> {
+    await this.#started(signal, ...this.backends)
+    await this.#started(signal, this.stor)
+    await this.#started(signal, this.cachedb)
+  }
+
+  async #started(signal: AbortSignal, ...daemons: readonly ChildDaemon[]): Promise<void> {
+    const waiting = new Set(daemons)
+    const starting = daemons.map(async daemon => {
+      await daemon.start(signal)
+      waiting.delete(daemon)
+    })
     try {
-      await Promise.all(this.backends.map(backend => backend.start(signal)))
-      await this.stor.start(signal)
-      await this.cachedb.start(signal)
-      await this.fs.start(signal)
+      await sayingWhile(this.#clock, () => whatTheyDo([...waiting]), Promise.all(starting))
     } catch (error) {
       // One that was ready and died takes those above it along; its sentence is the one that explains.
       throw this.daemons.map(({ death }) => death).find(death => death !== null) ?? error
     }
-    for (const daemon of this.daemons) daemon.keepRunning()
   }
 
   /** Ends what is still running: fs first, so that it can flush into those below it. Repeating it changes nothing. */
   async stop(): Promise<void> {
-    for (const daemon of [this.fs, this.cachedb, this.stor]) await daemon.stop(stopWithinMs)
-    await Promise.all(this.backends.map(backend => backend.stop(stopWithinMs)))
+    for (const daemon of [this.fs, this.cachedb, this.stor]) await this.#stopped(daemon)
+    await Promise.all(this.backends.map(backend => this.#stopped(backend)))
     // Left behind by an fs that was killed.
     this.#heldMount?.[Symbol.dispose]()
     await clearStaleMount(this.#config.mountpoint)
@@ -82,9 +110,13 @@ export class Supervisor {
   /** Flushes and unmounts, while cachedb and stor go on.
    *  @returns whether everything was flushed */
   async stopFs(): Promise<boolean> {
-    const isFlushed = await this.fs.stop(stopWithinMs)
+    const isFlushed = await this.#stopped(this.fs)
     this.#heldMount?.[Symbol.dispose]()
     return isFlushed
+  }
+
+  #stopped(daemon: ChildDaemon): Promise<boolean> {
+    return sayingWhile(this.#clock, () => `${daemon.spec.name} to end`, daemon.stop(stopWithinMs))
   }
 
   #spec(daemon: DaemonConfig, isReady: () => Promise<boolean>): ChildSpec {
@@ -119,6 +151,7 @@ export class Supervisor {
       pid === null ? [] : [{ name: spec.name, pid, restarts: restartCount, startTicks: startTicksOf(pid) }],
     )
     writeInstance(this.#state.processesPath, {
+      command: this.#command,
       state: this.#state.path,
       mount: config.mountpoint,
       transport: config.transport,
@@ -135,4 +168,11 @@ export class Supervisor {
       processes,
     })
   }
+}
+
+/** `cachedb; …/logs/cachedb.log says: namespace.loading {…}`, of several the log of the first. */
+function whatTheyDo(daemons: readonly ChildDaemon[]): string {
+  const [first] = daemons
+  const names = daemons.map(({ spec }) => spec.name).join(', ')
+  return first === undefined ? names : `${names}; ${first.spec.logPath} says: ${first.lastEvent() ?? 'nothing yet'}`
 }
