@@ -4,10 +4,10 @@ import { systemClock } from '@qsfs/concurrency/clock'
 import { Wakefulness } from '@qsfs/concurrency/wakefulness'
 import { loadSection } from '@qsfs/config/load'
 import { serveControl } from '@qsfs/daemon/control'
-import { leftToNext } from '@qsfs/daemon/failure'
 import { type DaemonContext, ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
+import { FuseError } from '@qsfs/fuse/errno'
 import type { Filesystem } from '@qsfs/fuse/filesystem'
-import { mountingUser, requireMountpoint } from '@qsfs/fuse/mount'
+import { abandonMount, mountingUser, requireMountpoint } from '@qsfs/fuse/mount'
 import { RequestCounts } from '@qsfs/fuse/request-counts'
 import { repeat } from '@qsfs/fuse/resume/repeat'
 import { RequestJournal, type Unfinished } from '@qsfs/fuse/resume/request-journal'
@@ -32,7 +32,7 @@ type HeldFds = readonly [mount: number, journal: number, otherJournal: number]
 await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
   const { configPath, heldFds } = parseArguments(argv)
   const config = loadSection(fsSchema, { path: configPath, section: 'fs' })
-  const held = heldFds === null ? null : heldMount(heldFds, log)
+  const held = heldFds === null ? null : await heldMount(heldFds, config, log)
   // Before the store: opening that takes the namespaces away from whoever serves them at the same place.
   if (config.transport === 'kernel' && held === null) await requireMountpoint(config.mountpoint)
   const blockMemory = new BulkPool()
@@ -62,7 +62,7 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
     opensSilently: config.transport === 'kernel',
     capacity: async () => volume.quota.limit(await capacity.get()),
   })
-  if (volume.unfinished !== null) await finish(volume, volume.unfinished, filesystem, log)
+  if (volume.unfinished !== null) await finish(volume, volume.unfinished, filesystem, config, log)
   const counts = new RequestCounts()
   const serving = { counts, wakefulness, held }
   const transport = stack.use(await serveTransport(filesystem, config, serving, log))
@@ -74,7 +74,7 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
       log.event('mount.leaving')
       transport
         .leave()
-        .then(() => stop(new ExpectedFailure(leftToNext, 'left the mount to the next fs, as it was told to')), stop)
+        .then(() => stop(new ExpectedFailure(1, 'left the mount to the next fs, as it was told to')), stop)
     })
   }
   await transport.usable
@@ -86,18 +86,42 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
   log.event('mount.ready', { mountpoint: config.mountpoint, transport: config.transport })
 })
 
-function heldMount([fd, ...journalFds]: HeldFds, log: Log): HeldMount {
-  const journal = new RequestJournal(journalFds, log)
-  return { fd, journal, isResumed: !journal.isNew }
+async function heldMount([fd, ...journalFds]: HeldFds, config: FsConfig, log: Log): Promise<HeldMount> {
+  try {
+    const journal = new RequestJournal(journalFds, log)
+    return { fd, journal, isResumed: !journal.isNew }
+  } catch (cause) {
+    return endHeldMount(config, 'what the fs before had answered cannot be read', cause)
+  }
+}
+
+/** Nobody can go on with it: no fs of this start, and none of the next, which would try the same for ever. */
+async function endHeldMount({ mountpoint }: FsConfig, why: string, cause: unknown): Promise<never> {
+  await abandonMount(mountpoint)
+  const consequence = 'programs that use it get errors from now on, and the next fs mounts it anew'
+  throw new ExpectedFailure(1, `the mount ${mountpoint} is ended, because ${why} (${cause}): ${consequence}`, { cause })
 }
 
 /** Lets happen again what the process before had answered, so that its mount goes on where it ended. */
-async function finish(volume: Volume, unfinished: Unfinished, filesystem: Filesystem, log: Log): Promise<void> {
+async function finish(
+  volume: Volume,
+  unfinished: Unfinished,
+  filesystem: Filesystem,
+  config: FsConfig,
+  log: Log,
+): Promise<void> {
   const { entries, lostNodeIds } = unfinished
-  await repeat(filesystem, unfinished, repetition => volume.repeatAt(repetition), sessionDefaults, log)
-  volume.repeatAt(null)
-  await volume.metadata.commit()
+  try {
+    await repeat(filesystem, unfinished, repetition => volume.repeatAt(repetition), sessionDefaults, log)
+    volume.repeatAt(null)
+    await volume.metadata.commit()
+  } catch (error) {
+    // What lies with the store heals there, and the next fs tries again.
+    if (error instanceof FuseError) throw error
+    await endHeldMount(config, 'what the fs before had answered cannot happen again', error)
+  }
   volume.journal?.repeated()
+  volume.unfinished = null
   log.event('mount.resumed', { repeatedCount: entries.length, filesWithLostBytes: lostNodeIds.length })
 }
 

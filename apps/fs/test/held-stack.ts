@@ -1,4 +1,4 @@
-import { closeSync, openSync, unlinkSync } from 'node:fs'
+import { closeSync, ftruncateSync, openSync, unlinkSync, writeSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type KernelMount, mountKernel } from '@qsfs/fuse/mount'
@@ -11,7 +11,7 @@ const root = join(import.meta.dirname, '../../..')
 export class HeldStack implements AsyncDisposable {
   readonly mountpoint: string
   readonly #config: string
-  readonly #mount: KernelMount
+  #mount: KernelMount
   readonly #journalFds: readonly number[]
   #cachedb: SpawnedProcess | null = null
   #fs: SpawnedProcess | null = null
@@ -39,8 +39,7 @@ export class HeldStack implements AsyncDisposable {
       unlinkSync(path)
       return fd
     })
-    const mount = await mountKernel({ mountpoint, fsname: 'test', allowOther: true, log: silentLog })
-    const stack = new HeldStack(mount, config, journalFds)
+    const stack = new HeldStack(await hold(mountpoint), config, journalFds)
     try {
       await stack.startCachedb()
       await stack.startFs()
@@ -49,6 +48,17 @@ export class HeldStack implements AsyncDisposable {
       throw error
     }
     return stack
+  }
+
+  /** What `qsfs up` does when it finds the mount gone. */
+  async mountAnew(): Promise<void> {
+    closeSync(this.#mount.fd)
+    for (const fd of this.#journalFds) ftruncateSync(fd, 0)
+    this.#mount = await hold(this.mountpoint)
+  }
+  /** Bytes over the beginning of the journal's files. */
+  hurtJournal(bytes: Buffer): void {
+    for (const fd of this.#journalFds) writeSync(fd, bytes, 0, bytes.length, 0)
   }
 
   async startCachedb(): Promise<void> {
@@ -90,4 +100,8 @@ export class HeldStack implements AsyncDisposable {
       descriptors,
     })
   }
+}
+
+function hold(mountpoint: string): Promise<KernelMount> {
+  return mountKernel({ mountpoint, fsname: 'test', allowOther: true, log: silentLog })
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
+import { isMounted } from '@qsfs/fuse/mount'
 import { seededPrng } from '@qsfs/testkit/prng'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { HeldStack } from './held-stack.ts'
@@ -41,7 +42,7 @@ test('fs is exchanged under load: it stores everything first, and nobody loses a
   for (let i = 0; i < 2; i++) {
     await pause(300)
     process.kill(stack.fs.pid, 'SIGUSR2')
-    assert.equal(await stack.fs.exited, 3, stack.fs.stderr)
+    assert.equal(await stack.fs.exited, 1, stack.fs.stderr)
     assert.match(stack.fs.stderr, /^fs: left the mount to the next fs/m)
     await stack.startFs()
     assert.match(stack.fs.stderr, /"repeatedCount":0,"filesWithLostBytes":0/)
@@ -84,4 +85,38 @@ for line in sys.stdin:
       await program.waitForLine(answer)
     }
   }
+})
+
+test('a journal that cannot be read ends the mount, and not each fs that starts', async () => {
+  await using directory = await temporaryDirectory()
+  await using stack = await HeldStack.start(directory.path)
+  const script = `
+import os, sys
+fd = os.open('synced', os.O_CREAT | os.O_WRONLY)
+os.write(fd, b'synced')
+os.fsync(fd)
+print('ready', flush=True)
+sys.stdin.readline()
+try:
+    os.mkdir('unanswered')
+    print('made')
+except OSError as error:
+    print(error.strerror)
+`
+  await using program = stack.python('-c', script)
+  await program.waitForLine(/^ready$/)
+  await stack.fs.kill9()
+  program.write('\n')
+  stack.hurtJournal(Buffer.from('1800000001000000514a4e4c630000000300000000000000', 'hex'))
+  stack.spawnFs()
+  assert.equal(await stack.fs.exited, 1)
+  assert.match(stack.fs.stderr, /^fs: the mount .* is ended, because what the fs before had answered cannot be read/m)
+  assert.equal(await program.exited, 0, program.stderr)
+  assert.match(program.stdout, /^(Software caused connection abort|Transport endpoint is not connected)$/m)
+  assert.equal(await isMounted(stack.mountpoint), false)
+  await stack.mountAnew()
+  await stack.startFs()
+  await using reader = stack.python('-c', `print(open('synced').read())`)
+  assert.equal(await reader.exited, 0, reader.stderr)
+  assert.match(reader.stdout, /^synced$/m)
 })

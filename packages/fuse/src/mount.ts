@@ -84,6 +84,15 @@ export async function requireMountpoint(mountpoint: string): Promise<void> {
   if (!(await isStale(mountpoint))) await requireEmptyDirectory(mountpoint)
 }
 
+/** Ends a mount that nobody will go on serving, whoever holds its descriptor: all who wait there get an error now, and its place is free.
+ *  @throws MountError 1 when it cannot be ended */
+export async function abandonMount(mountpoint: string): Promise<void> {
+  if (!(await isMounted(mountpoint))) return
+  // -f ends the connection before it looks whether somebody works in the mount, and then refuses.
+  await run('umount', ['-f', '--no-canonicalize', '--', mountpoint]).catch(() => undefined)
+  await clearStaleMount(mountpoint)
+}
+
 /** Takes away a mount whose server has died (ENOTCONN to everyone). A living one is left alone.
  *  @throws MountError 1 when something living is mounted there */
 export async function clearStaleMount(mountpoint: string): Promise<void> {

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { systemClock } from '@qsfs/concurrency/clock'
 import { silentLog } from '@qsfs/telemetry/log'
 import type { RequestChannel } from './channel.ts'
 import { Errno } from './errno.ts'
 import type { Filesystem, KernelPages } from './filesystem.ts'
 import { RequestCounts } from './request-counts.ts'
+import type { RequestJournal } from './resume/request-journal.ts'
 import { type SessionOptions, serve } from './session.ts'
 import { MemoryFilesystem } from './testing/memory-filesystem.ts'
 
@@ -378,4 +380,22 @@ test('going on after a process that died begins with RESEND, and a request sent 
   fsync.writeUInt8(0x80, 15)
   assert.deepEqual(channel.send(fsync), hex('10000000 00000000 1e00000000000080'))
   assert.deepEqual(resent, [false, true])
+})
+
+test('replies of the process before are kept until the kernel asks for something new', () => {
+  const asked: string[] = []
+  const journal = {
+    replyTo: () => void asked.push('a resent one'),
+    forgetReplies: () => void asked.push('forgotten'),
+    noteAnswered: () => undefined,
+  } as unknown as RequestJournal
+  const succession = { journal, leaving: new AbortController().signal, clock: systemClock }
+  const { channel } = session(new MemoryFilesystem(), { resumed: true, succession })
+  const statfs = (unique: number) => request(17, unique, 1)
+  const resent = statfs(30)
+  resent.writeUInt8(0x80, 15)
+  channel.send(request(2, 31, 1, Buffer.alloc(8)))
+  channel.send(resent)
+  for (const unique of [32, 34]) channel.send(statfs(unique))
+  assert.deepEqual(asked, ['a resent one', 'forgotten'])
 })

@@ -78,6 +78,8 @@ class Session {
   /** Requests whose answer is a promise, for INTERRUPT and for the drain; with their completion. */
   readonly #inFlight = new Map<bigint, { readonly request: Request; readonly done: Promise<void> }>()
   readonly #broken = Promise.withResolvers<never>()
+  /** What the process before left unanswered is still coming. */
+  #isCatchingUp = false
 
   constructor(filesystem: Filesystem, channel: RequestChannel, options: SessionOptions) {
     this.#filesystem = filesystem
@@ -124,6 +126,7 @@ class Session {
   }
 
   resume(): void {
+    this.#isCatchingUp = true
     this.#filesystem.init?.(resumedConnection, this.#pages)
     // A notification is a reply to nothing: unique 0, the code in the place of the error.
     const lenBytes = OutHeader.sizeBytes
@@ -154,6 +157,7 @@ class Session {
     }
     if (request.resent && this.#repeatReply(request)) return
     const { replies, answer } = operation
+    if (this.#isCatchingUp && !request.resent && replies) this.#caughtUp()
     let result: unknown
     try {
       result = operation.run(this.#filesystem, request, this.#options)
@@ -235,6 +239,12 @@ class Session {
     if (reply == null) return false
     this.#send(request, reply, [])
     return true
+  }
+
+  /** The kernel puts what it sends again before all else that it asks; only FORGET and INTERRUPT go their own ways. */
+  #caughtUp(): void {
+    this.#isCatchingUp = false
+    this.#options.succession?.journal.forgetReplies()
   }
 
   #fail(request: Request, error: unknown): void {

@@ -10,6 +10,7 @@ const Sealed = layout('sealed', 16, { seq: [0, 'u53'], entryCount: [8, 'u53'] })
 const nodeIdBytes = 8
 
 const Kind = { opened: 1, answered: 2, forgotten: 3, sealed: 4, unstored: 5, lost: 6 } as const
+const kinds: ReadonlySet<number> = new Set(Object.values(Kind))
 const magic = Buffer.from('QJNL')
 const version = 1
 const noReserve = Buffer.alloc(3)
@@ -27,6 +28,9 @@ export type JournalRecord =
   | { readonly kind: 'forgotten'; readonly nodeIds: readonly number[] }
   | { readonly kind: 'unstored' | 'lost'; readonly nodeIds: readonly number[] }
   | { readonly kind: 'sealed'; readonly seq: number; readonly entryCount: number }
+
+/** Of the record that every file begins with. */
+export const openedRecordBytes = RecordHeader.sizeBytes + Opened.sizeBytes
 
 /** @returns the record in pieces, for one gathering write */
 export function encodeRecord(record: JournalRecord): readonly Buffer[] {
@@ -49,19 +53,23 @@ export function encodeRecord(record: JournalRecord): readonly Buffer[] {
   }
 }
 
-/** All whole records of a file. A process that is killed in the middle of a write leaves half a record, the last one. */
+/** All whole records of a file. A process that is killed in the middle of a write leaves half a record, the last one.
+ *  @throws RangeError when it is not a journal of ours */
 export function decodeRecords(bytes: Buffer): JournalRecord[] {
   const records: JournalRecord[] = []
   for (let at = 0; bytes.length - at >= RecordHeader.sizeBytes; ) {
-    const { lenBytes, kind } = RecordHeader.decode(bytes, at)
-    if (lenBytes < RecordHeader.sizeBytes || lenBytes > bytes.length - at) break
+    const { lenBytes, kind, reserved } = RecordHeader.decode(bytes, at)
+    if (lenBytes < RecordHeader.sizeBytes || !kinds.has(kind) || !reserved.equals(noReserve)) {
+      throw new RangeError(`no journal record at byte ${at}`)
+    }
+    if (lenBytes > bytes.length - at) break
     records.push(decodeBody(kind, bytes.subarray(at + RecordHeader.sizeBytes, at + lenBytes)))
     at += lenBytes
   }
   return records
 }
 
-/** @throws RangeError when it is not a journal of ours */
+/** @throws RangeError when it is none of this version */
 function decodeBody(kind: number, body: Buffer): JournalRecord {
   switch (kind) {
     case Kind.opened: {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync } from 'node:fs'
+import fs, { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { silentLog } from '@qsfs/telemetry/log'
@@ -122,9 +123,10 @@ test('half a record at the end is none', async t => {
   note(journal, 2)
   const wholeBytes = readFileSync(paths[0]).length + readFileSync(paths[1]).length
   note(journal, 3)
-  const fd = fstatSync(fds[0]).size > 0 ? fds[0] : fds[1]
-  for (let sizeBytes = fstatSync(fd).size - 1; sizeBytes >= wholeBytes; sizeBytes -= 7) {
-    ftruncateSync(fd, sizeBytes)
+  const path = paths.find(one => readFileSync(one).length > 0)!
+  const bytes = readFileSync(path)
+  for (let sizeBytes = bytes.length - 1; sizeBytes >= wholeBytes; sizeBytes -= 7) {
+    writeFileSync(path, bytes.subarray(0, sizeBytes))
     assert.deepEqual(uniquesOf(new RequestJournal(fds, silentLog), 0), [2])
   }
 })
@@ -198,6 +200,57 @@ test('a full journal still says what a transaction took along', async t => {
   journal.seal(1, [8], [])
   assert.deepEqual(uniquesOf(new RequestJournal(fds, silentLog), 1), [])
   assert.equal(uniquesOf(new RequestJournal(fds, silentLog), 0).length, 64)
+})
+
+test('what is no journal of this version is told, at whatever place', async t => {
+  const { fds, paths } = await twoFiles(t)
+  const journal = new RequestJournal(fds, silentLog)
+  journal.begin()
+  note(journal, 2)
+  const path = paths.find(one => readFileSync(one).length > 0)!
+  const whole = readFileSync(path)
+  const secondAt = whole.readUInt32LE(0)
+  for (const at of [4, 5, 8, 12, secondAt + 4, secondAt + 7]) {
+    const hurt = Buffer.from(whole)
+    hurt[at] = 99
+    writeFileSync(path, hurt)
+    assert.throws(() => new RequestJournal(fds, silentLog), RangeError)
+  }
+})
+
+test('a full disk takes what is to be kept, not the knowledge that the mount was served before', async t => {
+  const { fds } = await twoFiles(t)
+  const journal = new RequestJournal(fds, silentLog)
+  journal.begin()
+  const { writevSync } = fs
+  const onlyWhereBytesAre = (fd: number, parts: readonly Buffer[], at: number) => {
+    if (at + Buffer.concat(parts).length > fstatSync(fd).size) throw new Error('ENOSPC')
+    return writevSync(fd, parts, at)
+  }
+  t.mock.method(fs, 'writevSync', onlyWhereBytesAre)
+  syncBuiltinESMExports()
+  try {
+    for (let seq = 1; seq < 5; seq++) {
+      note(journal, seq)
+      journal.seal(seq, [], [])
+    }
+  } finally {
+    t.mock.restoreAll()
+    syncBuiltinESMExports()
+  }
+  assert.equal(new RequestJournal(fds, silentLog).isNew, false)
+})
+
+test('replies are kept until all that was unanswered has been asked for again', async t => {
+  const { fds } = await twoFiles(t)
+  const journal = new RequestJournal(fds, silentLog)
+  journal.begin()
+  note(journal, 7)
+  const next = new RequestJournal(fds, silentLog)
+  const resent = 7n | (1n << 63n)
+  assert.notEqual(next.replyTo(resent), null)
+  next.forgetReplies()
+  assert.equal(next.replyTo(resent), null)
 })
 
 test('version 1, byte for byte', () => {

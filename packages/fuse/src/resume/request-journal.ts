@@ -2,7 +2,7 @@ import { fstatSync, ftruncateSync, readSync, writevSync } from 'node:fs'
 import type { Log } from '@qsfs/telemetry/log'
 import { InHeader, uniqueResend } from '../abi.ts'
 import { createdBy } from './changing-requests.ts'
-import { decodeRecords, encodeRecord, type JournalRecord } from './journal-format.ts'
+import { decodeRecords, encodeRecord, type JournalRecord, openedRecordBytes } from './journal-format.ts'
 
 /** More than a second of requests; what comes when it is full is not kept, until the next transaction makes room. */
 const fileBytesMax = 64 * 1024 * 1024
@@ -57,9 +57,11 @@ export class RequestJournal {
     return this.#current.sizeBytes === 0
   }
 
-  /** The first process begins here. */
+  /** The first process begins here.
+   *  @throws when nothing can be kept: the next process could not know that there was this one */
   begin(): void {
     this.#open(this.#current, 1, [], [])
+    if (this.isNew) throw new RangeError('the journal of answered requests cannot be written')
   }
 
   /** What is to happen again before anything else; `repeated` says when it has.
@@ -99,6 +101,7 @@ export class RequestJournal {
   repeated(): void {
     this.#isRepeating = false
     this.#current.doneCount = this.#current.entryCount
+    for (const file of [this.#current, this.#other]) file.records = []
   }
 
   /** The reply to a request that was answered, or just not yet, by the process before: what it asked for has happened. */
@@ -108,6 +111,11 @@ export class RequestJournal {
     const again = Buffer.from(reply)
     again.writeBigUInt64LE(unique, 8)
     return again
+  }
+
+  /** Whatever the process before left unanswered has been asked for again. */
+  forgetReplies(): void {
+    this.#replies.clear()
   }
 
   /** To be called before the reply is sent. */
@@ -145,14 +153,12 @@ export class RequestJournal {
     this.#open(next, this.#other.generation + 1, unstored, lost)
   }
 
+  /** The first record is never cut off, it is overwritten: where it was there is room, also when the disk is full, and without it
+   *  nobody would know that this mount was served before. */
   #open(file: JournalFile, generation: number, unstored: readonly number[], lost: readonly number[]): void {
+    const isCut = this.#cut(file, Math.min(file.sizeBytes, openedRecordBytes))
     Object.assign(file, { sizeBytes: 0, entryCount: 0, doneCount: 0, generation, records: [] })
-    try {
-      ftruncateSync(file.fd, 0)
-    } catch (error) {
-      this.#breakOff('opened', error)
-      return
-    }
+    if (!isCut) return
     this.#append(file, { kind: 'opened', generation })
     this.#appendFiles(file, unstored, lost)
   }
@@ -188,7 +194,7 @@ export class RequestJournal {
       if (writevSync(file.fd, parts, file.sizeBytes) !== lenBytes) throw new RangeError('written in part')
     } catch (error) {
       this.#breakOff(record.kind, error)
-      this.#cut(file, record.kind === 'sealed' ? 0 : file.sizeBytes)
+      if (record.kind !== 'opened') this.#cut(file, record.kind === 'sealed' ? openedRecordBytes : file.sizeBytes)
       return false
     }
     file.sizeBytes += lenBytes
@@ -196,13 +202,16 @@ export class RequestJournal {
   }
 
   /** Half a record would be read as something else together with the next. And what cannot be sealed would happen a second time: rather
-   *  it is not kept at all. */
-  #cut(file: JournalFile, sizeBytes: number): void {
+   *  it is not kept at all.
+   *  @returns whether that could be done */
+  #cut(file: JournalFile, sizeBytes: number): boolean {
     try {
       ftruncateSync(file.fd, sizeBytes)
       file.sizeBytes = sizeBytes
+      return true
     } catch (error) {
       this.#breakOff('sealed', error)
+      return false
     }
   }
 
@@ -232,8 +241,10 @@ function readJournalFile(fd: number): JournalFile {
   const bytes = Buffer.alloc(fstatSync(fd).size)
   const records = decodeRecords(bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, 0)))
   const opened = records[0]
-  if (opened === undefined) return { fd, sizeBytes: 0, entryCount: 0, doneCount: 0, generation: 0, records }
-  if (opened.kind !== 'opened') throw new RangeError('a journal begins with its generation')
+  if (opened === undefined && bytes.length < openedRecordBytes) {
+    return { fd, sizeBytes: 0, entryCount: 0, doneCount: 0, generation: 0, records }
+  }
+  if (opened?.kind !== 'opened') throw new RangeError('a journal begins with its generation')
   const entryCount = records.filter(({ kind }) => kind === 'answered' || kind === 'forgotten').length
   const sizeBytes = records.reduce((sum, record) => sum + lengthOf(record), 0)
   // Half a record, cut so that the next one has nothing behind it.
