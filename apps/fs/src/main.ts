@@ -4,6 +4,7 @@ import { systemClock } from '@qsfs/concurrency/clock'
 import { Wakefulness } from '@qsfs/concurrency/wakefulness'
 import { loadSection } from '@qsfs/config/load'
 import { serveControl } from '@qsfs/daemon/control'
+import { leftToNext } from '@qsfs/daemon/failure'
 import { type DaemonContext, ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
 import { FuseError } from '@qsfs/fuse/errno'
 import type { Filesystem } from '@qsfs/fuse/filesystem'
@@ -74,7 +75,7 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
       log.event('mount.leaving')
       transport
         .leave()
-        .then(() => stop(new ExpectedFailure(1, 'left the mount to the next fs, as it was told to')), stop)
+        .then(() => stop(new ExpectedFailure(leftToNext, 'left the mount to the next fs, as it was told to')), stop)
     })
   }
   await transport.usable
