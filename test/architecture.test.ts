@@ -122,7 +122,7 @@ const fullFolders: Readonly<Record<string, number>> = {
   'packages/fuse/src': 18, // one protocol; its parts share the ABI tables
   'packages/resp/src': 14, // both ends of one protocol
   'apps/cachedb/src/commands': 16, // a file per family of commands
-  'apps/fs/src/tree': 21, // records and the log that keeps them; to be split
+  'apps/fs/src/tree': 18, // records and the log that keeps them; to be split
   'apps/stor/src': 19, // wiring and commands
   'apps/stor/src/backend': 14, // interface, three kinds, decorators, and who watches them
   'apps/stor/src/repair': 17, // one queue; what feeds it, and what works it off

@@ -114,7 +114,7 @@ test('copies, writes, holes and cuts at random agree with plain bytes, and at th
   for (let history = 0; history < 4; history++) {
     const store = new MemoryStore()
     const model = new Map<string, Buffer>(names.map(name => [name, Buffer.alloc(0)]))
-    const limits = { dirtyBytesMax: 1024 * KiB, blockCacheBytesMax: 256 * KiB, recordsMax: 8 }
+    const limits = { dirtyBytesMax: 1024 * KiB, blockCacheBytesMax: 256 * KiB, recordBytesMax: 8 * KiB }
     for (let mount = 0; mount < 3; mount++) {
       await using driver = await Driver.mount(store, limits)
       if (mount === 0) for (const name of names) await driver.create(name)
@@ -147,7 +147,7 @@ test('a crash at any moment leaves every count as the extents have it, and every
     disk.stepsLeft = prng.below(300)
     let driver: Driver | null = null
     try {
-      driver = await Driver.mount(new SimulatedStore(disk), { dirtyBytesMax: 1024 * KiB, recordsMax: 8 })
+      driver = await Driver.mount(new SimulatedStore(disk), { dirtyBytesMax: 1024 * KiB, recordBytesMax: 8 * KiB })
       for (let step = 0; step < 40; step++) {
         await act(prng, driver, new Map(names.map(name => [name, Buffer.alloc(0)])), false)
         if (prng.chance(0.3)) await copy(driver, 'kept', base, prng.pick(names), base, spanBytes)

@@ -7,7 +7,7 @@ import { context, Driver } from './driver.ts'
 test('a directory of 100,000 names agrees with a Map, and a change in it touches few bytes', async t => {
   const prng = seededPrng(t)
   // All records stay in memory: nothing below waits for one.
-  await using driver = await Driver.mount(new MemoryStore(), { recordsMax: 100_000 })
+  await using driver = await Driver.mount(new MemoryStore(), { recordBytesMax: 1e9 })
   const { directories, inodes, metadata, records } = driver.volume
   const names = new Map<string, number>()
   const root = inodes.get(1)

@@ -22,7 +22,7 @@ async function until(isDone: () => boolean): Promise<void> {
 
 test('a huge file is cut in steps, and what was cut is never seen again', async () => {
   const store = new MemoryStore()
-  await using driver = await Driver.mount(store, { recordsMax: 20 })
+  await using driver = await Driver.mount(store, { recordBytesMax: 64 * 1024 })
   await scatter(driver, 'huge')
   assert.strictEqual(store.blockCount, chunks)
   const far = (chunks - 1) * chunkBytes + 5

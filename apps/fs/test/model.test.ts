@@ -14,7 +14,7 @@ test('random operations agree with a plain model, over remounts', async t => {
     const store = new MemoryStore()
     const history = new History()
     // Small caches: records and blocks leave memory and come back.
-    const limits = { dirtyBytesMax: 1024 * 1024, blockCacheBytesMax: 256 * 1024, recordsMax: 8 }
+    const limits = { dirtyBytesMax: 1024 * 1024, blockCacheBytesMax: 256 * 1024, recordBytesMax: 8 * 1024 }
     for (let mount = 0; mount < 3; mount++) {
       await using driver = await Driver.mount(store, limits)
       const actor = new DriverActor(driver)

@@ -15,6 +15,9 @@ import {
 } from './extents.ts'
 import { SharedCounts, sharedRecordOf } from './sharing/shared-counts.ts'
 
+/** An object of seven numbers, and its place in a list. */
+const extentMemoryBytes = 100
+
 class ChunkRecord implements CachedRecord {
   readonly key: string
   readonly isPinned = false
@@ -27,6 +30,9 @@ class ChunkRecord implements CachedRecord {
     this.ino = ino
     this.chunkIndex = chunkIndex
     this.extents = decodeChunk({ ino, chunkIndex }, bytes)
+  }
+  get memoryBytes(): number {
+    return this.extents.length * extentMemoryBytes
   }
   encode(): Buffer | null {
     return encodeChunk(this, this.extents)

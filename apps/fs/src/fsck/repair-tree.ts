@@ -1,10 +1,11 @@
+import { MiB } from '@qsfs/bytes/units'
 import type { NodeId, Timestamp } from '@qsfs/fuse/filesystem'
 import { chunkBytes } from '../block/extent-format.ts'
 import { FileExtents } from '../block/file-extents.ts'
 import type { BlockId } from '../store/store.ts'
-import { Directories } from '../tree/directory.ts'
-import { bucketKey, DirectoryBucket } from '../tree/directory-bucket.ts'
-import type { DirectoryName } from '../tree/directory-format.ts'
+import { Directories } from '../tree/directory/directory.ts'
+import { bucketKey, DirectoryBucket } from '../tree/directory/directory-bucket.ts'
+import type { DirectoryName } from '../tree/directory/directory-format.ts'
 import { FileType, type Inode } from '../tree/inode.ts'
 import { InodeTable, rootNodeId } from '../tree/inode-table.ts'
 import type { MetadataLog } from '../tree/metadata-log.ts'
@@ -13,7 +14,7 @@ import { Orphans } from '../tree/orphans.ts'
 import { type CachedRecord, RecordCache } from '../tree/record-cache.ts'
 
 const lostAndFoundName = 'lost+found'
-const recordsMax = 4096
+const recordBytesMax = 32 * MiB
 
 /** The tree as a repair sees and changes it: fresh for each, so that nothing is remembered of what was wrong. */
 export class RepairTree {
@@ -28,7 +29,7 @@ export class RepairTree {
 
   constructor(metadata: MetadataLog, now: Timestamp) {
     this.#metadata = metadata
-    this.#cache = new RecordCache(metadata, { recordsMax })
+    this.#cache = new RecordCache(metadata, { bytesMax: recordBytesMax })
     this.#now = now
     this.inodes = new InodeTable(this.#cache)
     this.directories = new Directories(this.#cache)
@@ -159,13 +160,13 @@ class Buckets {
 
   dropName(nodeId: NodeId, path: string, name: string): void {
     const bucket = this.#at(nodeId, path)
-    bucket.delete(name)
+    bucket.setNames(bucket.names().filter(entry => entry.name !== name))
     this.#cache.touch(bucket)
   }
 
   setName(nodeId: NodeId, path: string, name: DirectoryName): void {
     const bucket = this.#at(nodeId, path)
-    bucket.set(name)
+    bucket.setNames([...bucket.names().filter(entry => entry.name !== name.name), name])
     this.#cache.touch(bucket)
   }
 
@@ -173,7 +174,7 @@ class Buckets {
   dropChild(nodeId: NodeId, path: string): void {
     const parent = this.#at(nodeId, path.slice(0, -1))
     if (parent.children === null) return
-    parent.children &= ~(1 << Number.parseInt(path.slice(-1), 16))
+    parent.setChildren(parent.children & ~(1 << Number.parseInt(path.slice(-1), 16)))
     this.#cache.touch(parent)
   }
 
@@ -191,6 +192,9 @@ class RawRecord implements CachedRecord {
   constructor(key: string, bytes: Buffer | null) {
     this.key = key
     this.bytes = bytes
+  }
+  get memoryBytes(): number {
+    return this.bytes?.length ?? 0
   }
   encode(): Buffer | null {
     return this.bytes

@@ -1,6 +1,6 @@
 import type { FillDirectory, MaybePromise, NodeId } from '@qsfs/fuse/filesystem'
 import { attempt } from '../tree/attempt.ts'
-import type { DirectoryName } from '../tree/directory-format.ts'
+import type { DirectoryName } from '../tree/directory/directory-format.ts'
 import { FileType, type Inode } from '../tree/inode.ts'
 import { NotLoaded } from '../tree/record-cache.ts'
 import { noteAccess } from './access-time.ts'

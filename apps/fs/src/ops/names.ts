@@ -1,7 +1,7 @@
 import { FuseError } from '@qsfs/fuse/errno'
 import type { Entry, MaybePromise, NodeId, RequestContext } from '@qsfs/fuse/filesystem'
 import { attempt, change } from '../tree/attempt.ts'
-import type { DirectoryName } from '../tree/directory-format.ts'
+import type { DirectoryName } from '../tree/directory/directory-format.ts'
 import { FileType, type Inode, noAttributes } from '../tree/inode.ts'
 import { OrphanReason } from '../tree/orphan-format.ts'
 import { inheritedFrom, makeInode, type NewInode } from './new-inode.ts'

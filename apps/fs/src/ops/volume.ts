@@ -13,7 +13,7 @@ import { countAllocatedBytes } from '../state/usage.ts'
 import type { Store } from '../store/store.ts'
 import { attempt, change } from '../tree/attempt.ts'
 import { Attributes } from '../tree/attributes.ts'
-import { Directories } from '../tree/directory.ts'
+import { Directories } from '../tree/directory/directory.ts'
 import { FileType, timestampOf } from '../tree/inode.ts'
 import { InodeTable } from '../tree/inode-table.ts'
 import { MetadataLog } from '../tree/metadata-log.ts'
@@ -28,7 +28,8 @@ export interface VolumeLimits {
   readonly writeWaitMs: number
   /** Most bytes of WRITE the kernel may have under way: max_background × max_write. */
   readonly waitingBytesMax: number
-  readonly recordsMax: number
+  /** What records of the tree may take in memory. */
+  readonly recordBytesMax: number
   /** Of all files together. */
   readonly quotaBytesMax: number
   readonly quotaInodesMax: number
@@ -41,7 +42,7 @@ export const defaultVolumeLimits: VolumeLimits = {
   blockCacheBytesMax: 256 * 1024 * 1024,
   writeWaitMs: 30_000,
   waitingBytesMax: 64 * 1024 * 1024,
-  recordsMax: 16_384,
+  recordBytesMax: 96 * 1024 * 1024,
   quotaBytesMax: Number.POSITIVE_INFINITY,
   quotaInodesMax: Number.POSITIVE_INFINITY,
   rootOwner: { uid: 0, gid: 0 },
@@ -92,7 +93,7 @@ export class Volume implements AsyncDisposable {
     this.lostBytes = kept.lostBytes
     this.store = store
     this.metadata = metadata
-    this.records = new RecordCache(metadata, { recordsMax: limits.recordsMax })
+    this.records = new RecordCache(metadata, { bytesMax: limits.recordBytesMax })
     this.inodes = new InodeTable(this.records, limits.quotaInodesMax)
     this.directories = new Directories(this.records)
     this.attributes = new Attributes(this.records)

@@ -14,6 +14,9 @@ class AttributeRecord implements CachedRecord {
     this.nodeId = nodeId
     this.attributes = decodeAttributeRecord(nodeId, bytes)
   }
+  get memoryBytes(): number {
+    return attributesBytes(this.attributes)
+  }
   encode(): Buffer | null {
     return encodeAttributeRecord(this.nodeId, this.attributes)
   }

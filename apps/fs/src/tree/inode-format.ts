@@ -54,20 +54,23 @@ const SpanLayout = layout('chunk span', 8, { first: [0, 'u32'], last: [4, 'u32']
 const InodeFlag = { extentsInRecord: 1, attributesInRecord: 2 } as const
 const zeros = Buffer.alloc(16)
 
-/** The record of the 16 inodes from `firstNodeId` on; null when none is there. */
-export function encodeInodes(firstNodeId: number, inodes: readonly (Inode | null)[]): Buffer | null {
+/** The record of the 16 inodes from `firstNodeId` on, each as an inode or as the bytes it has in an older record; null when none is there. */
+export function encodeInodes(firstNodeId: number, inodes: readonly (Inode | Buffer | null)[]): Buffer | null {
   let sizeBytes = GroupHeader.sizeBytes
   let count = 0
   for (const inode of inodes) {
     if (inode === null) continue
-    sizeBytes += inodeBytes(inode)
+    sizeBytes += inode instanceof Inode ? inodeBytes(inode) : inode.length
     count++
   }
   if (count === 0) return null
   const bytes = Buffer.allocUnsafeSlow(sizeBytes)
   GroupHeader.encode({ magic: groupMagic, version: groupVersion, count, firstNodeId }, bytes)
   let at = GroupHeader.sizeBytes
-  for (const inode of inodes) if (inode !== null) at = encodeInode(inode, inode.nodeId - firstNodeId, bytes, at)
+  for (const inode of inodes) {
+    if (inode instanceof Inode) at = encodeInode(inode, inode.nodeId - firstNodeId, bytes, at)
+    else if (inode !== null) at += inode.copy(bytes, at)
+  }
   return bytes
 }
 
@@ -75,15 +78,61 @@ export function encodeInodes(firstNodeId: number, inodes: readonly (Inode | null
 export function decodeInodes(firstNodeId: number, bytes: Buffer | null): (Inode | null)[] {
   const inodes: (Inode | null)[] = new Array(inodesPerRecord).fill(null)
   if (bytes === null) return inodes
+  checkInodes(firstNodeId, bytes)
+  for (let at: number = GroupHeader.sizeBytes; at < bytes.length; at = afterInode(bytes, at)) {
+    inodes[bytes[at]!] = decodeInode(firstNodeId, bytes, at)
+  }
+  return inodes
+}
+
+/** Looks at the outlines of a whole record and makes nothing of it.
+ *  @throws FormatError when these are not the inodes from `firstNodeId` on */
+export function checkInodes(firstNodeId: number, bytes: Buffer): void {
   const header = GroupHeader.decode(bytes)
   if (!header.magic.equals(groupMagic) || header.version !== groupVersion)
     throw new FormatError('inodes', 'not version 1')
   if (header.firstNodeId !== firstNodeId || header.count > inodesPerRecord)
     throw new FormatError('inodes', 'of another place')
-  let at = GroupHeader.sizeBytes
-  for (let index = 0; index < header.count; index++) at = decodeInode(firstNodeId, bytes, at, inodes)
-  if (at !== bytes.length) throw new FormatError('inodes', 'bytes left over')
-  return inodes
+  let at: number = GroupHeader.sizeBytes
+  let seen = 0
+  for (let index = 0; index < header.count; index++) {
+    if (at + InodeLayout.sizeBytes > bytes.length) throw new FormatError('inodes', 'cut off')
+    const slot = bytes[at]!
+    if (slot >= inodesPerRecord || (seen & (1 << slot)) !== 0) throw new FormatError('inodes', `slot ${slot}`)
+    seen |= 1 << slot
+    if (bytes[at + offsets.extentCount]! > inlineExtentsMax || bytes[at + offsets.spanCount]! > chunkSpansMax)
+      throw new FormatError('inodes', 'counts')
+    at = afterInode(bytes, at)
+  }
+  if (at !== bytes.length) throw new FormatError('inodes', 'cut off, or bytes left over')
+}
+
+/** The bytes of one inode in a record that was checked, where they lie; null: it is not there. */
+export function inodeIn(bytes: Buffer, slot: number): Buffer | null {
+  const at = placeOf(bytes, slot)
+  return at === null ? null : bytes.subarray(at, afterInode(bytes, at))
+}
+
+/** One inode of a record that was checked; null: it is not there.
+ *  @throws FormatError, RangeError for anything that encodeInodes could not have made */
+export function decodeInodeIn(firstNodeId: number, bytes: Buffer, slot: number): Inode | null {
+  const at = placeOf(bytes, slot)
+  return at === null ? null : decodeInode(firstNodeId, bytes, at)
+}
+
+const { offsets } = InodeLayout
+
+function placeOf(bytes: Buffer, slot: number): number | null {
+  for (let at: number = GroupHeader.sizeBytes; at < bytes.length; at = afterInode(bytes, at)) {
+    if (bytes[at] === slot) return at
+  }
+  return null
+}
+
+function afterInode(bytes: Buffer, at: number): number {
+  const extentsBytes = bytes[at + offsets.extentCount]! * ExtentLayout.sizeBytes
+  const spansBytes = bytes[at + offsets.spanCount]! * SpanLayout.sizeBytes
+  return at + InodeLayout.sizeBytes + extentsBytes + spansBytes + bytes.readUInt16LE(at + offsets.attributesBytes)
 }
 
 function inodeBytes(inode: Inode): number {
@@ -149,12 +198,8 @@ function encodeInode(inode: Inode, slot: number, bytes: Buffer, start: number): 
   return inode.inlineAttributes === null ? at : encodeAttributes(inode.inlineAttributes, bytes, at)
 }
 
-function decodeInode(firstNodeId: number, bytes: Buffer, start: number, inodes: (Inode | null)[]): number {
+function decodeInode(firstNodeId: number, bytes: Buffer, start: number): Inode {
   const stored = InodeLayout.decode(bytes, start)
-  if (stored.slot >= inodesPerRecord || inodes[stored.slot] !== null)
-    throw new FormatError('inodes', `slot ${stored.slot}`)
-  if (stored.extentCount > inlineExtentsMax || stored.spanCount > chunkSpansMax)
-    throw new FormatError('inodes', 'counts')
   const inode = new Inode(firstNodeId + stored.slot, stored.mode, {
     seconds: stored.atimeSeconds,
     nanos: stored.atimeNanos,
@@ -184,6 +229,5 @@ function decodeInode(firstNodeId: number, bytes: Buffer, start: number, inodes: 
   inode.chunkSpans = spans
   const attributes = decodeAttributes(bytes.subarray(at, at + stored.attributesBytes))
   inode.inlineAttributes = (stored.flags & InodeFlag.attributesInRecord) === 0 ? attributes : null
-  inodes[stored.slot] = inode
-  return at + stored.attributesBytes
+  return inode
 }

@@ -3,29 +3,11 @@ import { FuseError } from '@qsfs/fuse/errno'
 import type { NodeId, Timestamp } from '@qsfs/fuse/filesystem'
 import { FormatError } from '../errors.ts'
 import { Inode } from './inode.ts'
-import { decodeInodes, encodeInodes, inodesPerRecord } from './inode-format.ts'
+import { inodesPerRecord } from './inode-format.ts'
+import { groupKey, InodeGroup } from './inode-group.ts'
 import type { CachedRecord, RecordCache } from './record-cache.ts'
 
 export const rootNodeId = 1
-
-/** 16 inodes: what is read, written and let go together. */
-class InodeGroup implements CachedRecord {
-  readonly key: string
-  readonly firstNodeId: number
-  readonly inodes: (Inode | null)[]
-
-  constructor(firstNodeId: number, bytes: Buffer | null) {
-    this.key = groupKey(firstNodeId)
-    this.firstNodeId = firstNodeId
-    this.inodes = decodeInodes(firstNodeId, bytes)
-  }
-  get isPinned(): boolean {
-    return this.inodes.some(inode => inode !== null && inode.pins > 0)
-  }
-  encode(): Buffer | null {
-    return encodeInodes(this.firstNodeId, this.inodes)
-  }
-}
 
 /** docs/formats/inode.md: the record `n`, numbers that are handed out. */
 const NumbersLayout = layout('numbers', 40, {
@@ -46,6 +28,7 @@ const bytesOfVersion1 = 32
 export class Numbers implements CachedRecord {
   readonly key = 'n'
   readonly isPinned = true
+  readonly memoryBytes = 100
   nextNodeId = rootNodeId
   inodeCount = 0
   orphanRecordCount = 0
@@ -97,7 +80,12 @@ export class InodeTable {
   }
 
   find(nodeId: NodeId): Inode | null {
-    return this.#group(nodeId).inodes[nodeId % inodesPerRecord] ?? null
+    const group = this.#group(nodeId)
+    const known = group.known(nodeId)
+    if (known !== undefined) return known
+    const inode = group.decode(nodeId)
+    this.#cache.grew(group)
+    return inode
   }
 
   /** Starts to load what is missing of these; null when all are in memory. */
@@ -133,7 +121,7 @@ export class InodeTable {
     const nodeId = numbers.nextNodeId
     const group = this.#group(nodeId)
     const inode = new Inode(nodeId, mode, now)
-    group.inodes[nodeId % inodesPerRecord] = inode
+    group.set(nodeId, inode)
     numbers.nextNodeId = nodeId + 1
     numbers.inodeCount++
     this.#cache.touch(numbers)
@@ -150,7 +138,7 @@ export class InodeTable {
   /** Look before `remove`, as with `prepareCreate`. */
   remove(inode: Inode): void {
     const group = this.#group(inode.nodeId)
-    group.inodes[inode.nodeId % inodesPerRecord] = null
+    group.set(inode.nodeId, null)
     this.numbers.inodeCount--
     this.#count(inode, 0)
     this.#cache.touch(group)
@@ -200,10 +188,6 @@ export class InodeTable {
     const first = nodeId - (nodeId % inodesPerRecord)
     return this.#cache.get(groupKey(first), bytes => new InodeGroup(first, bytes)) as InodeGroup
   }
-}
-
-function groupKey(firstNodeId: number): string {
-  return `i${firstNodeId / inodesPerRecord}`
 }
 
 const decodeNumbers = (bytes: Buffer | null): Numbers => new Numbers(bytes)

@@ -3,6 +3,9 @@ import type { InodeTable } from './inode-table.ts'
 import { decodeOrphans, encodeOrphans, type Orphan, type OrphanReason, orphansPerRecord } from './orphan-format.ts'
 import type { CachedRecord, RecordCache } from './record-cache.ts'
 
+/** An object of three numbers, and its place in a map. */
+const orphanMemoryBytes = 100
+
 class OrphanRecord implements CachedRecord {
   readonly key: string
   readonly isPinned = true
@@ -13,6 +16,9 @@ class OrphanRecord implements CachedRecord {
     this.key = `o${recordIndex}`
     this.recordIndex = recordIndex
     for (const orphan of decodeOrphans(recordIndex, bytes)) this.orphans.set(orphan.nodeId, orphan)
+  }
+  get memoryBytes(): number {
+    return this.orphans.size * orphanMemoryBytes
   }
   encode(): Buffer | null {
     return encodeOrphans(this.recordIndex, this.orphans.values())

@@ -4,6 +4,8 @@ import type { LogRecord, MetadataLog } from './metadata-log.ts'
 export interface CachedRecord extends LogRecord {
   /** Something outside holds on to this very object. */
   readonly isPinned: boolean
+  /** About what it takes in memory now, besides what each record takes. */
+  readonly memoryBytes: number
 }
 
 /** Thrown by a look at a record that is not in memory: the operation has changed nothing yet, and is run again after `loading`.
@@ -21,6 +23,8 @@ class Slot implements LogRecord {
   recent = true
   /** Touched, and not encoded since: the newest bytes are nowhere but in the record. */
   dirty = false
+  /** What the cache counts for it. */
+  countedBytes = 0
 
   constructor(record: CachedRecord) {
     this.record = record
@@ -36,21 +40,29 @@ class Slot implements LogRecord {
 
 export type DecodeRecord = (bytes: Buffer | null) => CachedRecord
 
-/** The tree's records by key, at most `recordsMax` of those that could be read again.
+/** What a record takes beside its own: key, slot, the place in a map, and the objects around a buffer (measured with 65,536 small ones). */
+const overheadBytes = 500
+
+/** The tree's records by key: `bytesMax` of memory for those that could be read again, and a little more between two calls of `trim`.
  *  A look is synchronous: what is not there is thrown as NotLoaded, and `attempt` or `change` starts the operation again. */
 export class RecordCache {
   readonly #log: MetadataLog
-  readonly #recordsMax: number
+  readonly #bytesMax: number
   readonly #slots = new Map<string, Slot>()
   readonly #loading = new Map<string, Promise<void>>()
+  #memoryBytes = 0
 
-  constructor(log: MetadataLog, limits: { recordsMax: number }) {
+  constructor(log: MetadataLog, limits: { bytesMax: number }) {
     this.#log = log
-    this.#recordsMax = limits.recordsMax
+    this.#bytesMax = limits.bytesMax
   }
 
   get count(): number {
     return this.#slots.size
+  }
+
+  get memoryBytes(): number {
+    return this.#memoryBytes
   }
 
   /** The record under `key`, made by `decode`, which also says what an absent record is.
@@ -83,9 +95,16 @@ export class RecordCache {
     const slot = this.#slots.get(record.key) ?? this.#insert(record.key, record)
     // A bucket that was empty and left behind may come back as a new object.
     slot.record = record
+    this.#measure(slot)
     if (slot.dirty) return
     slot.dirty = true
     this.#log.touch(slot)
+  }
+
+  /** A look has made the record take more memory. */
+  grew(record: CachedRecord): void {
+    const slot = this.#slots.get(record.key)
+    if (slot !== undefined) this.#measure(slot)
   }
 
   /** A record that is known to be new: its bytes need not be asked for. */
@@ -95,21 +114,28 @@ export class RecordCache {
 
   /** Lets the least recently used records go. Called between operations, never within one. */
   trim(): void {
-    if (this.#slots.size <= this.#recordsMax) return
+    if (this.#memoryBytes <= this.#bytesMax) return
     let looks = this.#slots.size
     for (const [key, slot] of this.#slots) {
-      if (looks-- === 0 || this.#slots.size <= this.#recordsMax * 0.9) return
+      if (looks-- === 0 || this.#memoryBytes <= this.#bytesMax * 0.9) return
       this.#slots.delete(key)
-      const stays = slot.recent || slot.dirty || slot.record.isPinned
+      if (slot.recent || slot.dirty || slot.record.isPinned) this.#slots.set(key, slot)
+      else this.#memoryBytes -= slot.countedBytes
       slot.recent = false
-      if (stays) this.#slots.set(key, slot)
     }
   }
 
   #insert(key: string, record: CachedRecord): Slot {
     const slot = new Slot(record)
     this.#slots.set(key, slot)
+    this.#measure(slot)
     return slot
+  }
+
+  #measure(slot: Slot): void {
+    const bytes = overheadBytes + slot.record.memoryBytes
+    this.#memoryBytes += bytes - slot.countedBytes
+    slot.countedBytes = bytes
   }
 
   #load(key: string, bytes: Promise<Buffer | null> | undefined, decode: DecodeRecord): Promise<void> {

@@ -10,7 +10,7 @@ import { History } from './history.ts'
 import { randomOperation } from './model.ts'
 
 /** Small caches: records and blocks leave memory and come back. */
-const limits = { dirtyBytesMax: 1024 * 1024, blockCacheBytesMax: 256 * 1024, recordsMax: 8 }
+const limits = { dirtyBytesMax: 1024 * 1024, blockCacheBytesMax: 256 * 1024, recordBytesMax: 8 * 1024 }
 
 /** One filesystem on a simulated disk through some lives, each ended by a crash of the process or of the machine; after each, what is
  *  there is compared with the model and checked by fsck.

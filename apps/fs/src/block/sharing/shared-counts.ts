@@ -4,6 +4,9 @@ import type { CachedRecord, RecordCache } from '../../tree/record-cache.ts'
 import { NotLoaded } from '../../tree/record-cache.ts'
 import { decodeSharedCounts, encodeSharedCounts, idsPerSharedRecord } from './shared-count-format.ts'
 
+/** An entry of a map of numbers. */
+const referenceBytes = 40
+
 class SharedRecord implements CachedRecord {
   readonly key: string
   readonly isPinned = false
@@ -14,6 +17,9 @@ class SharedRecord implements CachedRecord {
     this.key = recordKey(index)
     this.index = index
     this.references = decodeSharedCounts(index, bytes)
+  }
+  get memoryBytes(): number {
+    return this.references.size * referenceBytes
   }
   encode(): Buffer | null {
     return encodeSharedCounts(this.index, this.references)

@@ -1,6 +1,6 @@
 import type { NodeId } from '@qsfs/fuse/filesystem'
-import { bucketKey } from '../../tree/directory-bucket.ts'
-import { type DirectoryName, decodeBucket } from '../../tree/directory-format.ts'
+import { bucketKey } from '../../tree/directory/directory-bucket.ts'
+import { type DirectoryName, decodeBucket } from '../../tree/directory/directory-format.ts'
 import { rootNodeId } from '../../tree/inode-table.ts'
 import type { RecordSnapshot } from '../view/record-snapshot.ts'
 import { childPaths } from './check-directories.ts'

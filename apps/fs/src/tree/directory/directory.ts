@@ -1,9 +1,9 @@
 import { FuseError } from '@qsfs/fuse/errno'
+import type { Inode } from '../inode.ts'
+import { NotLoaded, type RecordCache } from '../record-cache.ts'
 import { bucketKey, DirectoryBucket } from './directory-bucket.ts'
 import type { DirectoryName } from './directory-format.ts'
-import type { Inode } from './inode.ts'
 import { collisionsMax, hashBits, hashesMax, nameHash, nibbleAt } from './name-hash.ts'
-import { NotLoaded, type RecordCache } from './record-cache.ts'
 
 /** A bucket with more bytes of names is split in 16. So a change writes at most this and the like, however many names there are. */
 export const bucketBytesMax = 4096
@@ -27,8 +27,8 @@ export class Directories {
   }
 
   find(directory: Inode, name: string): DirectoryName | null {
-    const { bucket } = this.#locate(directory, nameHash(name, directory.hashSeed))
-    return bucket?.find(name) ?? null
+    const hash = nameHash(name, directory.hashSeed)
+    return this.#locate(directory, hash).bucket?.find(name, hash) ?? null
   }
 
   /** Adds a name that is not there.
@@ -40,7 +40,7 @@ export class Directories {
     const cookie = target.freeCookie(hash)
     if (cookie === null || target.sizeBytes > crowdedBytesMax)
       throw new FuseError('ENOSPC', 'too many names of one hash')
-    target.set({ name, nodeId, type, cookie })
+    target.insert({ name, nodeId, type, cookie })
     this.#cache.touch(target)
     if (bucket === null && parent !== null) this.#setChild(parent, nibbleAt(hash, parent.path.length), true)
     if (target.sizeBytes > bucketBytesMax && path.length < depthMax) this.#split(target)
@@ -50,14 +50,15 @@ export class Directories {
   /** The name now means another inode; its cookie stays. */
   retarget(directory: Inode, entry: DirectoryName, nodeId: number, type: number): void {
     const { bucket } = this.#locate(directory, nameHash(entry.name, directory.hashSeed))
-    bucket!.set({ ...entry, nodeId, type })
+    bucket!.delete(entry)
+    bucket!.insert({ ...entry, nodeId, type })
     this.#cache.touch(bucket!)
   }
 
   remove(directory: Inode, name: string): void {
     const hash = nameHash(name, directory.hashSeed)
     const { bucket, trail } = this.#locate(directory, hash)
-    bucket!.delete(name)
+    bucket!.delete(bucket!.find(name, hash)!)
     this.#cache.touch(bucket!)
     directory.nameCount--
     // Empty buckets go, and so do splits of empty buckets: a directory that was emptied is one absent record.
@@ -66,7 +67,7 @@ export class Directories {
       if (!below.isEmpty) return
       const parent = trail[index]!
       this.#setChild(parent, nibbleAt(hash, parent.path.length), false)
-      if (parent.children === 0 && index === 0) parent.children = null
+      if (parent.isEmpty && index === 0) parent.clear()
     }
   }
 
@@ -80,7 +81,7 @@ export class Directories {
     let hash = Math.floor(from / collisionsMax)
     while (hash < hashesMax) {
       const { bucket, path } = this.#locate(directory, hash, true)
-      const names = bucket?.sorted() ?? []
+      const names = bucket?.names() ?? []
       if (names.length > 0) yield names[0]!.cookie >= from ? names : names.filter(({ cookie }) => cookie >= from)
       const width = 2 ** (hashBits - 4 * path.length)
       hash = (Math.floor(hash / width) + 1) * width
@@ -119,24 +120,24 @@ export class Directories {
   }
 
   #split(bucket: DirectoryBucket): void {
-    const children: (DirectoryBucket | undefined)[] = new Array(16)
-    for (const name of bucket.split()) {
-      const nibble = nibbleAt(Math.floor(name.cookie / collisionsMax), bucket.path.length)
-      let child = children[nibble]
-      if (child === undefined) {
-        child = new DirectoryBucket(bucket.nodeId, bucket.path + nibble.toString(16), null)
-        children[nibble] = child
-        bucket.children = bucket.children! | (1 << nibble)
-      }
-      child.set(name)
+    const depth = bucket.path.length
+    const byNibble: DirectoryName[][] = Array.from({ length: 16 }, () => [])
+    for (const name of bucket.names()) byNibble[nibbleAt(Math.floor(name.cookie / collisionsMax), depth)]!.push(name)
+    let children = 0
+    for (const [nibble, names] of byNibble.entries()) {
+      if (names.length === 0) continue
+      children |= 1 << nibble
+      const child = new DirectoryBucket(bucket.nodeId, bucket.path + nibble.toString(16), null)
+      child.setNames(names)
+      this.#cache.touch(child)
     }
-    for (const child of children) if (child !== undefined) this.#cache.touch(child)
+    bucket.setChildren(children)
     this.#cache.touch(bucket)
   }
 
   #setChild(parent: DirectoryBucket, nibble: number, exists: boolean): void {
     const bit = 1 << nibble
-    parent.children = exists ? parent.children! | bit : parent.children! & ~bit
+    parent.setChildren(exists ? parent.children! | bit : parent.children! & ~bit)
     this.#cache.touch(parent)
   }
 }
