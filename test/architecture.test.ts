@@ -45,7 +45,7 @@ const touches = {
       'packages/fuse/src/pool-reader.ts', // /dev/fuse
       'packages/fuse/src/mount.ts', // /dev/fuse, the mount table
       'packages/fuse/src/resume/request-journal.ts', // two inherited files
-      'packages/fuse/src/resume/process-of-thread.ts', // /proc
+      'packages/fuse/src/resume/open-files.ts', // /proc
       'packages/qsfs/src/', // the command makes and looks at directories
       'packages/resp/src/tls/identity.ts', // the certificate and the key of a listener
       'packages/resp/src/unix-socket.ts', // removes a dead socket

@@ -8,8 +8,9 @@ import { leftToNext } from '@qsfs/daemon/failure'
 import { type DaemonContext, ExpectedFailure, runDaemon } from '@qsfs/daemon/run'
 import { FuseError } from '@qsfs/fuse/errno'
 import type { Filesystem } from '@qsfs/fuse/filesystem'
-import { abandonMount, mountingUser, requireMountpoint } from '@qsfs/fuse/mount'
+import { abandonMount, mountedDevice, mountingUser, requireMountpoint } from '@qsfs/fuse/mount'
 import { RequestCounts } from '@qsfs/fuse/request-counts'
+import { openFilesOf } from '@qsfs/fuse/resume/open-files'
 import { repeat } from '@qsfs/fuse/resume/repeat'
 import { RequestJournal, type Unfinished } from '@qsfs/fuse/resume/request-journal'
 import { sessionDefaults } from '@qsfs/fuse/session'
@@ -122,6 +123,9 @@ async function finish(
     await endHeldMount(config, 'what the fs before had answered cannot happen again', error)
   }
   volume.journal?.repeated()
+  const { lostBytes } = volume
+  const device = lostBytes.nodeIds.length === 0 ? null : await mountedDevice(config.mountpoint)
+  if (device !== null) lostBytes.noteOpenFiles(openFilesOf(device, lostBytes.nodeIds))
   volume.unfinished = null
   log.event('mount.resumed', { repeatedCount: entries.length, filesWithLostBytes: lostNodeIds.length })
 }

@@ -120,7 +120,7 @@ async function raiseReadAhead(mountpoint: string): Promise<void> {
 
 /** "major:minor" of the topmost mount there, or null. The mount table is asked, not the mount: it answers even when the
  *  filesystem does not. */
-async function mountedDevice(mountpoint: string): Promise<string | null> {
+export async function mountedDevice(mountpoint: string): Promise<string | null> {
   const table = await readFile('/proc/self/mountinfo', 'utf8')
   // proc(5): the third field is the device, the fifth the mount point, with space, tab, newline and backslash as three octal digits.
   const escaped = mountpoint.replace(/[ \t\n\\]/g, c => `\\${c.charCodeAt(0).toString(8).padStart(3, '0')}`)

@@ -167,7 +167,7 @@ export class VolumeFilesystem implements Filesystem {
   }
   async fsync(node: NodeId, _fh: FileHandle, _isDataOnly: boolean, context: RequestContext): Promise<void> {
     await this.#files.fsync(node)
-    this.#volume.lostBytes.tell(node, context.pid)
+    await this.#volume.lostBytes.tell(node, context.pid)
   }
   release(): void {}
   fallocate(

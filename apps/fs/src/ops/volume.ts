@@ -124,11 +124,11 @@ export class Volume implements AsyncDisposable {
     limits: Partial<VolumeLimits> = {},
     journal: RequestJournal | null = null,
   ): Promise<Volume> {
-    const lostBytes = new LostBytes()
+    const lostBytes = new LostBytes(clock)
     const metadata = await MetadataLog.open(store, clock, log, {
       commitDelayMs,
       beforeCommit: () => volume.buffer.flushRewritten(),
-      onSeal: seq => journal?.seal(seq, volume.buffer.nodeIds, lostBytes.untold),
+      onSeal: seq => journal?.seal(seq, volume.buffer.nodeIds, lostBytes.nodeIds),
     })
     await using opening = new AsyncDisposableStack()
     opening.use(metadata)

@@ -21,7 +21,7 @@ const noReserve = Buffer.alloc(3)
  *  - forgotten: the kernel let go of a node that has no name.
  *  - sealed: the first `entryCount` entries of this file belong to transactions up to `seq`.
  *  - unstored: these files have bytes that no transaction up to the last seal names.
- *  - lost: these files lost such bytes when an earlier process died, and nobody knows yet. */
+ *  - lost: these files lost such bytes when an earlier process died, and not all who have them open know yet. */
 export type JournalRecord =
   | { readonly kind: 'opened'; readonly generation: number }
   | { readonly kind: 'answered'; readonly atMicros: number; readonly request: Buffer; readonly reply: Buffer }
