@@ -3,7 +3,6 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { BulkClient } from '@qsfs/resp/bulk-client'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
-import { RespClient } from '@qsfs/resp/client'
 import { createNamespaces } from '../../apps/fs/src/store/cachedb-session.ts'
 import { CachedbStore } from '../../apps/fs/src/store/cachedb-store.ts'
 import { Driver } from '../../apps/fs/test/driver.ts'
@@ -21,8 +20,7 @@ const bySystemCall = { fromCache: false, killPrivileges: false }
  *  clean end: by fs's own code in this process, in a fraction of the time that system calls take. */
 export async function fill(address: string, directory: string, count: number): Promise<void> {
   const pool = new BulkPool()
-  const connect: Parameters<typeof createNamespaces>[0] = ({ isForBulk = false, ...rest }) =>
-    isForBulk ? BulkClient.connect({ address, ...rest }, pool) : RespClient.connect({ address, ...rest })
+  const connect: Parameters<typeof createNamespaces>[0] = options => BulkClient.connect({ address, ...options }, pool)
   const names = { data: 'data', meta: 'meta' }
   await createNamespaces(connect, names)
   await using store = await CachedbStore.open(connect, names, systemClock, randomBytes, silentLog, {

@@ -5,7 +5,7 @@ import { systemClock } from '@qsfs/concurrency/clock'
 import { ExpectedFailure } from '@qsfs/daemon/failure'
 import { BulkClient } from '@qsfs/resp/bulk-client'
 import type { BulkPool } from '@qsfs/resp/bulk-pool'
-import { ConnectionLost, RespClient } from '@qsfs/resp/client'
+import { ConnectionLost } from '@qsfs/resp/client'
 import { RespError } from '@qsfs/resp/reply'
 import type { Log } from '@qsfs/telemetry/log'
 import type { FsConfig } from './config.ts'
@@ -27,10 +27,8 @@ export function connector(config: FsConfig, blockMemory: BulkPool): Connect {
     adminPasswordFile === undefined ? undefined : readFileSync(adminPasswordFile, 'utf8').split('\n', 1)[0]
   // A connection on which nothing moves for as long as anybody would wait is as good as lost.
   const commandTimeoutMs = Math.max(readWaitMs, writeWaitMs)
-  return ({ isForBulk = false, ...rest }) => {
-    const options = { address, adminPassword, connectTimeoutMs, commandTimeoutMs, ...rest }
-    return isForBulk ? BulkClient.connect(options, blockMemory) : RespClient.connect(options)
-  }
+  return options =>
+    BulkClient.connect({ address, adminPassword, connectTimeoutMs, commandTimeoutMs, ...options }, blockMemory)
 }
 
 /** Takes the configured namespaces over, or makes them.

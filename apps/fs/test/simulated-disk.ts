@@ -1,6 +1,6 @@
 import { FuseError } from '@qsfs/fuse/errno'
 import type { Prng } from '@qsfs/testkit/prng'
-import type { BlockId, Store } from '../src/store/store.ts'
+import { type BlockId, type Store, setThenSync } from '../src/store/store.ts'
 
 interface Entry<K> {
   readonly key: K
@@ -126,6 +126,10 @@ export class SimulatedStore implements Store {
     this.disk.syncedBlocks = this.disk.blocks.length
     this.disk.syncedRecords = this.disk.records.length
     this.synced = this.answered
+  }
+
+  setRecordAndSync(key: string, value: Buffer) {
+    return setThenSync(this, key, value)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}

@@ -66,6 +66,21 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
     assert.ok(store.synced >= answered)
     assert.equal(store.unsyncedBytes, 0)
   })
+
+  test(`${name}: a record and a sync sent together cover all that was answered before, whatever comes in between`, async () => {
+    await using store = await open()
+    for (const others of [0, 3]) {
+      await store.putBlock(Buffer.from('block'))
+      const during = Array.from({ length: others }, () => store.putBlock(Buffer.from('meanwhile')))
+      const { set, synced } = store.setRecordAndSync('r', Buffer.from(`with ${others}`))
+      await set
+      assert.equal(String(await store.getRecord('r')), `with ${others}`)
+      const { answered } = store
+      await synced
+      assert.ok(store.synced >= answered)
+      await Promise.all(during)
+    }
+  })
 }
 
 function isEio(error: unknown): boolean {

@@ -7,7 +7,6 @@ import { systemClock } from '@qsfs/concurrency/clock'
 import { FuseError } from '@qsfs/fuse/errno'
 import { BulkClient } from '@qsfs/resp/bulk-client'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
-import { RespClient } from '@qsfs/resp/client'
 import { silentLog } from '@qsfs/telemetry/log'
 import { prngFromSeed } from '@qsfs/testkit/prng'
 import { type SpawnedProcess, spawnProcess } from '@qsfs/testkit/spawn'
@@ -47,10 +46,8 @@ class CachedbProcess implements AsyncDisposable {
   }
 
   readonly #pool = new BulkPool()
-  readonly connect: Connect = ({ isForBulk = false, ...rest }) => {
-    const options = { address: `unix:${this.#directory}/s`, ...rest }
-    return isForBulk ? BulkClient.connect(options, this.#pool) : RespClient.connect(options)
-  }
+  readonly connect: Connect = options =>
+    BulkClient.connect({ address: `unix:${this.#directory}/s`, ...options }, this.#pool)
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync()

@@ -1,8 +1,9 @@
+import assert from 'node:assert'
 import { Semaphore } from '@qsfs/concurrency/semaphore'
 import { SingleFlight } from '@qsfs/concurrency/single-flight'
 import { FuseError } from '@qsfs/fuse/errno'
 import type { NamespacePosition } from '@qsfs/protocol/cachedb-commands'
-import { ConnectionLost, type Reply, RespError } from '@qsfs/resp/client'
+import { ConnectionLost, parsePositions, type Reply, RespError } from '@qsfs/resp/client'
 
 /** What the store needs of a RespClient; a test hands in connections without a socket. */
 export interface Connection extends AsyncDisposable {
@@ -17,8 +18,6 @@ export interface Connection extends AsyncDisposable {
 /** Makes a connection: AUTH, SELECT, OWNER, and nothing is ever repeated on it. */
 export type Connect = (options: {
   readonly namespace?: string
-  /** For many large values. */
-  readonly isForBulk?: boolean
   readonly owner?: { readonly token: string; readonly namespaces: readonly string[] }
 }) => Promise<Connection>
 
@@ -73,14 +72,8 @@ export class CachedbSession implements AsyncDisposable {
     const owner = { token, namespaces: [names.data, names.meta] }
     const connectOwned = (namespace: string) => connect({ namespace, owner })
     const connections: Connection[] = []
-    const wanted = [
-      { namespace: names.data },
-      { namespace: names.data, isForBulk: true },
-      { namespace: names.meta },
-      { namespace: names.data, isForBulk: true },
-      { namespace: names.meta },
-    ]
-    for (const options of wanted) connections.push(opening.use(await connect({ ...options, owner })))
+    const wanted = [names.data, names.data, names.meta, names.data, names.meta]
+    for (const namespace of wanted) connections.push(opening.use(await connectOwned(namespace)))
     const instances = new Set(connections.flatMap(({ positions }) => positions.map(({ instance }) => instance)))
     if (instances.size !== 1) throw new ConnectionLost('the server was restarted while connecting')
     return new CachedbSession(names, connections, connectOwned, opening.move())
@@ -91,6 +84,15 @@ export class CachedbSession implements AsyncDisposable {
     // Of the last one: nothing of an older attempt was executed after the first, and nothing of ours yet.
     const [data, meta] = this.recordReads.positions
     return { data: data!, meta: meta! }
+  }
+
+  /** Everything the server executed before, in both namespaces, is on its disk.
+   *  @param connection the commands that went down this one before count as executed
+   *  @throws RespError, ConnectionLost */
+  async sync(connection: Connection): Promise<void> {
+    const reply = await connection.call('FSYNC', this.names.data, this.names.meta)
+    // By the instance that acknowledged all of it, or was told again.
+    for (const { instance } of parsePositions(reply)) assert.equal(instance, this.positions.data.instance)
   }
 
   /** Waits until the segment is on the server's disk again. Callers of one segment share one wait; who leaves, leaves it going.

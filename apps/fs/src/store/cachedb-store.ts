@@ -1,45 +1,20 @@
 import assert from 'node:assert'
-import { MiB } from '@qsfs/bytes/units'
 import { type Clock, delay, type RandomSource } from '@qsfs/concurrency/clock'
 import { Semaphore } from '@qsfs/concurrency/semaphore'
 import { FuseError } from '@qsfs/fuse/errno'
 import { ErrorText, WireLimit } from '@qsfs/protocol/cachedb-commands'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
-import { ConnectionLost, parsePositions, type Reply } from '@qsfs/resp/client'
+import { ConnectionLost, type Reply } from '@qsfs/resp/client'
 import type { Log } from '@qsfs/telemetry/log'
 import { blockIdOf, blockKey } from './block-key.ts'
-import { deleteKey, type KnownState, recover, type UnansweredPut } from './cachedb-recovery.ts'
 import type { CachedbSession, Connect, NamespaceNames } from './cachedb-session.ts'
+import { type CachedbStoreOptions, cachedbStoreDefaults } from './cachedb-store-options.ts'
 import { before } from './deadline.ts'
+import { deleteKey, type KnownState, recover, type UnansweredPut } from './recovery/cachedb-recovery.ts'
+import { type AnsweredCommand, UnsyncedJournal } from './recovery/unsynced-journal.ts'
 import { asReadFailure, coldSegmentOf, hasText, toFuseError } from './resp-errors.ts'
 import { ownerLost, SessionKeeper } from './session-keeper.ts'
-import type { BlockId, CallOptions, Store } from './store.ts'
-import { type AnsweredCommand, UnsyncedJournal } from './unsynced-journal.ts'
-
-export interface CachedbStoreOptions {
-  /** A read that has no answer by then is EIO. */
-  readonly readWaitMs: number
-  /** So long a write waits for room or for the server to come back. */
-  readonly writeWaitMs: number
-  /** Bytes sent and not answered. */
-  readonly inFlightBytesMax: number
-  /** What was answered is synced in the background after this long, or this much. */
-  readonly syncDelayMs: number
-  readonly syncBytes: number
-  /** The record that no two mounts leave alike: a changed one means that another process owns the namespaces. */
-  readonly guardKey: string
-  /** Where the replies of connections for bulk lie. */
-  readonly blockMemory: BulkPool
-}
-
-export const cachedbStoreDefaults: Omit<CachedbStoreOptions, 'blockMemory'> = {
-  readWaitMs: 60_000,
-  writeWaitMs: 30_000,
-  inFlightBytesMax: 8 * MiB,
-  syncDelayMs: 1000,
-  syncBytes: 64 * MiB,
-  guardKey: 'c',
-}
+import { type BlockId, type CallOptions, type Store, setThenSync } from './store.ts'
 
 interface PutInFlight extends UnansweredPut {
   /** After a lost reply, settled before the next session is used: the id it got, or null when it was not executed. */
@@ -178,7 +153,8 @@ export class CachedbStore implements Store {
 
   async deleteBlocks(ids: readonly BlockId[]): Promise<void> {
     for (let at = 0; at < ids.length; at += deletesInFlight) {
-      await allOf(ids.slice(at, at + deletesInFlight).map(id => this.#deleteBlock(id)))
+      const deletes = ids.slice(at, at + deletesInFlight).map(id => this.#deleteBlock(id))
+      for (const result of await Promise.allSettled(deletes)) if (result.status === 'rejected') throw result.reason
     }
   }
 
@@ -194,6 +170,7 @@ export class CachedbStore implements Store {
     const call = (session: CachedbSession) => session.recordReads.call('GET', key)
     const reply = await this.#read(`record ${key} cannot be read`, this.#names.meta, call, options)
     const value = Buffer.isBuffer(reply) ? Buffer.from(Uint8Array.from(reply).buffer) : null
+    if (Buffer.isBuffer(reply)) this.giveBack(reply)
     if (key === this.#options.guardKey && this.#guardValues.length === 0) this.#guardValues = [value]
     return value
   }
@@ -211,6 +188,34 @@ export class CachedbStore implements Store {
     return this.#nextSync
   }
 
+  /** The sync leaves right behind the record, on the same connection. It covers that and all that was answered before; what is
+   *  answered in between comes from other connections, so with other commands under way nothing would be gained. */
+  setRecordAndSync(key: string, value: Buffer) {
+    assert(key !== this.#options.guardKey)
+    if (this.#window.available < this.#window.limit) return setThenSync(this, key, value)
+    let sync = Promise.resolve()
+    let answeredBefore = 0
+    const noun = `record ${key} cannot be stored`
+    const taken = this.#writeKey(noun, value.length, { kind: 'set', key, value }, session => {
+      answeredBefore = this.answered
+      const set = session.records.call('SET', key, value)
+      sync = session.sync(session.records)
+      // Asked for again below, on the next session if this one is gone.
+      sync.catch(() => {})
+      return set
+    })
+    const synced = taken.then(async position => {
+      const covered = answeredBefore + 1 === position ? position : answeredBefore
+      await sync.then(
+        () => this.#covered(covered),
+        () => undefined,
+      )
+      if (this.synced < position) await this.sync()
+    })
+    synced.catch(() => {})
+    return { set: taken.then(() => undefined), synced }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#disposed) return
     this.#disposed = true
@@ -224,15 +229,17 @@ export class CachedbStore implements Store {
     )
   }
 
+  /** @returns the value of `answered` that counts it */
   async #writeKey(
     noun: string,
     sizeBytes: number,
     command: AnsweredCommand,
     send: (session: CachedbSession) => Promise<unknown>,
-  ): Promise<void> {
+  ): Promise<number> {
     using _room = await this.#window.acquire(Math.max(sizeBytes, smallCommandBytes))
     await this.#write(noun, undefined, send)
     this.#answeredNow(command)
+    return this.answered
   }
 
   /** Sends until it is answered: after a lost connection on the next session, and again while the server makes room. */
@@ -264,7 +271,7 @@ export class CachedbStore implements Store {
     for (;;) {
       try {
         return await this.#onSession(deadlineMs, signal, async session => {
-          const reply = this.#before(deadlineMs, send(session), signal)
+          const reply = before(this.#clock, deadlineMs, send(session), signal)
           return reply.catch(error => this.#warmFor(error, session, namespace, deadlineMs, signal))
         })
       } catch (error) {
@@ -290,7 +297,7 @@ export class CachedbStore implements Store {
     const segment = coldSegmentOf(error)
     if (segment === null) throw error
     try {
-      await this.#before(deadlineMs, session.warm(namespace, segment), signal)
+      await before(this.#clock, deadlineMs, session.warm(namespace, segment), signal)
     } catch (warmError) {
       // Only the connection of this restore is gone; the session's own tell by themselves.
       if (!(warmError instanceof ConnectionLost)) throw warmError
@@ -318,10 +325,6 @@ export class CachedbStore implements Store {
   #failure(error: unknown, noun: string): FuseError {
     if (hasText(error, ErrorText.ownerLost)) this.#keeper.end(ownerLost(error))
     return toFuseError(error, noun)
-  }
-
-  #before<T>(deadlineMs: number, promise: Promise<T>, signal?: AbortSignal): Promise<T> {
-    return before(this.#clock, deadlineMs, promise, signal)
   }
 
   #putAnswered(id: BlockId, bytes: Buffer): void {
@@ -352,13 +355,14 @@ export class CachedbStore implements Store {
   }
 
   async #syncNow(): Promise<void> {
-    const covered = await this.#write('the server cannot sync', undefined, async session => {
-      const answered = this.#journal.answered
-      const reply = await session.control.call('FSYNC', this.#names.data, this.#names.meta)
-      // By the instance that acknowledged all of it, or was told again.
-      for (const { instance } of parsePositions(reply)) assert.equal(instance, this.#instance)
-      return answered
+    await this.#write('the server cannot sync', undefined, async session => {
+      const { answered } = this
+      await session.sync(session.control)
+      this.#covered(answered)
     })
+  }
+
+  #covered(covered: number): void {
     this.#inheritedUnsynced = 0
     this.#journal.dropUpTo(covered)
   }
@@ -393,7 +397,3 @@ export class CachedbStore implements Store {
 }
 
 class ReadAgain extends Error {}
-
-async function allOf(promises: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(promises)) if (result.status === 'rejected') throw result.reason
-}

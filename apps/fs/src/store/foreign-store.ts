@@ -4,11 +4,11 @@ import { FuseError } from '@qsfs/fuse/errno'
 import { ErrorText, WireLimit } from '@qsfs/protocol/cachedb-commands'
 import { ConnectionLost, type Reply } from '@qsfs/resp/client'
 import { blockIdOf, blockKey } from './block-key.ts'
-import { deleteKey } from './cachedb-recovery.ts'
 import type { Connect, Connection, NamespaceNames } from './cachedb-session.ts'
 import { before } from './deadline.ts'
+import { deleteKey } from './recovery/cachedb-recovery.ts'
 import { hasText, toFuseError } from './resp-errors.ts'
-import type { BlockId, CallOptions, Store } from './store.ts'
+import { type BlockId, type CallOptions, type Store, setThenSync } from './store.ts'
 
 export interface ForeignStoreOptions {
   /** So long one command may take, and a locked namespace is asked again. */
@@ -118,6 +118,10 @@ export class ForeignStore implements Store {
   async sync(): Promise<void> {
     if (this.#lost !== null) throw this.#lost
     this.#synced = this.#answered
+  }
+
+  setRecordAndSync(key: string, value: Buffer) {
+    return setThenSync(this, key, value)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,5 +1,5 @@
 import { FuseError } from '@qsfs/fuse/errno'
-import type { BlockId, Store } from './store.ts'
+import { type BlockId, type Store, setThenSync } from './store.ts'
 
 /** A store in two Maps: it keeps its promises as long as its process lives. For tests, and to try the tree by itself. */
 export class MemoryStore implements Store {
@@ -75,6 +75,10 @@ export class MemoryStore implements Store {
 
   async sync(): Promise<void> {
     this.#synced = this.#answered
+  }
+
+  setRecordAndSync(key: string, value: Buffer) {
+    return setThenSync(this, key, value)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}

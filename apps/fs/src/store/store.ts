@@ -36,6 +36,8 @@ export interface Store extends AsyncDisposable {
   deleteRecord(key: string): Promise<void>
 
   sync(): Promise<void>
+  /** As `setRecord` and then `sync`, without waiting in between where that saves a trip. When `set` fails, `synced` does. */
+  setRecordAndSync(key: string, value: Buffer): { readonly set: Promise<void>; readonly synced: Promise<void> }
 }
 
 /** A number the store handed out, never twice. */
@@ -43,4 +45,13 @@ export type BlockId = number
 
 export interface CallOptions {
   readonly signal?: AbortSignal
+}
+
+/** `setRecordAndSync` of a store that has nothing to gain from sending both at once. */
+export function setThenSync(store: Store, key: string, value: Buffer): ReturnType<Store['setRecordAndSync']> {
+  const set = store.setRecord(key, value)
+  const synced = set.then(() => store.sync())
+  // Whoever hears that the record was not taken need not ask for the sync.
+  synced.catch(() => {})
+  return { set, synced }
 }

@@ -147,22 +147,7 @@ export class MetadataLog implements AsyncDisposable {
 
   /** Everything touched so far is in the store (not on its disk). */
   async commit(): Promise<void> {
-    using _turn = await this.#commitTurn.acquire()
-    if (this.#unsent !== null) await this.#send(this.#unsent)
-    if (this.#running.isEmpty) return
-    if (this.#tail.isFull) await this.#makeRoom()
-    // Whoever changed something notes it a few microtasks later: it must be noted as what this transaction takes along.
-    if (this.#onSeal !== undefined) await setImmediate()
-    // From here to the send nothing waits: what is touched from now on belongs to the next transaction.
-    const { adds, frees } = this.#running
-    const records = this.#running.encodeRecords()
-    const transaction = { session: this.session, seq: this.#tail.nextSeq, records, adds, frees }
-    const bytes = encodeTransaction(transaction)
-    this.#running = new RunningTransaction(this.#grants)
-    this.#unsent = { bytes, ...this.#tail.push(transaction, bytes.length) }
-    this.#onSeal?.(transaction.seq)
-    await this.#send(this.#unsent)
-    if (this.#tail.isCheckpointDue) this.#startBackground()
+    await this.#commit(({ key, bytes }) => this.#store.setRecord(key, bytes))
   }
 
   /** Everything touched so far is on the store's disk. Callers that arrive while a sync is under way share the next one. */
@@ -203,9 +188,28 @@ export class MetadataLog implements AsyncDisposable {
     }
   }
 
-  async #send(unsent: Unsent): Promise<void> {
+  async #commit(set: (unsent: Unsent) => Promise<void>): Promise<void> {
+    using _turn = await this.#commitTurn.acquire()
+    if (this.#unsent !== null) await this.#send(this.#unsent, set)
+    if (this.#running.isEmpty) return
+    if (this.#tail.isFull) await this.#makeRoom()
+    // Whoever changed something notes it a few microtasks later: it must be noted as what this transaction takes along.
+    if (this.#onSeal !== undefined) await setImmediate()
+    // From here to the send nothing waits: what is touched from now on belongs to the next transaction.
+    const { adds, frees } = this.#running
+    const records = this.#running.encodeRecords()
+    const transaction = { session: this.session, seq: this.#tail.nextSeq, records, adds, frees }
+    const bytes = encodeTransaction(transaction)
+    this.#running = new RunningTransaction(this.#grants)
+    this.#unsent = { bytes, ...this.#tail.push(transaction, bytes.length) }
+    this.#onSeal?.(transaction.seq)
+    await this.#send(this.#unsent, set)
+    if (this.#tail.isCheckpointDue) this.#startBackground()
+  }
+
+  async #send(unsent: Unsent, set: (unsent: Unsent) => Promise<void>): Promise<void> {
     try {
-      await this.#store.setRecord(unsent.key, unsent.bytes)
+      await set(unsent)
     } catch (error) {
       this.#sendFailed = true
       throw error
@@ -229,8 +233,14 @@ export class MetadataLog implements AsyncDisposable {
 
   async #commitAndSync(): Promise<void> {
     await this.#beforeCommit?.()
-    await this.commit()
-    await this.#store.sync()
+    // The last transaction and its sync leave together.
+    let synced: Promise<void> | null = null
+    await this.#commit(({ key, bytes }) => {
+      const sent = this.#store.setRecordAndSync(key, bytes)
+      synced = sent.synced
+      return sent.set
+    })
+    await (synced ?? this.#store.sync())
   }
 
   async #makeRoom(): Promise<void> {

@@ -1,10 +1,10 @@
 import { type Clock, delay } from '@qsfs/concurrency/clock'
 import { FuseError } from '@qsfs/fuse/errno'
 import { ErrorText } from '@qsfs/protocol/cachedb-commands'
-import { blockIdOf, blockKey } from './block-key.ts'
-import type { CachedbSession, Connection } from './cachedb-session.ts'
-import { coldSegmentOf, hasText } from './resp-errors.ts'
-import type { BlockId } from './store.ts'
+import { blockIdOf, blockKey } from '../block-key.ts'
+import type { CachedbSession, Connection } from '../cachedb-session.ts'
+import { coldSegmentOf, hasText } from '../resp-errors.ts'
+import type { BlockId } from '../store.ts'
 import type { AnsweredCommand } from './unsynced-journal.ts'
 
 /** What the store knows of the server when a session is lost. */

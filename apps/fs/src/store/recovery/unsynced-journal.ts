@@ -1,4 +1,4 @@
-import type { BlockId } from './store.ts'
+import type { BlockId } from '../store.ts'
 
 /** A command the server has answered. Each may be repeated: the second time changes nothing. */
 export type AnsweredCommand =
@@ -36,8 +36,9 @@ export class UnsyncedJournal {
     this.#sizeBytes += commandBytes(command)
   }
 
-  /** A sync covered the first `count` commands ever answered. */
+  /** A sync covered the first `count` commands ever answered. Syncs may end in another order than they began. */
   dropUpTo(count: number): void {
+    if (count <= this.#dropped) return
     const covered = this.#commands.slice(0, count - this.#dropped)
     this.#commands = this.#commands.slice(covered.length)
     this.#dropped += covered.length
