@@ -26,7 +26,7 @@ async function withPlaces(
 }
 
 async function attribute(filesystem: VolumeFilesystem, driver: Driver, path: string, name: string): Promise<string> {
-  return await driver.at(path, async nodeId => (await filesystem.getxattr(nodeId, Buffer.from(name))).toString())
+  return await driver.at(path, async nodeId => String(await filesystem.getxattr(nodeId, Buffer.from(name))))
 }
 
 test('a file tells where its bytes are, by the part that is worst off', async () => {

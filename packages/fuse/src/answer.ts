@@ -14,6 +14,7 @@ import {
   StatxOutHead,
   WriteOut,
 } from './abi.ts'
+import { Errno, type ErrnoName } from './errno.ts'
 import type { Attr, Entry, FilesystemStats, OpenFile } from './filesystem.ts'
 
 /** How long the kernel may keep what it was told. We are the only mount of this filesystem, so: long. */
@@ -31,6 +32,8 @@ export class Answer {
   readonly #head = Buffer.alloc(OutHeader.sizeBytes + StatxOutHead.sizeBytes + FuseStatx.sizeBytes)
   #bodyBytes = 0
   #parts = noParts
+  /** As the kernel takes it: 0, or a negative errno. */
+  #error = 0
 
   constructor(lifetimes: Lifetimes) {
     this.#lifetimes = lifetimes
@@ -87,13 +90,18 @@ export class Answer {
     this.#parts = parts
   }
 
+  /** An error that is an everyday answer: a FuseError thrown for it costs more than the rest of its request. */
+  refuse(code: ErrnoName): void {
+    this.#error = -Errno[code]
+  }
+
   /** @returns what goes on the wire; the answer is empty again afterwards */
   take(unique: bigint): { head: Buffer; parts: readonly Uint8Array[] } {
     const headBytes = OutHeader.sizeBytes + this.#bodyBytes
     const parts = this.#parts
     let lenBytes = headBytes
     for (const part of parts) lenBytes += part.length
-    OutHeader.encode({ lenBytes, error: 0, unique }, this.#head)
+    OutHeader.encode({ lenBytes, error: this.#error, unique }, this.#head)
     this.clear()
     return { head: this.#head.subarray(0, headBytes), parts }
   }
@@ -101,6 +109,7 @@ export class Answer {
   clear(): void {
     this.#bodyBytes = 0
     this.#parts = noParts
+    this.#error = 0
   }
 
   #put(sizeBytes: number, encode: (at: number) => void): void {

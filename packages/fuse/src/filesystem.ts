@@ -113,7 +113,8 @@ export interface Filesystem {
   statfs(context: RequestContext): MaybePromise<FilesystemStats>
   syncfs?(context: RequestContext): MaybePromise<void>
 
-  getxattr(node: NodeId, name: Buffer, context: RequestContext): MaybePromise<Buffer>
+  /** null: there is no such attribute. The kernel asks for one before the first write to each file. */
+  getxattr(node: NodeId, name: Buffer, context: RequestContext): MaybePromise<Buffer | null>
   /** All names, each ended by NUL. */
   listxattr(node: NodeId, context: RequestContext): MaybePromise<Buffer>
   /** `flags`: XATTR_CREATE 1, XATTR_REPLACE 2. */

@@ -255,7 +255,11 @@ class FuseNativeAdapter {
     type Bytes = Callback<[Buffer]>
     return {
       getxattr: (path: string, name: string, _position: number, done: Bytes) =>
-        this.#run(done, async () => filesystem.getxattr(await nodes.node(path), Buffer.from(name), context)),
+        this.#run(done, async () => {
+          const value = await filesystem.getxattr(await nodes.node(path), Buffer.from(name), context)
+          if (value === null) throw new FuseError('ENODATA')
+          return value
+        }),
       setxattr: (path: string, name: string, value: Buffer, _position: number, flags: number, done: Callback) =>
         this.#run(done, async () => {
           await filesystem.setxattr(await nodes.node(path), Buffer.from(name), value, flags, context)

@@ -268,15 +268,17 @@ function answerDirectory(answer: Answer, bytes: Buffer): void {
 }
 
 /** An attribute, or its length when the caller asked with no room. @throws FuseError ERANGE when it does not fit */
-function fitting(value: MaybePromise<Buffer>, sizeBytes: number): MaybePromise<Buffer | number> {
+function fitting<T extends Buffer | null>(value: MaybePromise<T>, sizeBytes: number): MaybePromise<T | number> {
   if (value instanceof Promise) return value.then(bytes => fitting(bytes, sizeBytes))
+  if (value === null) return value
   if (sizeBytes === 0) return value.length
   if (value.length > sizeBytes) throw new FuseError('ERANGE')
   return value
 }
 
-function answerXattr(answer: Answer, value: Buffer | number): void {
-  if (typeof value === 'number') answer.xattrSize(value)
+function answerXattr(answer: Answer, value: Buffer | number | null): void {
+  if (value === null) answer.refuse('ENODATA')
+  else if (typeof value === 'number') answer.xattrSize(value)
   else answer.bytes([value])
 }
 

@@ -47,14 +47,10 @@ export class AttributeOperations {
     })
   }
 
-  getxattr(node: NodeId, name: Buffer): MaybePromise<Buffer> {
+  getxattr(node: NodeId, name: Buffer): MaybePromise<Buffer | null> {
     const key = xattrNameOf(name)
     if (this.#states !== null && isStateAttribute(key)) return this.#states.attribute(node, key)
-    return attempt(() => {
-      const value = this.#volume.attributes.of(this.#volume.inodes.get(node)).get(key)
-      if (value === undefined) throw new FuseError('ENODATA')
-      return value
-    })
+    return attempt(() => this.#volume.attributes.of(this.#volume.inodes.get(node)).get(key) ?? null)
   }
 
   /** xattr(7): trusted ones are hidden from who may not read them. */

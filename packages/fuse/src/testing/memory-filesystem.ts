@@ -212,10 +212,8 @@ export class MemoryFilesystem implements Filesystem {
     }
   }
 
-  getxattr(node: NodeId, name: Buffer): Buffer {
-    const value = this.#at(node).xattrs.get(name.toString('latin1'))
-    if (value === undefined) throw new FuseError('ENODATA')
-    return value
+  getxattr(node: NodeId, name: Buffer): Buffer | null {
+    return this.#at(node).xattrs.get(name.toString('latin1')) ?? null
   }
 
   listxattr(node: NodeId): Buffer {
