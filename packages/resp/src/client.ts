@@ -35,7 +35,6 @@ class LargeCommand extends Command {
 export class RespClient extends ClientConnection {
   readonly #redis: Redis
   readonly #watch: SilenceWatch
-  #isGathering = false
 
   private constructor({ address, tls, connectTimeoutMs = 10_000, commandTimeoutMs = 0 }: RespClientOptions) {
     super()
@@ -78,7 +77,6 @@ export class RespClient extends ClientConnection {
     // A plain Uint8Array would be stored as the text "1,2,3".
     for (const argument of rest) assert(typeof argument === 'string' || Buffer.isBuffer(argument))
     this.#watch.commandSent()
-    this.#gather()
     try {
       const command = rest.some(argument => argument.length >= largeBytes)
         ? this.#redis.sendCommand(new LargeCommand(name, rest, { replyEncoding: null }))
@@ -89,18 +87,6 @@ export class RespClient extends ClientConnection {
     } finally {
       this.#watch.commandEnded()
     }
-  }
-
-  /** Commands of one step leave in one write: as many system calls as there are steps, here and at the server. */
-  #gather(): void {
-    const { stream } = this.#redis
-    if (this.#isGathering || stream === undefined) return
-    this.#isGathering = true
-    stream.cork()
-    queueMicrotask(() => {
-      this.#isGathering = false
-      stream.uncork()
-    })
   }
 
   protected async openSocket(): Promise<Socket> {
