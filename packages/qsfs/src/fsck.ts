@@ -39,8 +39,9 @@ export async function fsck(options: FsckOptions): Promise<void> {
   if (running?.command === 'fsck') throw new ExpectedFailure(1, beingChecked(running))
   if (running !== null) {
     if (options.repair) throw new ExpectedFailure(2, mustStop(running))
-    const served = sayingWhile(systemClock, () => `the cachedb of process ${running.supervisorPid}`, serves(state))
-    if (await served) return passOn('fs', args)
+    const { supervisorPid } = running
+    const serving = sayingWhile(systemClock, () => `process ${supervisorPid} to serve, or to end`, serves(state))
+    if (await serving) return passOn('fs', args)
   }
   if (!existsSync(state.cachePath)) throw new ExpectedFailure(1, `there is no filesystem in the state ${state.path}`)
   process.exitCode = await withServers(state, options.config, () => exitCodeOf(args))
@@ -59,14 +60,15 @@ function mustStop({ supervisorPid, mount }: RunningInstance): string {
   return `--repair needs the filesystem for itself: end qsfs (process ${supervisorPid}, mounted at ${mount}) first`
 }
 
-/** Waits for the server of a qsfs that starts, or starts its cachedb again. @returns false when that qsfs has ended */
+/** Waits for the server of a qsfs that starts, or starts its cachedb again.
+ *  @returns false when that qsfs has ended */
 async function serves(state: StateDirectory): Promise<boolean> {
   const deadlineMs = systemClock.monotonicMs() + serverWithinMs
   for (;;) {
     const running = liveInstance(state)
     if (running === null) return false
     const isStarted = running.processes.some(({ name }) => name === 'cachedb')
-    if (isStarted && (await answersResp(running.cachedb.address))) return true
+    if (isStarted && !running.isStopping && (await answersResp(running.cachedb.address))) return true
     if (systemClock.monotonicMs() > deadlineMs) {
       const sentence = `cachedb does not answer at ${running.cachedb.address}; ${state.logPath('cachedb')} may say why`
       throw new ExpectedFailure(1, sentence)

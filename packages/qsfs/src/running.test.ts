@@ -17,6 +17,7 @@ function running(t: TestContext, directory: string, name: string): RunningInstan
   t.after(() => rmSync(sockets, { recursive: true }))
   const instance = {
     command: 'up' as const,
+    isStopping: false,
     state: state.path,
     mount,
     transport: 'kernel',

@@ -171,6 +171,9 @@ test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 240
     await last.waitForLine(/^ready: /)
     assert.equal(await readFile(file, 'utf8'), 'second')
     process.kill(last.pid, 'SIGINT')
+    await last.waitForLine(/^qsfs: stopping: /)
+    // It waits for what ends, and then starts the servers itself.
+    await fsckFindsNothing(at)
     assert.equal(await last.exited, 0, last.stderr)
     await nothingIsLeft(at)
   }

@@ -96,7 +96,7 @@ function forPeople(whole: Status): string {
     ? 'everything closed is stored'
     : `${formatSize(closedBytes)} closed and not stored yet`
   const lines = [
-    `mounted at ${whole.mount}, state in ${whole.state}`,
+    `${whole.isStopping ? 'ending, was mounted at' : 'mounted at'} ${whole.mount}, state in ${whole.state}`,
     processTable(whole),
     cachedb.error === undefined
       ? `cachedb: ${formatSize(localDataBytes)}${limit} on this disk; ${stored}; ${formatSize(openBytes)} in open segments`

@@ -144,6 +144,7 @@ test('a process is known by pid and start, and waited for', async t => {
   assert.equal(readInstance(path), null)
   const instance = {
     command: 'up' as const,
+    isStopping: false,
     state: '/s',
     mount: '/m',
     transport: 'kernel',

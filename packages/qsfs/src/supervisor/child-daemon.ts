@@ -185,6 +185,8 @@ export class ChildDaemon {
   }
 }
 
+type LogLine = Readonly<Record<string, unknown>> & { readonly error?: { readonly message: string } }
+
 interface Exit {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null
@@ -207,8 +209,9 @@ function openLog(path: string): number {
 /** The name of the event that a line of a log tells, and its fields; null: it is no whole event. */
 function eventOf(line: string): string | null {
   try {
-    const { level, time, pid, name, event, ...fields } = JSON.parse(line) as Record<string, unknown>
-    return typeof event === 'string' ? `${event} ${JSON.stringify(fields)}` : null
+    const { level, time, pid, name, event, error, ...fields } = JSON.parse(line) as LogLine
+    const why = error === undefined ? '' : `: ${error.message}`
+    return typeof event === 'string' ? `${event} ${JSON.stringify(fields)}${why}` : null
   } catch {
     return null
   }

@@ -6,6 +6,8 @@ import { ExpectedFailure } from '@qsfs/daemon/failure'
 export interface RunningInstance {
   /** `fsck`: the servers only, for as long as a check takes. */
   readonly command: 'up' | 'fsck'
+  /** It was told to end. */
+  readonly isStopping: boolean
   readonly state: string
   readonly mount: string
   readonly transport: string

@@ -33,6 +33,7 @@ export class Supervisor {
   readonly #clock: Clock
   readonly #command: RunningInstance['command']
   readonly #heldMount: HeldMount | null
+  #isStopping = false
   #isOver = false
 
   /** @param directory of our own, in memory if there is one
@@ -98,6 +99,8 @@ export class Supervisor {
 
   /** Ends what is still running: fs first, so that it can flush into those below it. Repeating it changes nothing. */
   async stop(): Promise<void> {
+    this.#isStopping = true
+    this.#noteProcesses()
     for (const daemon of [this.fs, this.cachedb, this.stor]) await this.#stopped(daemon)
     await Promise.all(this.backends.map(backend => this.#stopped(backend)))
     // Left behind by an fs that was killed.
@@ -110,6 +113,8 @@ export class Supervisor {
   /** Flushes and unmounts, while cachedb and stor go on.
    *  @returns whether everything was flushed */
   async stopFs(): Promise<boolean> {
+    this.#isStopping = true
+    this.#noteProcesses()
     const isFlushed = await this.#stopped(this.fs)
     this.#heldMount?.[Symbol.dispose]()
     return isFlushed
@@ -152,6 +157,7 @@ export class Supervisor {
     )
     writeInstance(this.#state.processesPath, {
       command: this.#command,
+      isStopping: this.#isStopping,
       state: this.#state.path,
       mount: config.mountpoint,
       transport: config.transport,
