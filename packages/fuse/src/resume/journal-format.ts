@@ -7,7 +7,7 @@ const RecordHeader = layout('journal record', 8, { lenBytes: [0, 'u32'], kind: [
 const Opened = layout('opened', 16, { magic: [0, 'bytes', 4], version: [4, 'u32'], generation: [8, 'u53'] })
 const Answered = layout('answered', 16, { atMicros: [0, 'i53'], requestBytes: [8, 'u32'], padding: [12, 'u32'] })
 const Sealed = layout('sealed', 16, { seq: [0, 'u53'], entryCount: [8, 'u53'] })
-const nodeIdBytes = 8
+const NodeIdPlace = layout('node id', 8, { nodeId: [0, 'u53'] })
 
 const Kind = { opened: 1, answered: 2, forgotten: 3, sealed: 4, unstored: 5, lost: 6 } as const
 const kinds: ReadonlySet<number> = new Set(Object.values(Kind))
@@ -32,23 +32,34 @@ export type JournalRecord =
 /** Of the record that every file begins with. */
 export const openedRecordBytes = RecordHeader.sizeBytes + Opened.sizeBytes
 
-/** @returns the record in pieces, for one gathering write */
-export function encodeRecord(record: JournalRecord): readonly Buffer[] {
+export function encodeRecord(record: JournalRecord): Buffer {
   switch (record.kind) {
     case 'opened': {
-      return framed(Kind.opened, [Opened.toBuffer({ magic, version, generation: record.generation })])
+      const bytes = framed(Kind.opened, Opened.sizeBytes)
+      Opened.encode({ magic, version, generation: record.generation }, bytes, RecordHeader.sizeBytes)
+      return bytes
     }
     case 'answered': {
       const { atMicros, request, reply } = record
-      const head = Answered.toBuffer({ atMicros, requestBytes: request.length, padding: 0 })
-      return framed(Kind.answered, [head, request, reply])
+      const bytes = framed(Kind.answered, Answered.sizeBytes + request.length + reply.length)
+      Answered.encode({ atMicros, requestBytes: request.length, padding: 0 }, bytes, RecordHeader.sizeBytes)
+      const at = RecordHeader.sizeBytes + Answered.sizeBytes
+      bytes.set(request, at)
+      bytes.set(reply, at + request.length)
+      return bytes
     }
-    case 'sealed':
-      return framed(Kind.sealed, [Sealed.toBuffer(record)])
+    case 'sealed': {
+      const bytes = framed(Kind.sealed, Sealed.sizeBytes)
+      Sealed.encode(record, bytes, RecordHeader.sizeBytes)
+      return bytes
+    }
     default: {
-      const ids = Buffer.allocUnsafe(record.nodeIds.length * nodeIdBytes)
-      for (const [i, nodeId] of record.nodeIds.entries()) ids.writeBigUInt64LE(BigInt(nodeId), i * nodeIdBytes)
-      return framed(Kind[record.kind], [ids])
+      const { nodeIds } = record
+      const bytes = framed(Kind[record.kind], nodeIds.length * NodeIdPlace.sizeBytes)
+      for (let i = 0; i < nodeIds.length; i++) {
+        NodeIdPlace.encode({ nodeId: nodeIds[i]! }, bytes, RecordHeader.sizeBytes + i * NodeIdPlace.sizeBytes)
+      }
+      return bytes
     }
   }
 }
@@ -98,11 +109,14 @@ function decodeBody(kind: number, body: Buffer): JournalRecord {
 }
 
 function nodeIdsIn(body: Buffer): number[] {
-  return Array.from({ length: body.length / nodeIdBytes }, (_, i) => Number(body.readBigUInt64LE(i * nodeIdBytes)))
+  const { sizeBytes } = NodeIdPlace
+  return Array.from({ length: body.length / sizeBytes }, (_, i) => NodeIdPlace.decode(body, i * sizeBytes).nodeId)
 }
 
-function framed(kind: number, parts: readonly Buffer[]): readonly Buffer[] {
-  let lenBytes = RecordHeader.sizeBytes
-  for (const part of parts) lenBytes += part.length
-  return [RecordHeader.toBuffer({ lenBytes, kind, reserved: noReserve }), ...parts]
+/** A record with its header, its body still to be filled in. */
+function framed(kind: number, bodyBytes: number): Buffer {
+  const lenBytes = RecordHeader.sizeBytes + bodyBytes
+  const bytes = Buffer.allocUnsafe(lenBytes)
+  RecordHeader.encode({ lenBytes, kind, reserved: noReserve }, bytes)
+  return bytes
 }

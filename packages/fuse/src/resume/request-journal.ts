@@ -1,4 +1,4 @@
-import { fstatSync, ftruncateSync, readSync, writevSync } from 'node:fs'
+import { fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs'
 import type { Log } from '@qsfs/telemetry/log'
 import { InHeader, uniqueResend } from '../abi.ts'
 import { createdBy } from './changing-requests.ts'
@@ -174,30 +174,29 @@ export class RequestJournal {
       return
     }
     if (this.#isBroken || this.#isRepeating) return
-    if (this.#current.sizeBytes + lengthOf(record) > fileBytesMax) {
+    const bytes = encodeRecord(record)
+    if (this.#current.sizeBytes + bytes.length > fileBytesMax) {
       this.#breakOff(record.kind, new RangeError(`more than ${fileBytesMax} bytes`))
       return
     }
-    if (!this.#append(this.#current, record)) return
+    if (!this.#append(this.#current, record, bytes)) return
     this.#current.entryCount++
     this.#current.doneCount++
   }
 
   /** @returns false when it could not be kept: then nothing that comes after may be, for it may rest on it */
-  #append(file: JournalFile, record: JournalRecord): boolean {
+  #append(file: JournalFile, record: JournalRecord, bytes = encodeRecord(record)): boolean {
     // It could not be begun, or sealed: only the next transaction begins it anew.
     if (file.sizeBytes === 0 && record.kind !== 'opened') return false
-    const parts = encodeRecord(record)
-    let lenBytes = 0
-    for (const part of parts) lenBytes += part.length
     try {
-      if (writevSync(file.fd, parts, file.sizeBytes) !== lenBytes) throw new RangeError('written in part')
+      const writtenBytes = writeSync(file.fd, bytes, 0, bytes.length, file.sizeBytes)
+      if (writtenBytes !== bytes.length) throw new RangeError('written in part')
     } catch (error) {
       this.#breakOff(record.kind, error)
       if (record.kind !== 'opened') this.#cut(file, record.kind === 'sealed' ? openedRecordBytes : file.sizeBytes)
       return false
     }
-    file.sizeBytes += lenBytes
+    file.sizeBytes += bytes.length
     return true
   }
 
@@ -246,14 +245,10 @@ function readJournalFile(fd: number): JournalFile {
   }
   if (opened?.kind !== 'opened') throw new RangeError('a journal begins with its generation')
   const entryCount = records.filter(({ kind }) => kind === 'answered' || kind === 'forgotten').length
-  const sizeBytes = records.reduce((sum, record) => sum + lengthOf(record), 0)
+  const sizeBytes = records.reduce((sum, record) => sum + encodeRecord(record).length, 0)
   // Half a record, cut so that the next one has nothing behind it.
   if (sizeBytes < bytes.length) ftruncateSync(fd, sizeBytes)
   return { fd, sizeBytes, entryCount, doneCount: entryCount, generation: opened.generation, records }
-}
-
-function lengthOf(record: JournalRecord): number {
-  return encodeRecord(record).reduce((sum, { length }) => sum + length, 0)
 }
 
 function uniqueOf(request: Buffer): bigint {
