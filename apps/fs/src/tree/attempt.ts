@@ -15,8 +15,7 @@ export function attempt<T>(operation: () => T): MaybePromise<T> {
 
 /** The same for an operation that changes records: it starts when the log has room. */
 export function change<T>(log: MetadataLog, operation: () => T): MaybePromise<T> {
-  const room = log.room()
-  if (room !== undefined) return afterRoom(room, log, operation)
+  if (!log.hasRoomAtOnce()) return afterRoom(log, operation)
   try {
     return operation()
   } catch (error) {
@@ -25,8 +24,8 @@ export function change<T>(log: MetadataLog, operation: () => T): MaybePromise<T>
   }
 }
 
-async function afterRoom<T>(room: Promise<void>, log: MetadataLog, operation: () => T): Promise<T> {
-  await room
+async function afterRoom<T>(log: MetadataLog, operation: () => T): Promise<T> {
+  await log.room()
   try {
     return operation()
   } catch (error) {

@@ -115,8 +115,12 @@ export class MetadataLog implements AsyncDisposable {
   /** To be awaited right before the synchronous stretch of an operation (which then may touch up to 64 KiB of records).
    *  Returns undefined when there is room. Rejects with what made a commit fail: ENOSPC, EIO, EROFS. */
   room(): undefined | Promise<void> {
-    const mayTake = !this.#sendFailed && this.#roomTurn.available > 0
-    return mayTake && this.#running.declare() ? undefined : this.#waitForRoom()
+    return this.#mayTake && this.#running.declare() ? undefined : this.#waitForRoom()
+  }
+
+  /** The same for an operation that begins in this very step; false: it has to await `room()`. */
+  hasRoomAtOnce(): boolean {
+    return this.#mayTake && this.#running.declareAtOnce()
   }
 
   /** Stores a block that no transaction names yet. It belongs to the caller until `addBlocks` or `freeBlocks`. */
@@ -177,6 +181,11 @@ export class MetadataLog implements AsyncDisposable {
     // The record may have been changed, committed and brought home while its old home was on the way here.
     const bytes = this.#readTail(key)
     return bytes === undefined ? home : bytes
+  }
+
+  /** Nobody waits for room already. */
+  get #mayTake(): boolean {
+    return !this.#sendFailed && this.#roomTurn.available > 0
   }
 
   async #waitForRoom(): Promise<void> {

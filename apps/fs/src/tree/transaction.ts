@@ -92,8 +92,15 @@ export class RunningTransaction {
     return this.#touched.get(key)?.record.encode()
   }
 
-  /** Takes room for one operation; false: there is none, now. */
+  /** Takes room for one operation that begins some microtasks from now; false: there is none, now. */
   declare(): boolean {
+    if (!this.declareAtOnce()) return false
+    this.#grants.take()
+    return true
+  }
+
+  /** The same for an operation that begins in this very step: nobody can come in between. */
+  declareAtOnce(): boolean {
     if (this.#boundBytes() + TransactionLimit.operationBytes > TransactionLimit.bytes) {
       // Most operations touch far less than they declare: what is touched so far is measured, each record once.
       this.#measure()
@@ -101,7 +108,6 @@ export class RunningTransaction {
       if (this.#boundBytes() + TransactionLimit.operationBytes > TransactionLimit.bytes) return false
     }
     this.#declaredBytes += TransactionLimit.operationBytes
-    this.#grants.take()
     return true
   }
 
