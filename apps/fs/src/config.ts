@@ -9,7 +9,7 @@ export const fsSchema = z
     /** The server that keeps blocks and records: "unix:/path" or "host:port". */
     cachedb: z
       .string()
-      .min(1)
+      .regex(/^(unix:.+|(\[[0-9a-fA-F:.]+\]|[^\s:/[\]]+):\d{1,5})$/, 'is neither "unix:/path" nor "host:port"')
       .transform(typed => typed.replace(/^unix:(.+)/, (_, socket: string) => `unix:${fromCaller(socket)}`)),
     /** An empty directory. */
     mount: path(),
@@ -38,13 +38,17 @@ export const fsSchema = z
     quota: size({ min: MiB }).optional(),
     /** Most files, directories and links together; making one more fails with ENOSPC. */
     quota_inodes: z.int().min(1).optional(),
-    data_namespace: z.string().min(1).default('data'),
-    meta_namespace: z.string().min(1).default('meta'),
+    data_namespace: z.string().min(1, 'is empty').default('data'),
+    meta_namespace: z.string().min(1, 'is empty').default('meta'),
     /** "owned": a cachedb, one filesystem at a time, fsync reaches its disk. "foreign": any server that speaks 0-db's
      *  protocol; fsync means answered, and after a lost reply the filesystem is read-only until it is mounted again. */
     store: z.enum(['owned', 'foreign']).default('owned'),
     /** File with the server's admin password (its first line), to make the namespaces. */
     admin_password_file: path().optional(),
+  })
+  .refine(section => section.data_namespace !== section.meta_namespace, {
+    path: ['meta_namespace'],
+    error: 'is the same as data_namespace',
   })
   .transform(section => ({
     cachedbAddress: section.cachedb,

@@ -23,12 +23,19 @@ const connectTimeoutMs = 10_000
 /** Makes connections to the configured server. */
 export function connector(config: FsConfig, blockMemory: BulkPool): Connect {
   const { cachedbAddress: address, adminPasswordFile, readWaitMs, writeWaitMs } = config
-  const adminPassword =
-    adminPasswordFile === undefined ? undefined : readFileSync(adminPasswordFile, 'utf8').split('\n', 1)[0]
+  const adminPassword = adminPasswordFile === undefined ? undefined : firstLineOf(adminPasswordFile)
   // A connection on which nothing moves for as long as anybody would wait is as good as lost.
   const commandTimeoutMs = Math.max(readWaitMs, writeWaitMs)
   return options =>
     BulkClient.connect({ address, adminPassword, connectTimeoutMs, commandTimeoutMs, ...options }, blockMemory)
+}
+
+function firstLineOf(adminPasswordFile: string): string {
+  try {
+    return readFileSync(adminPasswordFile, 'utf8').split('\n', 1)[0]!
+  } catch (cause) {
+    throw new ExpectedFailure(2, `admin_password_file cannot be read: ${(cause as Error).message}`, { cause })
+  }
 }
 
 /** Takes the configured namespaces over, or makes them.
