@@ -8,13 +8,23 @@ export interface Range {
 
 /** Where a window's memory comes from and goes back to. */
 export interface WindowMemory {
+  /** Bytes taken and not released. */
+  readonly takenBytes: number
   take(sizeBytes: number): Buffer
   release(bytes: Buffer): void
 }
 
 const smallestBytes = 4096
 
-/** Bytes of one 128 KiB window of a file that are not stored yet. */
+/** A stretch with the memory it lies in. Never changed: what changes is another part. */
+interface Part extends Range {
+  /** Where the memory begins, counted from the window's start. */
+  readonly base: number
+  readonly memory: Buffer
+}
+
+/** Bytes of one 128 KiB window of a file that are not stored yet. Memory is held for what is here, in whole stretches: a page
+ *  somewhere costs a page. */
 export class DirtyWindow {
   readonly index: number
   readonly bornMs: number
@@ -22,83 +32,97 @@ export class DirtyWindow {
   isNamed = false
   /** Waits for its turn in the flusher's queue. */
   isQueued = false
-  #memory: WindowMemory
-  #bytes: Buffer
+  readonly #memory: WindowMemory
   /** Sorted, never touching each other. */
-  #ranges: readonly Range[] = []
+  #parts: readonly Part[] = []
+  /** Memory without a part, which may be on its way to the store all the same. */
+  readonly #forgotten: Buffer[] = []
   #flushed: PromiseWithResolvers<void> | null = null
 
   constructor(index: number, bornMs: number, memory: WindowMemory) {
     this.index = index
     this.bornMs = bornMs
     this.#memory = memory
-    this.#bytes = empty
   }
 
   get offset(): number {
     return this.index * windowBytes
   }
   get ranges(): readonly Range[] {
-    return this.#ranges
-  }
-  /** Memory it holds. */
-  get sizeBytes(): number {
-    return this.#bytes.length
+    return this.#parts.map(({ start, end }) => ({ start, end }))
   }
   get isFull(): boolean {
-    const first = this.#ranges[0]
+    const first = this.#parts[0]
     return first !== undefined && first.start === 0 && first.end === windowBytes
   }
 
-  /** @returns by how much the memory it holds grew */
-  write(at: number, data: Uint8Array): number {
-    const before = this.#bytes.length
+  write(at: number, data: Uint8Array): void {
     const end = at + data.length
-    if (end > before) this.#grow(end)
-    this.#bytes.set(data, at)
-    this.#ranges = addRange(this.#ranges, { start: at, end })
-    return this.#bytes.length - before
+    const parts = this.#parts
+    let first = 0
+    while (first < parts.length && parts[first]!.end < at) first++
+    let next = first
+    while (next < parts.length && parts[next]!.start <= end) next++
+    const touched = parts.slice(first, next)
+    const joined = this.#join(touched, Math.min(at, touched[0]?.start ?? at), Math.max(end, touched.at(-1)?.end ?? end))
+    joined.memory.set(data, at - joined.base)
+    this.#parts = parts.toSpliced(first, touched.length, joined)
   }
 
-  /** Views: they change with the next write. */
+  /** Its bytes lie over those of `stored`, which has all of `whole`: it is one stretch then.
+   *  @param stored one after the other */
+  fillUp(whole: Range, stored: readonly Uint8Array[]): void {
+    const memory = this.#memory.take(capacityFor(whole.end - whole.start))
+    let at = 0
+    for (const bytes of stored) {
+      memory.set(bytes, at)
+      at += bytes.length
+    }
+    this.overlay(memory.subarray(0, at), whole.start)
+    for (const part of this.#parts) this.#memory.release(part.memory)
+    this.#parts = [{ ...whole, base: whole.start, memory }]
+  }
+
+  /** The bytes of a range, or of a part of one: they change with the next write. */
   view(start: number, end: number): Buffer {
-    return this.#bytes.subarray(start, end)
+    const { base, memory } = this.#parts.find(part => part.start <= start && end <= part.end)!
+    return memory.subarray(start - base, end - base)
   }
 
   /** True when every byte of [start, end) is here. */
   covers(start: number, end: number): boolean {
-    return this.#ranges.some(range => range.start <= start && end <= range.end)
+    return this.#parts.some(part => part.start <= start && end <= part.end)
   }
 
   /** Lays what is here over `target`, which stands for the window from `start` on. */
   overlay(target: Buffer, start: number): void {
-    for (const range of this.#ranges) {
-      const from = Math.max(range.start, start)
-      const to = Math.min(range.end, start + target.length)
-      if (from < to) this.#bytes.copy(target, from - start, from, to)
+    for (const part of this.#parts) {
+      const from = Math.max(part.start, start)
+      const to = Math.min(part.end, start + target.length)
+      if (from < to) part.memory.copy(target, from - start, from - part.base, to - part.base)
     }
   }
 
   /** Forgets [start, end): a truncate or a hole came later than the bytes. */
   subtract(start: number, end: number): void {
-    this.#ranges = this.#ranges.flatMap(range => {
-      const kept: Range[] = []
-      if (range.start < Math.min(range.end, start)) kept.push({ start: range.start, end: Math.min(range.end, start) })
-      if (Math.max(range.start, end) < range.end) kept.push({ start: Math.max(range.start, end), end: range.end })
-      return kept
+    this.#parts = this.#parts.flatMap(part => {
+      const isLeft = part.start < Math.min(part.end, start)
+      const isRight = Math.max(part.start, end) < part.end
+      const left = { ...part, end: Math.min(part.end, start) }
+      const right = { ...part, start: Math.max(part.start, end) }
+      if (isLeft && isRight && start < end) return [left, this.#copy(right)]
+      if (isLeft) return [left]
+      if (isRight) return [right]
+      this.#forgotten.push(part.memory)
+      return []
     })
   }
 
-  /** Bytes of `older` that were not written again move here.
-   *  @returns by how much the memory it holds grew */
-  underlay(older: DirtyWindow): number {
-    const mine = this.#ranges
-    const before = this.#bytes.length
-    const copy = new DirtyWindow(this.index, this.bornMs, this.#memory)
-    copy.#ranges = older.#ranges
-    for (const { start, end } of mine) copy.subtract(start, end)
-    for (const { start, end } of copy.#ranges) this.write(start, older.view(start, end))
-    return this.#bytes.length - before
+  /** Bytes of `older` that were not written again move here. */
+  underlay(older: DirtyWindow): void {
+    const mine = this.#parts
+    const rest = older.#parts.flatMap(({ start, end }) => gapsOf(mine, { start, end }))
+    for (const { start, end } of rest) this.write(start, older.view(start, end))
   }
 
   /** Settles with the next flush of these bytes. */
@@ -116,31 +140,44 @@ export class DirtyWindow {
 
   /** The bytes are not needed any more: stored, or gone. */
   release(): void {
-    this.#memory.release(this.#bytes)
-    this.#bytes = empty
-    this.#ranges = []
+    for (const { memory } of this.#parts) this.#memory.release(memory)
+    for (const memory of this.#forgotten.splice(0)) this.#memory.release(memory)
+    this.#parts = []
   }
 
-  #grow(end: number): void {
-    let sizeBytes = Math.max(smallestBytes, this.#bytes.length)
-    while (sizeBytes < end) sizeBytes *= 2
-    const grown = this.#memory.take(sizeBytes)
-    grown.set(this.#bytes)
-    if (this.#bytes.length > 0) this.#memory.release(this.#bytes)
-    this.#bytes = grown
+  /** One part from `start` to `end` in place of those that touch it; what none of them has is to be written. */
+  #join(touched: readonly Part[], start: number, end: number): Part {
+    const first = touched[0]
+    const fits = first !== undefined && first.base <= start && end - first.base <= first.memory.length
+    const { base, memory } = fits ? first : { base: start, memory: this.#memory.take(capacityFor(end - start)) }
+    for (const part of touched) {
+      if (part.memory === memory) continue
+      part.memory.copy(memory, part.start - base, part.start - part.base, part.end - part.base)
+      this.#memory.release(part.memory)
+    }
+    return { start, end, base, memory }
+  }
+
+  #copy({ start, end, base, memory: old }: Part): Part {
+    const memory = this.#memory.take(capacityFor(end - start))
+    old.copy(memory, 0, start - base, end - base)
+    return { start, end, base: start, memory }
   }
 }
 
-const empty = Buffer.alloc(0)
+function capacityFor(lengthBytes: number): number {
+  return Math.max(smallestBytes, 2 ** Math.ceil(Math.log2(lengthBytes)))
+}
 
-/** Joins what overlaps or touches. */
-export function addRange(ranges: readonly Range[], { start, end }: Range): readonly Range[] {
-  const last = ranges.at(-1)
-  if (last === undefined || last.end < start) return [...ranges, { start, end }]
-  const before = ranges.filter(range => range.end < start)
-  const after = ranges.filter(range => range.start > end)
-  const joined = ranges.slice(before.length, ranges.length - after.length)
-  const from = Math.min(start, joined[0]?.start ?? start)
-  const to = Math.max(end, joined.at(-1)?.end ?? end)
-  return [...before, { start: from, end: to }, ...after]
+/** The stretches of `whole` that no range has; the ranges are sorted and do not touch each other. */
+function gapsOf(ranges: readonly Range[], whole: Range): Range[] {
+  const gaps: Range[] = []
+  let at = whole.start
+  for (const { start, end } of ranges) {
+    if (end <= at || start >= whole.end) continue
+    if (at < start) gaps.push({ start: at, end: start })
+    at = end
+  }
+  if (at < whole.end) gaps.push({ start: at, end: whole.end })
+  return gaps
 }

@@ -69,9 +69,7 @@ export class Flusher {
       if (pieces <= windowExtentsMax || first === undefined) return
       const whole = this.#stretch(inode, window)
       const parts = this.#reader.readStretch(inode, window.offset + whole.start, window.offset + whole.end, held)
-      const gaps = gapsOf(window.ranges, whole)
-      const bytes = Buffer.concat(parts)
-      for (const { start, end } of gaps) window.write(start, bytes.subarray(start - whole.start, end - whole.start))
+      window.fillUp(whole, parts)
     })
     if (merging instanceof Promise) await merging
   }
@@ -141,16 +139,4 @@ function piecesOf(window: DirtyWindow, { start, end, id, crc }: StoredRange): Ex
     })
   }
   return pieces
-}
-
-/** The stretches of `whole` between the ranges. */
-function gapsOf(ranges: readonly Range[], whole: Range): Range[] {
-  const gaps: Range[] = []
-  let at = whole.start
-  for (const { start, end } of ranges) {
-    if (at < start) gaps.push({ start: at, end: start })
-    at = end
-  }
-  if (at < whole.end) gaps.push({ start: at, end: whole.end })
-  return gaps
 }

@@ -18,13 +18,19 @@ export class WindowPool implements WindowMemory {
   readonly #store: StorePosition
   readonly #restingMax: number
   readonly #resting: Resting[] = []
+  #takenBytes = 0
 
   constructor(store: StorePosition, limits: { restingBytesMax: number }) {
     this.#store = store
     this.#restingMax = Math.ceil(limits.restingBytesMax / windowBytes)
   }
 
+  get takenBytes(): number {
+    return this.#takenBytes
+  }
+
   take(sizeBytes: number): Buffer {
+    this.#takenBytes += sizeBytes
     const first = sizeBytes === windowBytes ? this.#resting[0] : undefined
     if (first === undefined || first.position > this.#store.synced) return Buffer.allocUnsafeSlow(sizeBytes)
     this.#resting.shift()
@@ -32,6 +38,7 @@ export class WindowPool implements WindowMemory {
   }
 
   release(bytes: Buffer): void {
+    this.#takenBytes -= bytes.length
     if (bytes.length !== windowBytes || this.#resting.length >= this.#restingMax) return
     this.#resting.push({ bytes, position: this.#store.answered })
   }

@@ -50,7 +50,6 @@ export class WriteBuffer implements AsyncDisposable {
   readonly #waiting: WriteQueue
   #ready: ReadyWindow[] = []
   #flushes = 0
-  #dirtyBytes = 0
   #failure: unknown = null
   #cancelTick: (() => void) | null = null
   #isClosed = false
@@ -63,8 +62,9 @@ export class WriteBuffer implements AsyncDisposable {
     this.#waiting = new WriteQueue(clock, { bytesMax: limits.waitingBytesMax, waitMs: limits.writeWaitMs })
   }
 
+  /** Memory that they hold. */
   get dirtyBytes(): number {
-    return this.#dirtyBytes
+    return this.#memory.takenBytes
   }
   /** Files with bytes here. */
   get nodeIds(): readonly number[] {
@@ -102,7 +102,6 @@ export class WriteBuffer implements AsyncDisposable {
     for (const window of [...file.windows.values()]) {
       if (window.ranges.length > 0) continue
       file.windows.delete(window.index)
-      this.#dirtyBytes -= window.sizeBytes
       window.release()
       window.settle(null)
     }
@@ -152,12 +151,16 @@ export class WriteBuffer implements AsyncDisposable {
    *  @throws FuseError EIO */
   #requireMemory(): void {
     const bytesMax = 2 * (this.#limits.dirtyBytesMax + this.#limits.waitingBytesMax)
-    if (this.#dirtyBytes > bytesMax) throw new FuseError('EIO', 'what was written before cannot be stored')
+    if (this.dirtyBytes > bytesMax) throw new FuseError('EIO', 'what was written before cannot be stored')
   }
 
   /** Bytes whose writers wait count as not yet here. */
   #hasRoom(bytes: number): boolean {
-    return this.#dirtyBytes - this.#waiting.sizeBytes + bytes <= this.#limits.dirtyBytesMax
+    return this.dirtyBytes - this.#waiting.sizeBytes + bytes <= this.#limits.dirtyBytesMax
+  }
+
+  get #isPressed(): boolean {
+    return this.dirtyBytes > this.#limits.dirtyBytesMax / 2
   }
 
   #put(inode: Inode, offset: number, data: Uint8Array): void {
@@ -172,12 +175,12 @@ export class WriteBuffer implements AsyncDisposable {
         window = new DirtyWindow(index, now, this.#memory)
         file.windows.set(index, window)
       }
-      this.#dirtyBytes += window.write(from, length === data.length ? data : data.subarray(at, at + length))
-      if (window.isFull) this.#enqueue(file, window)
+      window.write(from, length === data.length ? data : data.subarray(at, at + length))
+      if (window.isFull || this.#isPressed) this.#enqueue(file, window)
       else if (!window.isQueued) this.#idle.add(file)
       at += length
     }
-    if (this.#dirtyBytes > this.#limits.dirtyBytesMax / 2) this.#enqueueAll()
+    if (this.#isPressed) this.#enqueueAll()
     else this.#pump()
     this.#armTick()
   }
@@ -251,16 +254,13 @@ export class WriteBuffer implements AsyncDisposable {
     file.flushing.set(window.index, window)
     window.isQueued = false
     this.#flushes++
-    const sizeBytes = window.sizeBytes
     const failure = await this.#store(inode, window).then(
       () => null,
       error => error as unknown,
     )
     this.#flushes--
-    this.#dirtyBytes += window.sizeBytes - sizeBytes
     file.flushing.delete(window.index)
     if (failure === null) {
-      this.#dirtyBytes -= window.sizeBytes
       window.release()
       this.#failure = null
       file.failure = null
@@ -281,7 +281,7 @@ export class WriteBuffer implements AsyncDisposable {
       this.#idle.add(file)
       return
     }
-    this.#dirtyBytes += newer.underlay(window) - window.sizeBytes
+    newer.underlay(window)
     window.release()
   }
 
