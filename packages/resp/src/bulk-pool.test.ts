@@ -10,8 +10,8 @@ test('memory comes back once, and only its own', () => {
   pool.give(first)
   equal(pool.isLent(first), false)
   pool.give(first)
-  equal(pool.spareBytes, 131_072)
-  const [second, third] = [pool.take(131_072), pool.take(70_000)]
+  equal(pool.spareBytes, 131_072 + 512)
+  const [second, third] = [pool.take(131_072), pool.take(60_000)]
   equal(second.buffer, first.buffer)
   notEqual(third.buffer, first.buffer)
   pool.give(Buffer.alloc(100_000))
@@ -23,5 +23,24 @@ test('what is kept has a limit', () => {
   const pool = new BulkPool()
   const many = Array.from({ length: 10 }, () => pool.take(8 * 1024 * 1024))
   for (const bulk of many) pool.give(bulk)
-  equal(pool.spareBytes, 16 * 1024 * 1024)
+  equal(pool.spareBytes, 2 * (8 * 1024 * 1024 + 512))
+})
+
+test('what is kept of one size makes room for another', () => {
+  const pool = new BulkPool({ spareBytesMax: 1024 * 1024 })
+  const lent = Array.from({ length: 4 }, () => pool.take(100_000))
+  for (const bulk of lent) pool.give(bulk)
+  const spareBytes = pool.spareBytes
+  pool.take(200_000)
+  equal(pool.spareBytes, spareBytes / 2)
+  equal(lent.filter(({ buffer }) => buffer.byteLength === 0).length, 2)
+  pool.take(300)
+  equal(pool.spareBytes, spareBytes / 2)
+})
+
+test('a value and the same value with a header take the same memory', () => {
+  const pool = new BulkPool()
+  const value = pool.take(128 * 1024)
+  pool.give(value)
+  equal(pool.take(128 * 1024 + 300).buffer, value.buffer)
 })

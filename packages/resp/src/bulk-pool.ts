@@ -1,14 +1,22 @@
 /** Smaller bulks cost less to allocate than to keep. No key is that long, so what is lent out is always a value. */
 const pooledBytesMin = 2 * 1024
+/** Beside a power of two, so that a value and the same value with its header and key in a segment take the same memory. */
+const headBytes = 512
 /** Kept for later use, by all connections of a server together. */
-const spareBytesMax = 16 * 1024 * 1024
+const spareBytesMaxDefault = 17 * 1024 * 1024
 
 /** Memory for large bulks, used again once their command is answered. A fresh buffer per value made the garbage collector a
  *  third of the work of a server that takes in 128 KiB values. */
 export class BulkPool {
+  readonly #spareBytesMax: number
   readonly #spare = new Map<number, ArrayBuffer[]>()
   readonly #lent = new WeakSet<ArrayBufferLike>()
   #spareBytes = 0
+
+  /** @param limits spareBytesMax: what is kept of what was lent at once; what lies in it costs no more than it did then */
+  constructor({ spareBytesMax = spareBytesMaxDefault }: { readonly spareBytesMax?: number } = {}) {
+    this.#spareBytesMax = spareBytesMax
+  }
 
   /** Bytes kept for later use. */
   get spareBytes(): number {
@@ -27,10 +35,8 @@ export class BulkPool {
   /** Memory with anything in it. */
   take(lengthBytes: number): Buffer {
     if (!this.isPooled(lengthBytes)) return Buffer.allocUnsafeSlow(lengthBytes)
-    const capacityBytes = 2 ** Math.ceil(Math.log2(lengthBytes))
-    const spare = this.#spare.get(capacityBytes)?.pop()
-    if (spare) this.#spareBytes -= capacityBytes
-    const memory = spare ?? Buffer.allocUnsafeSlow(capacityBytes).buffer
+    const capacityBytes = 2 ** Math.ceil(Math.log2(Math.max(pooledBytesMin, lengthBytes - headBytes))) + headBytes
+    const memory = this.#takeSpare(capacityBytes) ?? this.#allocate(capacityBytes)
     this.#lent.add(memory)
     return Buffer.from(memory, 0, lengthBytes)
   }
@@ -39,10 +45,28 @@ export class BulkPool {
   give(bulk: Buffer): void {
     if (!this.isPooled(bulk.length) || !this.#lent.delete(bulk.buffer)) return
     const { byteLength } = bulk.buffer
-    if (this.#spareBytes + byteLength > spareBytesMax) return
+    if (this.#spareBytes + byteLength > this.#spareBytesMax) return
     this.#spareBytes += byteLength
     const spares = this.#spare.get(byteLength)
     if (spares) spares.push(bulk.buffer as ArrayBuffer)
     else this.#spare.set(byteLength, [bulk.buffer as ArrayBuffer])
+  }
+
+  #takeSpare(capacityBytes: number): ArrayBuffer | undefined {
+    const memory = this.#spare.get(capacityBytes)?.pop()
+    if (memory) this.#spareBytes -= capacityBytes
+    return memory
+  }
+
+  /** What is kept of other sizes makes room first: so all of it together never grows beyond what was lent at once. */
+  #allocate(capacityBytes: number): ArrayBufferLike {
+    let missingBytes = capacityBytes
+    for (const [spareCapacityBytes, spares] of this.#spare) {
+      while (missingBytes > 0 && spares.length > 0) {
+        this.#takeSpare(spareCapacityBytes)!.transfer(0)
+        missingBytes -= spareCapacityBytes
+      }
+    }
+    return Buffer.allocUnsafeSlow(capacityBytes).buffer
   }
 }
