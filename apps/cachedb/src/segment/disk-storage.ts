@@ -7,9 +7,9 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
-  read,
   readdirSync,
   readSync,
+  readv,
   renameSync,
   rmSync,
   statfsSync,
@@ -21,6 +21,7 @@ import { open } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { resourceUsage } from 'node:process'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
+import { AdjacentReads } from './adjacent-reads.ts'
 import {
   type AppendFile,
   appendWhole,
@@ -230,6 +231,7 @@ class DiskAppendFile extends DiskFile implements AppendFile {
 
 class DiskReadFile extends DiskFile implements ReadFile {
   readonly sizeBytes: number
+  readonly #reads = new AdjacentReads(this)
 
   constructor(path: string, descriptor: number, pool: BulkPool) {
     super(path, descriptor, pool)
@@ -238,18 +240,16 @@ class DiskReadFile extends DiskFile implements ReadFile {
 
   async read(offsetBytes: number, lengthBytes: number): Promise<Buffer> {
     const buffer = this.pool.take(lengthBytes)
-    let filled = 0
-    while (filled < lengthBytes) {
-      const at = filled
-      const count = await new Promise<number>((resolve, reject) =>
-        read(this.descriptor, buffer, at, lengthBytes - at, offsetBytes + at, (error, bytes) =>
-          error ? reject(storageError(this.path, error)) : resolve(bytes),
-        ),
-      )
-      if (count === 0) break
-      filled += count
-    }
-    return buffer.subarray(0, filled)
+    return buffer.subarray(0, await this.#reads.fill(buffer, offsetBytes))
+  }
+
+  async readInto(buffers: readonly Buffer[], offsetBytes: number): Promise<number> {
+    const { descriptor } = this
+    return new Promise((resolve, reject) =>
+      readv(descriptor, buffers, offsetBytes, (error, bytes) =>
+        error ? reject(storageError(this.path, error)) : resolve(bytes),
+      ),
+    )
   }
 }
 
