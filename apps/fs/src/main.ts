@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { MiB } from '@qsfs/bytes/units'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { Wakefulness } from '@qsfs/concurrency/wakefulness'
 import { loadSection } from '@qsfs/config/load'
@@ -37,7 +38,8 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
   const held = heldFds === null ? null : await heldMount(heldFds, config, log)
   // Before the store: opening that takes the namespaces away from whoever serves them at the same place.
   if (config.transport === 'kernel' && held === null) await requireMountpoint(config.mountpoint)
-  const blockMemory = new BulkPool()
+  // What the block cache lets go of it takes again soon: for as much fresh memory the collector marks the heap sixteen times.
+  const blockMemory = new BulkPool({ spareBytesMax: config.blockCacheBytesMax + 16 * MiB })
   const calls = new StoreCalls()
   const wakefulness = new Wakefulness(systemClock, { pollUs: config.pollUs, mayPoll: () => !calls.areMany })
   const connect = calls.watched(connector(config, blockMemory), wakefulness)
