@@ -1,9 +1,9 @@
 /** Smaller bulks cost less to allocate than to keep. No key is that long, so what is lent out is always a value. */
 const pooledBytesMin = 2 * 1024
-/** Beside a power of two, so that a value and the same value with its header and key in a segment take the same memory. */
+/** Values are powers of two mostly. In a segment they have a header and a key, which must not double their memory. */
 const headBytes = 512
 /** Kept for later use, by all connections of a server together. */
-const spareBytesMaxDefault = 17 * 1024 * 1024
+const spareBytesMaxDefault = 16 * 1024 * 1024
 
 /** Memory for large bulks, used again once their command is answered. A fresh buffer per value made the garbage collector a
  *  third of the work of a server that takes in 128 KiB values. */
@@ -35,7 +35,7 @@ export class BulkPool {
   /** Memory with anything in it. */
   take(lengthBytes: number): Buffer {
     if (!this.isPooled(lengthBytes)) return Buffer.allocUnsafeSlow(lengthBytes)
-    const capacityBytes = 2 ** Math.ceil(Math.log2(Math.max(pooledBytesMin, lengthBytes - headBytes))) + headBytes
+    const capacityBytes = capacityFor(lengthBytes)
     const memory = this.#takeSpare(capacityBytes) ?? this.#allocate(capacityBytes)
     this.#lent.add(memory)
     return Buffer.from(memory, 0, lengthBytes)
@@ -69,4 +69,10 @@ export class BulkPool {
     }
     return Buffer.allocUnsafeSlow(capacityBytes).buffer
   }
+}
+
+function capacityFor(lengthBytes: number): number {
+  const powerBytes = 2 ** Math.floor(Math.log2(lengthBytes))
+  if (lengthBytes === powerBytes) return powerBytes
+  return lengthBytes <= powerBytes + headBytes ? powerBytes + headBytes : 2 * powerBytes
 }
