@@ -56,7 +56,7 @@ export class ListOperations {
 
   #fillOne({ name, nodeId, type, cookie }: DirectoryName, withEntries: boolean, fill: FillDirectory): boolean {
     const { inodes } = this.#volume
-    const inode = withEntries ? inodes.get(nodeId) : null
+    const inode = withEntries ? inodes.peek(nodeId) : null
     const next = BigInt(cookie) + firstNameCursor + 1n
     const fits = fill(Buffer.from(name, 'latin1'), nodeId, type << 12, next, inode === null ? null : entryOf(inode))
     if (fits && inode !== null) inodes.raiseLookups(nodeId)

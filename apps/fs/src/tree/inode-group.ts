@@ -16,6 +16,8 @@ export class InodeGroup implements CachedRecord {
   /** By slot; undefined: as `#bytes` has it. null: so are all. */
   #decoded: (Inode | null | undefined)[] | null = null
   #decodedCount = 0
+  /** A bit per slot whose inode is not as `#bytes` has it. */
+  #changed = 0
 
   constructor(firstNodeId: number, bytes: Buffer | null) {
     this.key = groupKey(firstNodeId)
@@ -40,26 +42,52 @@ export class InodeGroup implements CachedRecord {
   decode(nodeId: NodeId): Inode | null {
     const slot = nodeId % inodesPerRecord
     const inode = this.#bytes === null ? null : decodeInodeIn(this.#firstNodeId, this.#bytes, slot)
-    this.set(nodeId, inode)
+    this.#keep(slot, inode)
     return inode
+  }
+
+  /** For one look at an inode that nobody keeps or changes. */
+  peek(nodeId: NodeId): Inode | null {
+    const known = this.known(nodeId)
+    if (known !== undefined) return known
+    return this.#bytes === null ? null : decodeInodeIn(this.#firstNodeId, this.#bytes, nodeId % inodesPerRecord)
   }
 
   /** null: it is gone. */
   set(nodeId: NodeId, inode: Inode | null): void {
-    const slot = nodeId % inodesPerRecord
-    this.#decoded ??= new Array(inodesPerRecord).fill(undefined)
-    this.#decodedCount += Number(inode !== null) - Number(this.#decoded[slot] != null)
-    this.#decoded[slot] = inode
+    this.#keep(nodeId % inodesPerRecord, inode)
+    this.changed(nodeId)
+  }
+
+  /** The inode is not what it was. */
+  changed(nodeId: NodeId): void {
+    this.#changed |= 1 << (nodeId % inodesPerRecord)
+  }
+
+  /** What was decoded and is stored can be decoded again. */
+  shrink(): boolean {
+    if (this.#decoded === null || this.#changed !== 0) return false
+    this.#decoded = null
+    this.#decodedCount = 0
+    return true
   }
 
   encode(): Buffer | null {
-    const bytes = this.#bytes
-    if (this.#decoded === null) return bytes
-    const inodes = this.#decoded.map((inode, slot) =>
-      inode !== undefined ? inode : bytes === null ? null : inodeIn(bytes, slot),
-    )
+    if (this.#changed === 0) return this.#bytes
+    const [bytes, decoded] = [this.#bytes, this.#decoded]
+    const inodes = Array.from({ length: inodesPerRecord }, (_, slot) => {
+      if ((this.#changed & (1 << slot)) !== 0) return decoded?.[slot] ?? null
+      return bytes === null ? null : inodeIn(bytes, slot)
+    })
     this.#bytes = encodeInodes(this.#firstNodeId, inodes)
+    this.#changed = 0
     return this.#bytes
+  }
+
+  #keep(slot: number, inode: Inode | null): void {
+    this.#decoded ??= new Array(inodesPerRecord).fill(undefined)
+    this.#decodedCount += Number(inode !== null) - Number(this.#decoded[slot] != null)
+    this.#decoded[slot] = inode
   }
 }
 

@@ -1,3 +1,4 @@
+import assert from 'node:assert'
 import { layout } from '@qsfs/bytes/layout'
 import { FuseError } from '@qsfs/fuse/errno'
 import type { NodeId, Timestamp } from '@qsfs/fuse/filesystem'
@@ -88,6 +89,13 @@ export class InodeTable {
     return inode
   }
 
+  /** As `get`, for a look at an inode that nobody keeps or changes: it is not kept decoded. */
+  peek(nodeId: NodeId): Inode {
+    const inode = this.#group(nodeId).peek(nodeId)
+    if (inode === null) throw new FuseError('ESTALE', `there is no inode ${nodeId}`)
+    return inode
+  }
+
   /** Starts to load what is missing of these; null when all are in memory. */
   prefetch(nodeIds: Iterable<NodeId>): Promise<void> | null {
     const wanted = new Map<number, readonly [string, (bytes: Buffer | null) => CachedRecord]>()
@@ -131,7 +139,10 @@ export class InodeTable {
 
   /** The inode changed, and joins the running transaction. */
   touch(inode: Inode): void {
-    this.#cache.touch(this.#group(inode.nodeId))
+    const group = this.#group(inode.nodeId)
+    assert(group.known(inode.nodeId) === inode, `inode ${inode.nodeId} was let go and is changed`)
+    group.changed(inode.nodeId)
+    this.#cache.touch(group)
     if (inode.allocatedBytes !== inode.countedBytes) this.#count(inode, inode.allocatedBytes)
   }
 

@@ -6,6 +6,8 @@ export interface CachedRecord extends LogRecord {
   readonly isPinned: boolean
   /** About what it takes in memory now, besides what each record takes. */
   readonly memoryBytes: number
+  /** Lets go of what it can make again from its bytes. @returns false: there is nothing */
+  shrink?(): boolean
 }
 
 /** Thrown by a look at a record that is not in memory: the operation has changed nothing yet, and is run again after `loading`.
@@ -119,8 +121,11 @@ export class RecordCache {
     for (const [key, slot] of this.#slots) {
       if (looks-- === 0 || this.#memoryBytes <= this.#bytesMax * 0.9) return
       this.#slots.delete(key)
-      if (slot.recent || slot.dirty || slot.record.isPinned) this.#slots.set(key, slot)
-      else this.#memoryBytes -= slot.countedBytes
+      const isInUse = slot.recent || slot.dirty || slot.record.isPinned
+      if (isInUse || slot.record.shrink?.()) {
+        this.#slots.set(key, slot)
+        if (!isInUse) this.#measure(slot)
+      } else this.#memoryBytes -= slot.countedBytes
       slot.recent = false
     }
   }
