@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { setImmediate as turn } from 'node:timers/promises'
+import { MiB } from '@qsfs/bytes/units'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { BulkClient } from '@qsfs/resp/bulk-client'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
@@ -13,6 +14,8 @@ const contentBytes = 100
 /** The others are empty. */
 const filesPerContent = 10
 const filesPerTurn = 20
+/** All names of a million files: each create needs those of its hash. */
+const recordBytesMax = 256 * MiB
 const asRoot = { uid: 0, gid: 0, pid: 1, signal: new AbortController().signal }
 const bySystemCall = { fromCache: false, killPrivileges: false }
 
@@ -26,7 +29,7 @@ export async function fill(address: string, directory: string, count: number): P
   await using store = await CachedbStore.open(connect, names, systemClock, randomBytes, silentLog, {
     blockMemory: pool,
   })
-  await using driver = await Driver.mount(store)
+  await using driver = await Driver.mount(store, { recordBytesMax })
   const { filesystem } = driver
   const parent = (await filesystem.mkdir(rootNodeId, Buffer.from(directory), 0o755, asRoot)).attr.nodeId
   for (let index = 0; index < count; index++) {

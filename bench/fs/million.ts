@@ -3,9 +3,10 @@ import { readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { type SpawnedProcess, spawnProcess } from '@qsfs/testkit/spawn'
+import type { SpawnedProcess } from '@qsfs/testkit/spawn'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { atMost, atMostRatio, type Row, row } from '../row.ts'
+import { startProgram } from '../start-program.ts'
 import { middle } from '../stor/middle.ts'
 import { fill } from './fill.ts'
 
@@ -154,9 +155,6 @@ class MillionStack implements AsyncDisposable {
   }
 
   #spawn(app: 'cachedb' | 'fs'): SpawnedProcess {
-    const program = new URL(`../../apps/${app}/src/main.ts`, import.meta.url).pathname
-    // As packages/qsfs/bin/qsfs starts it.
-    const env = { MALLOC_ARENA_MAX: '2' }
-    return spawnProcess(process.execPath, [program, '--config', this.#configPath], { env, stopWithinMs: 60_000 })
+    return startProgram(app, this.#configPath, { stopWithinMs: 60_000 })
   }
 }
