@@ -27,7 +27,7 @@ export const fsSchema = z
     read_wait: duration({ min: 100 }).default(60_000),
     /** A write that finds no room by then fails with ENOSPC or EIO. Nothing acknowledged is dropped by it. */
     write_wait: duration({ min: 100 }).default(30_000),
-    /** Unix socket that answers `status`; open to this user only. */
+    /** Unix socket that answers `status`, `state` and `sync`; open to this user only. */
     control_socket: path().optional(),
     /** stor's control socket, to say how many locations the bytes of a file may lose; none: only that they are stored. */
     stor_socket: path().optional(),

@@ -85,7 +85,8 @@ await runDaemon('fs', async ({ argv, log, stack, stop }: DaemonContext) => {
   // Last, so that whoever gets an answer here finds the mount usable.
   if (config.controlSocket !== undefined) {
     const status = () => statusOf(volume, config, counts)
-    stack.use(await serveControl(config.controlSocket, { status, state: stateRequest(volume, states) }, log))
+    const handlers = { status, state: stateRequest(volume, states), sync: () => volume.sync() }
+    stack.use(await serveControl(config.controlSocket, handlers, log))
   }
   log.event('mount.ready', { mountpoint: config.mountpoint, transport: config.transport })
 })

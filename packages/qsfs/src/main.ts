@@ -97,7 +97,10 @@ try {
 /** commander has already said what is wrong with the arguments; 0 is --help and --version. */
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
-  const end = expectedEnd(error)
+  const isTimeout = error instanceof DOMException && error.name === 'TimeoutError'
+  const end = isTimeout
+    ? { exitCode: 1, sentence: 'a daemon does not answer; its log may say why' }
+    : expectedEnd(error)
   process.stderr.write(`qsfs: ${end?.sentence ?? (error instanceof Error ? error.stack : String(error))}\n`)
   return end?.exitCode ?? 1
 }

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { formatSize } from '@qsfs/bytes/units'
 import { delay, systemClock } from '@qsfs/concurrency/clock'
+import { askControl } from '@qsfs/daemon/control'
 import { ExpectedFailure } from '@qsfs/daemon/failure'
 import { connectCachedb, dispersalOf, viewNamespaces } from './cachedb-view.ts'
 import { chosenState, runningInstance } from './running.ts'
@@ -12,14 +13,16 @@ export interface SyncOptions {
   readonly wait?: boolean
 }
 
-/** Nothing stored for so long: something is wrong, and `qsfs status` says what. */
+/** Nothing moved for so long: something is wrong, and `qsfs status` says what. */
 const progressWithinMs = 120_000
 
 /** `qsfs sync`: writes back what the kernel and fs hold, closes the open segments, so that all of it goes to the backends.
  *  @throws ExpectedFailure when waiting and nothing was stored for two minutes */
 export async function sync({ state, wait = false }: SyncOptions): Promise<void> {
   const instance = runningInstance(chosenState(state))
+  // The kernel hands on what it holds, and does not tell fs that somebody waits.
   await promisify(execFile)('sync', ['--file-system', '--', instance.mount])
+  await askControl(instance.fsSocket, 'sync', {}, { signal: AbortSignal.timeout(progressWithinMs) })
   await using client = await connectCachedb(instance.cachedb)
   for (const { name, segments } of await viewNamespaces(client)) {
     const hasOpenData = segments.some(({ state, liveBytes }) => state === 'open' && liveBytes > 0)

@@ -203,7 +203,9 @@ async function everythingIsShown({ state, mount }: Place): Promise<void> {
   assert.match(forPeople.stdout, /^fs: .* requests from the kernel$/m)
 }
 
-async function everythingLeaves({ state }: Place): Promise<void> {
+async function everythingLeaves({ state, mount }: Place): Promise<void> {
+  const unsynced = join(mount, 'unsynced')
+  await writeFile(unsynced, Buffer.alloc(200_000, 'x'))
   const synced = await run(launcher, ['sync', '--wait', '--state', state])
   assert.match(synced.stderr, /^qsfs: everything written is stored$/m)
   const { stdout } = await run(launcher, ['status', '--state', state, '--json'])
@@ -213,6 +215,7 @@ async function everythingLeaves({ state }: Place): Promise<void> {
   )
   assert.ok(stored.length >= 2, stdout)
   assert.ok(stor.objectCount >= 2, stdout)
+  assert.match((await run(launcher, ['status', unsynced])).stdout, /: dispersed 6\/6, survives 2\n/)
 }
 
 async function fsckFindsNothing({ path, state }: Place, ...flags: string[]): Promise<void> {
