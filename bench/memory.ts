@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { startQsfs } from '@qsfs/testkit/qsfs-instance'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { peakMiB } from './programs.ts'
 import { atMost, type Row, row } from './row.ts'
 
 /** The most memory that fs ever held while 2 GiB were written through the mount, segments leaving meanwhile. */
@@ -19,15 +19,10 @@ export async function rows(): Promise<Row[]> {
     'status=none',
   ])
   const { processes } = await qsfs.status()
-  const peakMiB = async (name: string): Promise<number> => {
-    const pid = processes.find(process => process.name === name)?.pid
-    const line = /^VmHWM:\s+(\d+) kB$/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))
-    if (!line) throw new Error(`no VmHWM of ${name} (pid ${pid})`)
-    return Number(line[1]) / 1024
-  }
+  const peakOf = (name: string) => peakMiB(processes.find(process => process.name === name)!.pid)
   return [
-    row('fs: RSS while writing 2 GiB, peak', await peakMiB('fs'), 'MiB', { target: atMost(400) }),
-    row('stor: RSS meanwhile, peak', await peakMiB('stor'), 'MiB', { target: atMost(300) }),
-    row('cachedb: RSS meanwhile, peak', await peakMiB('cachedb'), 'MiB'),
+    row('fs: RSS while writing 2 GiB, peak', peakOf('fs'), 'MiB', { target: atMost(400) }),
+    row('stor: RSS meanwhile, peak', peakOf('stor'), 'MiB', { target: atMost(300) }),
+    row('cachedb: RSS meanwhile, peak', peakOf('cachedb'), 'MiB'),
   ]
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { RespClient } from '@qsfs/resp/client'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { middle } from '../middle.ts'
 import { atMost, type Row, row } from '../row.ts'
 import { processorWaitMs, type Server, startCachedb } from './servers.ts'
 
@@ -142,8 +143,4 @@ async function pingWhile(client: RespClient, server: Server, isWanted: () => boo
 
 function p99(takenMs: number[]): number {
   return takenMs.sort((a, b) => a - b)[Math.floor(takenMs.length * 0.99)]!
-}
-
-function middle(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
 }

@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { type SpawnedProcess, spawnProcess } from '@qsfs/testkit/spawn'
+import { startProgram } from '../programs.ts'
 
 /** A server under measurement, on a unix socket of its own. */
 export interface Server extends AsyncDisposable {
@@ -14,8 +15,6 @@ export interface Server extends AsyncDisposable {
   /** SIGTERM, and waits until it has ended well. */
   stop(): Promise<void>
 }
-
-const cachedbMain = new URL('../../apps/cachedb/src/main.ts', import.meta.url).pathname
 
 /** As Debian starts it, but for a socket, the append-only file each second and no rewriting of it. */
 export async function startRedis(directory: string): Promise<Server> {
@@ -43,11 +42,12 @@ export async function startCachedb(directory: string, keys = ''): Promise<Server
   const configPath = join(directory, 'qsfs.toml')
   const section = `data_dir = "${join(directory, 'cachedb')}"\nsocket = "${socketPath}"\nfsync = "interval"\n`
   writeFileSync(configPath, `[cachedb]\n${section}${keys}`)
-  // As packages/qsfs/bin/qsfs starts it.
-  const child = spawnProcess(process.execPath, [cachedbMain, '--config', configPath], {
-    env: { MALLOC_ARENA_MAX: '2' },
-  })
-  return started('cachedb', socketPath, child, keyBytes => `$${keyBytes}\r\n\r\n`.length + keyBytes)
+  return started(
+    'cachedb',
+    socketPath,
+    startProgram('cachedb', configPath),
+    keyBytes => `$${keyBytes}\r\n\r\n`.length + keyBytes,
+  )
 }
 
 async function started(

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { promisify } from 'node:util'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { middleBy } from '../middle.ts'
 import { atLeastRatio, type Row, row } from '../row.ts'
 import { benchmarkKey, load } from './load.ts'
 import { cpuMs, type Server, startCachedb, startRedis } from './servers.ts'
@@ -42,7 +43,8 @@ export async function throughputRows(): Promise<Row[]> {
   const rows: Row[] = []
   for (const kind of kinds) {
     const measured = kind.command === 'set' ? await measureSet(kind) : await measureGet(kind)
-    const [ours, theirs] = [middle(measured.cachedb), middle(measured.redis)]
+    const ours = middleBy(measured.cachedb, perSecond)
+    const theirs = middleBy(measured.redis, perSecond)
     const against = { name: 'redis', value: theirs.perSecond }
     rows.push(row(kind.name, ours.perSecond, 'requests/s', { against, target: atLeastRatio(kind.ratioMin) }))
     const cpu = { against: { name: 'redis', value: theirs.cpuUs } }
@@ -51,6 +53,8 @@ export async function throughputRows(): Promise<Row[]> {
   }
   return rows
 }
+
+const perSecond = (measured: Measured) => measured.perSecond
 
 interface Rounds {
   readonly redis: Measured[]
@@ -111,8 +115,4 @@ async function measure(server: Server, { command, valueBytes, pipeline, requests
 async function fill(server: Server, { valueBytes }: Kind): Promise<void> {
   const value = randomBytes(valueBytes)
   await load(server, keysOfGet[valueBytes]!, { keyOf: benchmarkKey, keyReplyBytes: benchmarkKey(0).length, value })
-}
-
-function middle(measured: readonly Measured[]): Measured {
-  return measured.toSorted((a, b) => a.perSecond - b.perSecond)[Math.floor(measured.length / 2)]!
 }

@@ -15,7 +15,8 @@ export async function mountGocryptfs(directory: string): Promise<AsyncDisposable
   try {
     await run('gocryptfs', ['-init', '-q', '-scryptn', '10', '-passfile', password, cipher])
   } catch (error) {
-    throw new Error('gocryptfs did not run; on Debian: apt-get install gocryptfs', { cause: error })
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    throw new Error('gocryptfs is not there; on Debian: apt-get install gocryptfs', { cause: error })
   }
   // It goes to the background, and with '-nosyslog' it would keep our pipes open: `run` would wait for ever.
   await run('gocryptfs', ['-q', '-passfile', password, cipher, mount])

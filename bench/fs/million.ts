@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { SpawnedProcess } from '@qsfs/testkit/spawn'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { middle } from '../middle.ts'
 import { atMost, atMostRatio, type Row, row } from '../row.ts'
 import { startProgram } from '../start-program.ts'
-import { middle } from '../stor/middle.ts'
 import { fill } from './fill.ts'
 
 const run = promisify(execFile)

@@ -1,14 +1,12 @@
-import { execFile } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
-import { promisify } from 'node:util'
 import { BulkClient } from '@qsfs/resp/bulk-client'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
 import { startQsfs } from '@qsfs/testkit/qsfs-instance'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { middleBy } from '../middle.ts'
 import { atLeastRatio, type Row, row } from '../row.ts'
+import { figureOf, runFsbench } from './fsbench.ts'
 
-const run = promisify(execFile)
-const workload = new URL('../fsbench.py', import.meta.url).pathname
 const rounds = 5
 const megabytes = (256 * 2 ** 20) / 1e6
 /** As fs sends a stream: values of this size, so many under way. */
@@ -32,12 +30,11 @@ export async function streamRows(): Promise<Row[]> {
     await qsfs.waitFor('all closed segments are stored', status => status.allClosedStored)
     const bare = megabytes / (await bareSeconds(client, block))
     await qsfs.waitFor('all closed segments are stored', status => status.allClosedStored)
-    const { stdout } = await run('python3', [workload, '--steps', 'write_MBps', `qsfs=${qsfs.mount}`])
-    const mounted: number = JSON.parse(stdout.trimEnd().split('\n').at(-1)!).qsfs.write_MBps
+    const mounted = figureOf(await runFsbench(['write_MBps'], { qsfs: qsfs.mount }), 'qsfs', 'write_MBps')
     console.error(`mounted ${mounted}, bare ${bare} MB/s`)
     measured.push({ mounted, bare })
   }
-  const middle = measured.sort((a, b) => a.mounted / a.bare - b.mounted / b.bare)[(rounds - 1) >> 1]!
+  const middle = middleBy(measured, round => round.mounted / round.bare)
   const against = { name: 'to cachedb without FUSE', value: middle.bare }
   return [row('streaming write of 256 MiB, synced', middle.mounted, 'MB/s', { against, target: atLeastRatio(0.7) })]
 }

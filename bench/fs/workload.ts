@@ -4,11 +4,12 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { startQsfs } from '@qsfs/testkit/qsfs-instance'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { middleBy } from '../middle.ts'
 import { atLeastRatio, failedRow, type Row, row } from '../row.ts'
+import { type Figures, figureOf, runFsbench } from './fsbench.ts'
 import { mountGocryptfs } from './gocryptfs.ts'
 
 const run = promisify(execFile)
-const workload = new URL('../fsbench.py', import.meta.url).pathname
 const rounds = 3
 
 /** The steps of fsbench.py: unit, and how much of gocryptfs's figure it takes. */
@@ -28,9 +29,6 @@ const steps = {
   rmtree_files: ['files/s', 1.5],
 } as const
 type Step = keyof typeof steps
-
-/** What fsbench.py prints last: by place and step a figure, or why there is none. */
-type Round = Readonly<Record<string, Readonly<Record<string, number | string>>>>
 
 /** Every step, each followed by what the disk below does of it. */
 export async function workloadRows(): Promise<Row[]> {
@@ -56,28 +54,24 @@ async function compare(
 ): Promise<Row[]> {
   await using gocryptfs = await mountGocryptfs(directory)
   await using qsfs = await startQsfs(directory, '')
-  const places = [`gocryptfs=${gocryptfs.mount}`, `qsfs=${qsfs.mount}`]
-  if (bare !== null) places.unshift(`${bare.name}=${bare.directory}`)
-  const measured: Round[] = []
+  const places = {
+    ...(bare && { [bare.name]: bare.directory }),
+    gocryptfs: gocryptfs.mount,
+    qsfs: qsfs.mount,
+  }
+  const measured: Figures[] = []
   for (let round = 0; round < rounds; round++) {
-    const { stdout } = await run('python3', [workload, '--steps', chosen.join(','), ...places])
-    console.error(stdout)
-    measured.push(JSON.parse(stdout.trimEnd().split('\n').at(-1)!))
+    measured.push(await runFsbench(chosen, places))
     await run('sync')
   }
   return chosen.flatMap(step => rowsOf(step, measured, bare?.name ?? null))
 }
 
-function rowsOf(step: Step, measured: readonly Round[], bare: string | null): Row[] {
-  const figure = (round: Round, place: string): number => {
-    const value = round[place]?.[step]
-    if (typeof value !== 'number') throw new Error(`${place}: ${value}`)
-    return value
-  }
-  const ratio = (round: Round): number => figure(round, 'qsfs') / figure(round, 'gocryptfs')
+function rowsOf(step: Step, measured: readonly Figures[], bare: string | null): Row[] {
+  const figure = (round: Figures, place: string): number => figureOf(round, place, step)
   const [unit, bound] = steps[step]
   try {
-    const middle = measured.toSorted((a, b) => ratio(a) - ratio(b))[(rounds - 1) >> 1]!
+    const middle = middleBy(measured, round => figure(round, 'qsfs') / figure(round, 'gocryptfs'))
     const against = { name: 'gocryptfs', value: figure(middle, 'gocryptfs') }
     const compared = row(step, figure(middle, 'qsfs'), unit, { against, target: atLeastRatio(bound) })
     return bare === null ? [compared] : [compared, row(`${step}, ${bare} alone`, figure(middle, bare), unit)]

@@ -1,15 +1,11 @@
-import { readFileSync } from 'node:fs'
 import { rename, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { askControl } from '@qsfs/daemon/control'
 import type { StatusResult } from '@qsfs/protocol/stor-control'
-import { type SpawnedProcess, spawnProcess } from '@qsfs/testkit/spawn'
-import { type AppName, appMain, nodeArguments } from '../../packages/qsfs/src/apps.ts'
+import type { SpawnedProcess } from '@qsfs/testkit/spawn'
+import { peakMiB, startProgram } from '../programs.ts'
 
 const backendCount = 6
-const compileCache = new URL('../../node_modules/.cache/node', import.meta.url).pathname
-/** As packages/qsfs/bin/qsfs sets it. Without the cache each thread has a TypeScript stripper of its own. */
-const launcherEnv = { MALLOC_ARENA_MAX: '2', UV_THREADPOOL_SIZE: '8', NODE_COMPILE_CACHE: compileCache }
 const allUpWithinMs = 30_000
 const bytesMetric = 'qsfs_stor_backend_bytes_total'
 
@@ -71,9 +67,7 @@ export class Cluster implements AsyncDisposable {
 
   /** The most memory that stor ever held. */
   get storPeakMiB(): number {
-    const line = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.#stor.pid}/status`, 'utf8'))
-    if (line === null) throw new Error('no VmHWM of stor')
-    return Number(line[1]) / 1024
+    return peakMiB(this.#stor.pid)
   }
 
   /** Bytes of pieces that stor has read so far, by backend, as its own metrics count them. */
@@ -150,11 +144,6 @@ export class BackendProcess implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#process?.[Symbol.asyncDispose]()
   }
-}
-
-function startProgram(app: AppName, configPath: string): SpawnedProcess {
-  const args = [...nodeArguments[app], appMain(app), '--config', configPath]
-  return spawnProcess(process.execPath, args, { env: launcherEnv })
 }
 
 function storConfig(directory: string, controlPath: string, backends: readonly BackendProcess[]): string {

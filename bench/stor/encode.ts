@@ -7,9 +7,9 @@ import { FramePool } from '../../apps/stor/src/pipeline/frame-pool.ts'
 import { type CodingPool, FrameSender } from '../../apps/stor/src/pipeline/frame-sender.ts'
 import { ShardWriter } from '../../apps/stor/src/pipeline/shard-writer.ts'
 import { openSource } from '../../apps/stor/src/segment-file.ts'
+import { middle } from '../middle.ts'
 import { atLeast, type Row, row } from '../row.ts'
 import { writeRandomFile } from './files.ts'
-import { middle } from './middle.ts'
 
 const fileBytes = 2 ** 30
 const frameBytes = 2 ** 20

@@ -1,11 +1,11 @@
 import { strict as assert } from 'node:assert'
 import { join } from 'node:path'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { middleBy } from '../middle.ts'
 import { atLeastRatio, failedRow, type Row, row } from '../row.ts'
 import { type BackendProcess, Cluster } from './cluster.ts'
 import { isSameFile, writeRandomFile } from './files.ts'
 import { lateSocket } from './late-socket.ts'
-import { middle } from './middle.ts'
 
 const fileMiB = 256
 const fileBytes = fileMiB * 2 ** 20
@@ -54,8 +54,7 @@ export async function faultRows(): Promise<Row[]> {
   return faults.map(([name], index) => {
     const what = `stor: retrieve ${fileMiB} MiB, ${name}`
     if (failures.has(index)) return failedRow(what, failures.get(index))
-    const turns = measured[index]!.map(turn => ({ ...turn, ratio: turn.hurt / turn.healthy }))
-    const { healthy, hurt } = turns.find(({ ratio }) => ratio === middle(turns.map(turn => turn.ratio)))!
+    const { healthy, hurt } = middleBy(measured[index]!, turn => turn.hurt / turn.healthy)
     return row(what, hurt, 'MB/s', { against: { name: 'healthy', value: healthy }, target: atLeastRatio(0.8) })
   })
 }

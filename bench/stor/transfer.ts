@@ -1,10 +1,10 @@
 import { strict as assert } from 'node:assert'
 import { join } from 'node:path'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
+import { middle } from '../middle.ts'
 import { atLeast, atMost, type Row, row } from '../row.ts'
 import { Cluster } from './cluster.ts'
 import { isSameFile, writeRandomFile } from './files.ts'
-import { middle } from './middle.ts'
 
 const rounds = 3
 
