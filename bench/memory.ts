@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { startQsfs } from '@qsfs/testkit/qsfs-instance'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
-import { peakMiB } from './programs.ts'
+import { peakMiB } from './peak-memory.ts'
 import { atMost, type Row, row } from './row.ts'
 
 /** The most memory that fs ever held while 2 GiB were written through the mount, segments leaving meanwhile. */

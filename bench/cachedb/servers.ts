@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { type SpawnedProcess, spawnProcess } from '@qsfs/testkit/spawn'
-import { startProgram } from '../programs.ts'
+import { startProgram } from '../start-program.ts'
 
 /** A server under measurement, on a unix socket of its own. */
 export interface Server extends AsyncDisposable {

@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { askControl } from '@qsfs/daemon/control'
 import type { StatusResult } from '@qsfs/protocol/stor-control'
 import type { SpawnedProcess } from '@qsfs/testkit/spawn'
-import { peakMiB, startProgram } from '../programs.ts'
+import { peakMiB } from '../peak-memory.ts'
+import { startProgram } from '../start-program.ts'
 
 const backendCount = 6
 const allUpWithinMs = 30_000
