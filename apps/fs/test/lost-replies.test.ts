@@ -158,34 +158,33 @@ test('a server that says FULL space is ENOSPC at once', async t => {
 })
 
 test('a full server that has to be told again what it lost keeps nobody waiting for ever', async t => {
-  const prng = seededPrng(t)
-  const server = new ToyCachedb(prng)
-  const random = (bytes: number) => prng.bytes(bytes)
-  const waits = { writeWaitMs: 600, readWaitMs: 600 }
-  await using store = await CachedbStore.open(server.connect, names, systemClock, random, silentLog, waits)
-  await store.putBlock(Buffer.from('not synced'))
-  server.data.cut(0)
-  server.refusal = 'FULL space'
-  server.crash(false)
+  const server = new ToyCachedb(seededPrng(t))
+  await using store = await storeOfFullServer(server, { readWaitMs: 600 })
   await assert.rejects(store.setRecord('r', Buffer.from('x')), isErrno('ENOSPC'))
   await assert.rejects(store.getRecord('r'), isErrno('EIO'))
   // And ends when it is closed: nothing of it is left waiting.
 })
 
 test('it heals when there is room again', async t => {
-  const prng = seededPrng(t)
-  const server = new ToyCachedb(prng)
-  const random = (bytes: number) => prng.bytes(bytes)
-  const waits = { writeWaitMs: 600, readWaitMs: 60_000 }
-  await using store = await CachedbStore.open(server.connect, names, systemClock, random, silentLog, waits)
-  await store.putBlock(Buffer.from('not synced'))
-  server.data.cut(0)
-  server.refusal = 'FULL space'
-  server.crash(false)
+  const server = new ToyCachedb(seededPrng(t))
+  await using store = await storeOfFullServer(server, { readWaitMs: 60_000 })
   await assert.rejects(store.setRecord('r', Buffer.from('x')), isErrno('ENOSPC'))
   server.refusal = null
   assert.equal(String(await store.getBlock(0, 0, 10)), 'not synced')
 })
+
+/** The server has crashed, lost block 0, and has no room to be told it again. */
+async function storeOfFullServer(server: ToyCachedb, { readWaitMs }: { readWaitMs: number }): Promise<CachedbStore> {
+  const prng = prngFromSeed(4)
+  const waits = { writeWaitMs: 600, readWaitMs }
+  const random = (bytes: number) => prng.bytes(bytes)
+  const store = await CachedbStore.open(server.connect, names, systemClock, random, silentLog, waits)
+  await store.putBlock(Buffer.from('not synced'))
+  server.data.cut(0)
+  server.refusal = 'FULL space'
+  server.crash(false)
+  return store
+}
 
 function isErrno(code: string): (error: unknown) => boolean {
   return error => error instanceof FuseError && error.code === code
