@@ -13,6 +13,7 @@ export class HeldStack implements AsyncDisposable {
   readonly #config: string
   #mount: KernelMount
   readonly #journalFds: readonly number[]
+  readonly #programs: SpawnedProcess[] = []
   #cachedb: SpawnedProcess | null = null
   #fs: SpawnedProcess | null = null
 
@@ -80,9 +81,20 @@ export class HeldStack implements AsyncDisposable {
     return this.#cachedb!
   }
 
-  /** A program that works in the mount. */
+  /** `fs fsck` on the same configuration. */
+  async fsck(): Promise<{ exitCode: number | string; stdout: string; stderr: string }> {
+    const program = join(root, 'apps/fs/src/cli.ts')
+    await using checking = spawnProcess(process.execPath, [program, 'fsck', '--config', this.#config])
+    const exitCode = await checking.exited
+    return { exitCode, stdout: checking.stdout, stderr: checking.stderr }
+  }
+
+  /** A program that works in the mount. Disposing it kills it, and the stack waits for its end: where nobody answers it any more it
+   *  only dies with the mount. */
   python(script: string, ...args: readonly string[]): SpawnedProcess {
-    return spawnProcess('sh', ['-c', 'cd "$0" && exec python3 "$@"', this.mountpoint, script, ...args])
+    const program = spawnProcess('sh', ['-c', 'cd "$0" && exec python3 "$@"', this.mountpoint, script, ...args])
+    this.#programs.push(program)
+    return Object.assign(program, { [Symbol.asyncDispose]: async () => void program.kill9() })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -90,6 +102,7 @@ export class HeldStack implements AsyncDisposable {
     await this.#cachedb?.[Symbol.asyncDispose]()
     // With the last descriptor the connection ends, and nobody hangs in it any more.
     for (const fd of [this.#mount.fd, ...this.#journalFds]) closeSync(fd)
+    await Promise.all(this.#programs.map(program => program.kill9()))
     await this.#mount.unmount()
   }
 

@@ -8,22 +8,28 @@ import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { HeldStack } from './held-stack.ts'
 
 const busy = join(import.meta.dirname, 'busy.py')
+const victimsToChoose = [['fs'], ['fs'], ['cachedb'], ['fs', 'cachedb'], ['cachedb', 'fs']] as const
 /** QSFS_TEST_KILLS=20 for longer. */
 const killCount = Number(process.env.QSFS_TEST_KILLS ?? 3)
 
-test('programs see nothing but a delay when fs is killed again and again', async t => {
+test('programs see nothing but a delay when fs, cachedb or both are killed again and again', async t => {
   const prng = seededPrng(t)
   await using directory = await temporaryDirectory()
   await using stack = await HeldStack.start(directory.path)
   await using first = stack.python(busy, String(prng.below(1e9)))
   await using second = stack.python(busy, String(prng.below(1e9)))
   for (const program of [first, second]) await program.waitForLine(/^works$/)
+  let isServing = true
   for (let i = 0; i < killCount; i++) {
     await pause(prng.below(700))
-    await stack.fs.kill9()
-    stack.spawnFs()
+    // Without a server an fs that starts ends.
+    const victims = isServing ? prng.pick(victimsToChoose) : (['fs'] as const)
+    for (const victim of victims) await stack[victim].kill9()
+    if (victims.some(victim => victim === 'cachedb')) await stack.startCachedb()
+    if (victims.some(victim => victim === 'fs')) stack.spawnFs()
     // Now and then it is killed before it serves.
-    if (prng.chance(0.8)) await stack.fs.waitForLine(/mount\.ready/)
+    isServing = prng.chance(0.8)
+    if (isServing) await stack.fs.waitForLine(/mount\.ready/)
   }
   await stack.fs.waitForLine(/mount\.ready/)
   for (const program of [first, second]) {
@@ -32,6 +38,8 @@ test('programs see nothing but a delay when fs is killed again and again', async
     assert.match(program.stdout, /^done \d+$/m)
   }
   assert.equal(await stack.fs.stop(), 0, stack.fs.stderr)
+  const { exitCode, stdout } = await stack.fsck()
+  assert.equal(exitCode, 0, stdout)
 })
 
 test('fs is exchanged under load: it stores everything first, and nobody loses a byte', async t => {

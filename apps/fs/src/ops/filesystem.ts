@@ -91,8 +91,9 @@ export class VolumeFilesystem implements Filesystem {
   forget(node: NodeId, count: number): void {
     const { inodes, journal, lostBytes, orphans, reclaimer } = this.#volume
     if (!inodes.dropLookups(node, count)) return
-    lostBytes.forget(node)
-    if (!orphans.has(node)) return
+    const isGone = orphans.has(node)
+    lostBytes.forget(node, isGone)
+    if (!isGone) return
     journal?.noteForgotten(node)
     reclaimer.dropUnheld(node)
   }

@@ -37,3 +37,16 @@ test('by an unknown descriptor a process is told once for all of its open files'
   await assert.rejects(lost.tell(5, stranger + 1), told)
   assert.deepEqual(lost.nodeIds, [])
 })
+
+test('a file that the kernel let go of tells its loss to who opens it next, if nobody knows yet', async () => {
+  const lost = new LostBytes(systemClock)
+  lost.add([5, 6, 7])
+  lost.noteOpenFiles(new Map([5, 6, 7].map(nodeId => [nodeId, new Map([[stranger, new Set([3])]])])))
+  await assert.rejects(lost.tell(6, stranger + 1), told)
+  lost.forget(5, false)
+  lost.forget(6, false)
+  lost.forget(7, true)
+  assert.deepEqual(lost.nodeIds, [5])
+  await assert.rejects(lost.tell(5, stranger + 1), told)
+  assert.deepEqual(lost.nodeIds, [])
+})

@@ -40,9 +40,13 @@ export class LostBytes {
     }
   }
 
-  /** The kernel let go of the file: nobody has it open. */
-  forget(nodeId: NodeId): void {
-    this.#losses.delete(nodeId)
+  /** The kernel let go of the file: nobody has it open. While nobody was told, whoever opens it next will be.
+   *  @param isGone it has no name either */
+  forget(nodeId: NodeId, isGone: boolean): void {
+    const loss = this.#losses.get(nodeId)
+    if (loss === undefined) return
+    if (loss.isKnown || isGone) this.#losses.delete(nodeId)
+    else loss.untold.clear()
   }
 
   /** @param threadId who syncs, and still waits
