@@ -43,7 +43,7 @@ export class ListOperations {
     if (cursor < 1n && !fill(dot, directory.nodeId, FileType.directory, 1n, null)) return
     if (cursor < 2n && !fill(dotDot, directory.parent, FileType.directory, firstNameCursor, null)) return
     const from = cursor < firstNameCursor ? 0 : Number(cursor - firstNameCursor)
-    for (const names of directories.buckets(directory, from)) {
+    for (const names of atLeast(namesAtOnce, directories.buckets(directory, from))) {
       if (withEntries) this.#loadAll(names)
       for (const name of names) if (!this.#fillOne(name, withEntries, fill)) return
     }
@@ -62,6 +62,21 @@ export class ListOperations {
     if (fits && inode !== null) inodes.raiseLookups(nodeId)
     return fits
   }
+}
+
+/** About what one request takes. In a huge directory a bucket has fifteen names, each with an inode in another record. */
+const namesAtOnce = 128
+
+/** The same names in fewer, longer lists. */
+function* atLeast(count: number, lists: Iterable<readonly DirectoryName[]>): Generator<readonly DirectoryName[]> {
+  let names: readonly DirectoryName[] = []
+  for (const list of lists) {
+    names = names.length === 0 ? list : [...names, ...list]
+    if (names.length < count) continue
+    yield names
+    names = []
+  }
+  yield names
 }
 
 const dot = Buffer.from('.')
