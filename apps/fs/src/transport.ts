@@ -69,6 +69,7 @@ async function serveKernel(
   const options = {
     ...sessionDefaults,
     counts,
+    clock: systemClock,
     log,
     resumed: held?.isResumed ?? false,
     ...(succession && { succession }),

@@ -75,6 +75,7 @@ for (const way of ways) {
       assert.equal(await shell.run(`open('new', 'w').write('buffered')`), 'ok')
       other.start(`os.pread(os.open('big', os.O_RDONLY), 4096, 0)`)
       assert.equal(await other.outcome(), 'failed: Input/output error')
+      assert.match(stack.fs.stderr, /"event":"fuse.failed","opcode":"READ","nodeId":\d+,"code":"EIO","reason":".+/)
       assert.equal(await shell.run(`os.fsync(os.open('new', os.O_RDWR))`), 'failed: Input/output error')
       // Nobody else waits while one does.
       assert.equal(await shell.run(cached), 'ok')

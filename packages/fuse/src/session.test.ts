@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { systemClock } from '@qsfs/concurrency/clock'
 import { silentLog } from '@qsfs/telemetry/log'
 import type { RequestChannel } from './channel.ts'
-import { Errno } from './errno.ts'
+import { Errno, FuseError } from './errno.ts'
 import type { Filesystem, KernelPages } from './filesystem.ts'
 import { RequestCounts } from './request-counts.ts'
 import type { RequestJournal } from './resume/request-journal.ts'
@@ -398,4 +398,26 @@ test('replies of the process before are kept until the kernel asks for something
   channel.send(resent)
   for (const unique of [32, 34]) channel.send(statfs(unique))
   assert.deepEqual(asked, ['a resent one', 'forgotten'])
+})
+
+test('why a request failed that was in order is told, once a second', () => {
+  const [lines, clock] = [[] as unknown[], { ...systemClock, monotonicMs: () => nowMs }]
+  let nowMs = 5000
+  const log = { ...silentLog, warn: (event: string, fields?: object) => void lines.push({ event, ...fields }) }
+  const statfs = () => {
+    throw new FuseError('EIO', 'the store: no answer in time')
+  }
+  const { channel } = session(Object.assign(new MemoryFilesystem(), { statfs }), { log, clock })
+  for (nowMs of [5000, 5001, 5999, 6000]) channel.send(request(17, nowMs, 1))
+  const line = {
+    event: 'fuse.failed',
+    opcode: 'STATFS',
+    nodeId: 1,
+    code: 'EIO',
+    reason: 'the store: no answer in time',
+  }
+  assert.deepEqual(lines, [
+    { ...line, count: 1 },
+    { ...line, count: 3 },
+  ])
 })

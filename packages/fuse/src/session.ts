@@ -5,7 +5,7 @@ import type { Log } from '@qsfs/telemetry/log'
 import { InterruptIn, NotifyCode, NotifyInvalidateInode, OutHeader } from './abi.ts'
 import { Answer, type Lifetimes } from './answer.ts'
 import type { RequestChannel } from './channel.ts'
-import { Errno, FuseError } from './errno.ts'
+import { Errno, type ErrnoName, FuseError } from './errno.ts'
 import type { Entry, Filesystem, KernelPages } from './filesystem.ts'
 import { negotiate, resumedConnection } from './negotiation.ts'
 import type { OpcodeName } from './opcodes.ts'
@@ -24,6 +24,8 @@ export interface SessionOptions extends Lifetimes {
   /** Set when another process goes on with this mount after this one. */
   readonly succession?: Succession
   readonly counts?: RequestCounts
+  /** For the pace of the log; without it every failure is told. */
+  readonly clock?: Clock
 }
 
 /** The only mount of a filesystem may keep entries and attributes as long as it likes: a day. */
@@ -54,6 +56,10 @@ const abandonable: ReadonlySet<OpcodeName> = new Set([
   'SYNCFS',
 ])
 
+/** They lie with the store and not with what was asked. */
+const failuresOfTheStore: ReadonlySet<ErrnoName> = new Set(['EIO', 'EROFS'])
+const tellEveryMs = 1000
+
 /** What takes longer than this when a process leaves is left to the next one. */
 const leaveWithinMs = 2000
 
@@ -78,6 +84,9 @@ class Session {
   /** Requests whose answer is a promise, for INTERRUPT and for the drain; with their completion. */
   readonly #inFlight = new Map<bigint, { readonly request: Request; readonly done: Promise<void> }>()
   readonly #broken = Promise.withResolvers<never>()
+  /** Since the reason of one was told. */
+  #failureCount = 0
+  #tellAgainMs = 0
   /** What the process before left unanswered is still coming. */
   #isCatchingUp = false
 
@@ -248,9 +257,22 @@ class Session {
   }
 
   #fail(request: Request, error: unknown): void {
+    if (error instanceof FuseError && failuresOfTheStore.has(error.code)) this.#tellWhy(request, error)
     const errno = error instanceof FuseError ? error.errno : this.#report(request, error)
     const head = OutHeader.toBuffer({ lenBytes: OutHeader.sizeBytes, error: -errno, unique: request.unique })
     this.#send(request, head, [])
+  }
+
+  /** The caller gets a number, the reason is here: once a second, for a store that is away fails everybody. */
+  #tellWhy(request: Request, error: FuseError): void {
+    this.#failureCount++
+    const nowMs = this.#options.clock?.monotonicMs() ?? Number.POSITIVE_INFINITY
+    if (nowMs < this.#tellAgainMs) return
+    this.#tellAgainMs = nowMs + tellEveryMs
+    const { name, opcode, nodeId } = request
+    const { code, message } = error
+    this.#log.warn('fuse.failed', { opcode: name ?? opcode, nodeId, code, reason: message, count: this.#failureCount })
+    this.#failureCount = 0
   }
 
   /** An error that is no FuseError. @returns the errno for the caller */
