@@ -21,7 +21,7 @@ export const fsSchema = z
     /** Memory for bytes that were written and are not stored yet. A power cut loses what no fsync covered: about this much,
      *  or a second. */
     dirty_bytes: size({ min: 4 * MiB }).default(64 * MiB),
-    /** Memory for blocks that were read lately. */
+    /** Memory for blocks that were read lately. What was needed once is kept for others. */
     block_cache_bytes: size({ min: MiB }).default(256 * MiB),
     /** A read that has no bytes by then fails with EIO. */
     read_wait: duration({ min: 100 }).default(60_000),
