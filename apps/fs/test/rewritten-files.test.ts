@@ -1,5 +1,7 @@
 import assert from 'node:assert'
 import { test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
+import { ManualClock } from '@qsfs/testkit/manual-clock'
 import { MemoryStore } from '../src/store/memory-store.ts'
 import { Driver } from './driver.ts'
 
@@ -10,14 +12,15 @@ async function afterCrash(store: MemoryStore, path: string): Promise<string> {
   return (await driver.read(path, 0, sizeBytes)).toString()
 }
 
-async function withOldFile(): Promise<{ store: MemoryStore; driver: Driver }> {
+async function withOldFile() {
   const store = new MemoryStore()
-  const driver = await Driver.mount(store)
+  const clock = new ManualClock()
+  const driver = await Driver.mount(store, {}, clock)
   await driver.create('file')
   await driver.create('other')
   await driver.write('file', 0, Buffer.from('the old bytes'))
   await driver.fsync('file')
-  return { store, driver }
+  return { store, driver, clock }
 }
 
 test('a file that is cut and written anew is the old one or the new one after a crash', async () => {
@@ -51,4 +54,14 @@ test('the bytes of a file that takes over a name are in the store before it does
     await driver.rename('new', 'file')
     assert.strictEqual(await afterCrash(store, 'new'), 'the new ones')
   }
+})
+
+test('a file that is cut and written anew is stored in a moment, not in a second', async () => {
+  const { store, driver, clock } = await withOldFile()
+  await using _driver = driver
+  await driver.truncate('file', 0)
+  await driver.write('file', 0, Buffer.from('the new ones'))
+  await clock.advance(50)
+  for (let turn = 0; turn < 100; turn++) await setImmediate()
+  assert.strictEqual(await afterCrash(store, 'file'), 'the new ones')
 })

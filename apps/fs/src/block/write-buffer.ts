@@ -123,6 +123,11 @@ export class WriteBuffer implements AsyncDisposable {
     this.#emptied.add(inode)
   }
 
+  /** Cut to nothing since the last transaction: until the next one a crash may leave it so. */
+  isEmptied(inode: Inode): boolean {
+    return this.#emptied.has(inode)
+  }
+
   /** To be awaited before a transaction: files that were emptied and written anew get their new bytes into the same one, so
    *  that a crash leaves the old file or the new one. What fails is kept, and told to whoever syncs that file. */
   async flushRewritten(): Promise<void> {

@@ -62,6 +62,8 @@ export class FileOperations {
     const writing = buffer.write(inode, offset, data)
     inode.sizeBytes = Math.max(inode.sizeBytes, end)
     if (!flags.fromCache) this.#written(inode, flags)
+    // The cut of a file that is written anew must not be all that outlives this process.
+    if (buffer.isEmptied(inode)) this.#volume.metadata.commitSoon()
     return writing
   }
 

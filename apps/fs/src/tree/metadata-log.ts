@@ -22,6 +22,9 @@ export interface MetadataLogOptions {
   readonly onSeal?: (seq: number) => void
 }
 
+/** Long enough for the rest of what is being written to come along. */
+const soonMs = 10
+
 /** A transaction the store has not taken yet. */
 interface Unsent {
   readonly key: string
@@ -59,6 +62,7 @@ export class MetadataLog implements AsyncDisposable {
   #lastFsync: Promise<unknown> = Promise.resolve()
   #background: Promise<void> | null = null
   #cancelTimer: (() => void) | null = null
+  #cancelSoon: (() => void) | null = null
   #disposed = false
 
   private constructor(store: Store, clock: Clock, log: Log, mounted: MountedLog, options: MetadataLogOptions) {
@@ -154,6 +158,16 @@ export class MetadataLog implements AsyncDisposable {
     await this.#commit(({ key, bytes }) => this.#store.setRecord(key, bytes))
   }
 
+  /** What was touched so far is committed in a moment, and not in `commitDelayMs`. */
+  commitSoon(): void {
+    if (this.#cancelSoon !== null || this.#disposed) return
+    this.#cancelSoon = this.#clock.schedule(soonMs, () => {
+      this.#cancelSoon = null
+      if (this.#background === null) this.#startBackground()
+      else void this.#background.then(() => this.commitSoon())
+    })
+  }
+
   /** Everything touched so far is on the store's disk. Callers that arrive while a sync is under way share the next one. */
   fsync(): Promise<void> {
     this.#nextFsync ??= this.#fsyncAfter(this.#lastFsync)
@@ -165,6 +179,7 @@ export class MetadataLog implements AsyncDisposable {
     if (this.#disposed) return
     this.#disposed = true
     this.#cancelTimer?.()
+    this.#cancelSoon?.()
     await this.#background
     await this.fsync()
     await this.#makeRoom()
