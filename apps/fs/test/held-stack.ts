@@ -4,8 +4,7 @@ import { join } from 'node:path'
 import { type KernelMount, mountKernel } from '@qsfs/fuse/mount'
 import { silentLog } from '@qsfs/telemetry/log'
 import { type SpawnedProcess, spawnProcess } from '@qsfs/testkit/spawn'
-
-const root = join(import.meta.dirname, '../../..')
+import { runFsck, spawnDaemon } from './daemons.ts'
 
 /** A cachedb, and an fs on a mount that outlives it: held here, as `qsfs up` holds it. This process never touches the mount. */
 export class HeldStack implements AsyncDisposable {
@@ -63,12 +62,12 @@ export class HeldStack implements AsyncDisposable {
   }
 
   async startCachedb(): Promise<void> {
-    this.#cachedb = this.#spawn('cachedb')
+    this.#cachedb = spawnDaemon('cachedb', this.#config)
     await this.#cachedb.waitForLine(/server\.ready/)
   }
   /** Does not wait until it serves. */
   spawnFs(): void {
-    this.#fs = this.#spawn('fs', ['--held-mount', '3,4,5'], [this.#mount.fd, ...this.#journalFds])
+    this.#fs = spawnDaemon('fs', this.#config, ['--held-mount', '3,4,5'], [this.#mount.fd, ...this.#journalFds])
   }
   async startFs(): Promise<void> {
     this.spawnFs()
@@ -82,11 +81,8 @@ export class HeldStack implements AsyncDisposable {
   }
 
   /** `fs fsck` on the same configuration. */
-  async fsck(): Promise<{ exitCode: number | string; stdout: string; stderr: string }> {
-    const program = join(root, 'apps/fs/src/cli.ts')
-    await using checking = spawnProcess(process.execPath, [program, 'fsck', '--config', this.#config])
-    const exitCode = await checking.exited
-    return { exitCode, stdout: checking.stdout, stderr: checking.stderr }
+  fsck(): ReturnType<typeof runFsck> {
+    return runFsck(this.#config)
   }
 
   /** A program that works in the mount. Disposing it kills it, and the stack waits for its end: where nobody answers it any more it
@@ -104,14 +100,6 @@ export class HeldStack implements AsyncDisposable {
     for (const fd of [this.#mount.fd, ...this.#journalFds]) closeSync(fd)
     await Promise.all(this.#programs.map(program => program.kill9()))
     await this.#mount.unmount()
-  }
-
-  #spawn(app: 'cachedb' | 'fs', args: readonly string[] = [], descriptors: readonly number[] = []): SpawnedProcess {
-    const program = join(root, 'apps', app, 'src/main.ts')
-    return spawnProcess(process.execPath, [program, '--config', this.#config, ...args], {
-      stopWithinMs: 20_000,
-      descriptors,
-    })
   }
 }
 

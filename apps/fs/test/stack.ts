@@ -3,10 +3,9 @@ import { access, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type SpawnedProcess, spawnProcess } from '@qsfs/testkit/spawn'
+import { runFsck, spawnDaemon } from './daemons.ts'
 
 const run = promisify(execFile)
-const root = join(import.meta.dirname, '../../..')
-
 /** A cachedb and an fs, two processes, and their mount. */
 export class Stack implements AsyncDisposable {
   readonly mountpoint: string
@@ -43,17 +42,17 @@ export class Stack implements AsyncDisposable {
   }
 
   async startCachedb(): Promise<void> {
-    this.#cachedb = this.#spawn('cachedb')
+    this.#cachedb = spawnDaemon('cachedb', this.#config)
     await this.#cachedb.waitForLine(/server\.ready/)
   }
   async startFs(): Promise<void> {
-    this.#fs = this.#spawn('fs')
+    this.#fs = spawnDaemon('fs', this.#config)
     await this.#fs.waitForLine(/mount\.ready/)
     await access(this.#controlSocket)
   }
   /** Another fs on the same configuration, for as long as it lives. */
   secondFs(): SpawnedProcess {
-    return this.#spawn('fs')
+    return spawnDaemon('fs', this.#config)
   }
   get fs(): SpawnedProcess {
     return this.#fs!
@@ -67,11 +66,8 @@ export class Stack implements AsyncDisposable {
   }
 
   /** `fs fsck` on the same configuration. */
-  async fsck(...flags: readonly string[]): Promise<{ exitCode: number | string; stdout: string; stderr: string }> {
-    const program = join(root, 'apps/fs/src/cli.ts')
-    await using checking = spawnProcess(process.execPath, [program, 'fsck', '--config', this.#config, ...flags])
-    const exitCode = await checking.exited
-    return { exitCode, stdout: checking.stdout, stderr: checking.stderr }
+  fsck(...flags: readonly string[]): ReturnType<typeof runFsck> {
+    return runFsck(this.#config, ...flags)
   }
 
   /** A program that goes on beside the test, in the mountpoint. */
@@ -96,10 +92,5 @@ export class Stack implements AsyncDisposable {
         () => false,
       )
     }
-  }
-
-  #spawn(app: 'cachedb' | 'fs'): SpawnedProcess {
-    const program = join(root, 'apps', app, 'src/main.ts')
-    return spawnProcess(process.execPath, [program, '--config', this.#config], { stopWithinMs: 20_000 })
   }
 }
