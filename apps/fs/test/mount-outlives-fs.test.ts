@@ -110,9 +110,7 @@ test('a journal that cannot be read ends the mount, and not each fs that starts'
   await using stack = await HeldStack.start(directory.path)
   const script = `
 import os, sys
-fd = os.open('synced', os.O_CREAT | os.O_WRONLY)
-os.write(fd, b'synced')
-os.fsync(fd)
+os.write(os.open('synced', os.O_CREAT | os.O_WRONLY | os.O_SYNC), b'synced')
 print('ready', flush=True)
 sys.stdin.readline()
 try:
@@ -132,6 +130,8 @@ except OSError as error:
   assert.equal(await program.exited, 0, program.stderr)
   assert.match(program.stdout, /^(Software caused connection abort|Transport endpoint is not connected)$/m)
   assert.equal(await isMounted(stack.mountpoint), false)
+  await stack.cachedb.kill9()
+  await stack.startCachedb()
   await stack.mountAnew()
   await stack.startFs()
   await using reader = stack.python('-c', `print(open('synced').read())`)

@@ -102,9 +102,12 @@ else:
   })
 }
 
-test('Ctrl-C ends a read or an fsync that waits for the server', async () => {
+test('Ctrl-C ends a read or an fsync that waits for the server; a write that finds no room waits, and succeeds', async () => {
   await using directory = await temporaryDirectory()
-  await using stack = await HeldStack.start(directory.path, 'read_wait = "20s"\nblock_cache_bytes = "1MiB"')
+  await using stack = await HeldStack.start(
+    directory.path,
+    'read_wait = "20s"\nblock_cache_bytes = "1MiB"\ndirty_bytes = "4MiB"',
+  )
   await using shell = new Shell(stack)
   const write = `f = open('big', 'wb'); f.write(b'b' * (16 << 20)); os.fsync(f.fileno())`
   assert.equal(await shell.run(write), 'ok')
@@ -133,8 +136,11 @@ except KeyboardInterrupt:
       process.kill(program.pid, 'SIGINT')
       assert.equal(await program.exited, end, program.stderr)
     }
+    shell.start(`w = open('waits', 'wb'); w.write(b'w' * (12 << 20)); w.flush(); os.fsync(w.fileno())`)
+    await pause(200)
   } finally {
     process.kill(stack.cachedb.pid, 'SIGCONT')
   }
+  assert.equal(await shell.outcome(), 'ok', stack.fs.stderr)
   assert.equal(await shell.run(`assert os.pread(os.open('big', os.O_RDONLY), 4, 0)[1:] == b'bbb'`), 'ok')
 })
