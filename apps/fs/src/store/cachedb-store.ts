@@ -49,6 +49,7 @@ export class CachedbStore implements Store {
   #nextSync: Promise<void> | null = null
   #lastSync: Promise<unknown> = Promise.resolve()
   #cancelTimer: (() => void) | null = null
+  #isSyncing = false
   #disposed = false
 
   private constructor(
@@ -206,10 +207,8 @@ export class CachedbStore implements Store {
     })
     const synced = taken.then(async position => {
       const covered = answeredBefore + 1 === position ? position : answeredBefore
-      await sync.then(
-        () => this.#covered(covered),
-        () => undefined,
-      )
+      const isDone = await sync.then(() => true).catch(() => false)
+      if (isDone) this.#covered(covered)
       if (this.synced < position) await this.sync()
     })
     synced.catch(() => {})
@@ -338,12 +337,14 @@ export class CachedbStore implements Store {
     else this.#cancelTimer ??= this.#clock.schedule(this.#options.syncDelayMs, () => this.#syncInBackground())
   }
 
-  #syncInBackground(): void {
+  async #syncInBackground(): Promise<void> {
     this.#cancelTimer?.()
     this.#cancelTimer = null
-    if (this.#disposed) return
+    if (this.#disposed || this.#isSyncing) return
+    this.#isSyncing = true
     // Whoever needs it durable asks by himself and sees the failure.
-    this.sync().catch(error => this.#log.warn('store.sync_failed', { error }))
+    await this.sync().catch(error => this.#log.warn('store.sync_failed', { error }))
+    this.#isSyncing = false
   }
 
   async #syncAfter(previous: Promise<unknown>): Promise<void> {
