@@ -158,6 +158,7 @@ function statusOf(volume: Volume, { mountpoint, transport }: FsConfig, counts: R
     unsyncedBytes: store.unsyncedBytes,
     blockCacheBytes: blocks.sizeBytes,
     recordsInMemory: records.count,
+    recordMemoryBytes: records.memoryBytes,
     orphans: orphans.count,
     requests: counts.all(),
   }

@@ -40,19 +40,58 @@ class Slot implements LogRecord {
   }
 }
 
-export type DecodeRecord = (bytes: Buffer | null) => CachedRecord
-
-/** What a record takes beside its own: key, slot, the place in a map, and the objects around a buffer (measured with 65,536 small ones). */
+/** What a record takes beside its own: key, slot, its place in a map, the objects around a buffer are 400 on the heap (measured); the rest is outside. */
 const overheadBytes = 500
+
+/** Of the memory, what directories may hold against all others. A listing of a huge directory loads fifteen inode records for each bucket,
+ *  and most are gone before another name of theirs comes; the buckets are what each later create, lookup and unlink needs. */
+const directoryShare = 0.75
+
+/** Records that stand in for each other when memory is short. */
+class Pool {
+  readonly slots = new Map<string, Slot>()
+  memoryBytes = 0
+
+  insert(key: string, record: CachedRecord): Slot {
+    const slot = new Slot(record)
+    this.slots.set(key, slot)
+    this.measure(slot)
+    return slot
+  }
+
+  measure(slot: Slot): void {
+    const bytes = overheadBytes + slot.record.memoryBytes
+    this.memoryBytes += bytes - slot.countedBytes
+    slot.countedBytes = bytes
+  }
+
+  /** Lets so many bytes go, if it can: of the records that nobody has looked at since the last time. */
+  release(bytes: number): void {
+    const targetBytes = this.memoryBytes - bytes
+    let looks = this.slots.size
+    for (const [key, slot] of this.slots) {
+      if (looks-- === 0 || this.memoryBytes <= targetBytes) return
+      this.slots.delete(key)
+      const isInUse = slot.recent || slot.dirty || slot.record.isPinned
+      if (isInUse || slot.record.shrink?.()) {
+        this.slots.set(key, slot)
+        if (!isInUse) this.measure(slot)
+      } else this.memoryBytes -= slot.countedBytes
+      slot.recent = false
+    }
+  }
+}
+
+export type DecodeRecord = (bytes: Buffer | null) => CachedRecord
 
 /** The tree's records by key: `bytesMax` of memory for those that could be read again, and a little more between two calls of `trim`.
  *  A look is synchronous: what is not there is thrown as NotLoaded, and `attempt` or `change` starts the operation again. */
 export class RecordCache {
   readonly #log: MetadataLog
   readonly #bytesMax: number
-  readonly #slots = new Map<string, Slot>()
+  readonly #directories = new Pool()
+  readonly #others = new Pool()
   readonly #loading = new Map<string, Promise<void>>()
-  #memoryBytes = 0
 
   constructor(log: MetadataLog, limits: { bytesMax: number }) {
     this.#log = log
@@ -60,44 +99,46 @@ export class RecordCache {
   }
 
   get count(): number {
-    return this.#slots.size
+    return this.#directories.slots.size + this.#others.slots.size
   }
 
   get memoryBytes(): number {
-    return this.#memoryBytes
+    return this.#directories.memoryBytes + this.#others.memoryBytes
   }
 
   /** The record under `key`, made by `decode`, which also says what an absent record is.
    *  @throws NotLoaded */
   get(key: string, decode: DecodeRecord): CachedRecord {
-    const slot = this.#slots.get(key)
+    const slot = this.#poolOf(key).slots.get(key)
     if (slot !== undefined) {
       slot.recent = true
       return slot.record
     }
     const bytes = this.#loading.has(key) ? undefined : this.#log.read(key)
     if (bytes === undefined || bytes instanceof Promise) throw new NotLoaded(this.#load(key, bytes, decode))
-    return this.#insert(key, decode(bytes)).record
+    return this.#poolOf(key).insert(key, decode(bytes)).record
   }
 
   /** Starts to load what is not in memory; null when all is there. */
   prefetch(wanted: Iterable<readonly [key: string, decode: DecodeRecord]>): Promise<void> | null {
     const loads: Promise<void>[] = []
     for (const [key, decode] of wanted) {
-      if (this.#slots.has(key)) continue
+      const pool = this.#poolOf(key)
+      if (pool.slots.has(key)) continue
       const bytes = this.#loading.has(key) ? undefined : this.#log.read(key)
       if (bytes === undefined || bytes instanceof Promise) loads.push(this.#load(key, bytes, decode))
-      else this.#insert(key, decode(bytes))
+      else pool.insert(key, decode(bytes))
     }
     return loads.length === 0 ? null : Promise.all(loads).then(() => undefined)
   }
 
   /** The record joins the running transaction, and the cache if it is new. */
   touch(record: CachedRecord): void {
-    const slot = this.#slots.get(record.key) ?? this.#insert(record.key, record)
+    const pool = this.#poolOf(record.key)
+    const slot = pool.slots.get(record.key) ?? pool.insert(record.key, record)
     // A bucket that was empty and left behind may come back as a new object.
     slot.record = record
-    this.#measure(slot)
+    pool.measure(slot)
     if (slot.dirty) return
     slot.dirty = true
     this.#log.touch(slot)
@@ -105,42 +146,28 @@ export class RecordCache {
 
   /** A look has made the record take more memory. */
   grew(record: CachedRecord): void {
-    const slot = this.#slots.get(record.key)
-    if (slot !== undefined) this.#measure(slot)
+    const pool = this.#poolOf(record.key)
+    const slot = pool.slots.get(record.key)
+    if (slot !== undefined) pool.measure(slot)
   }
 
   /** A record that is known to be new: its bytes need not be asked for. */
   put(record: CachedRecord): void {
-    if (!this.#slots.has(record.key)) this.#insert(record.key, record)
+    const pool = this.#poolOf(record.key)
+    if (!pool.slots.has(record.key)) pool.insert(record.key, record)
   }
 
   /** Lets the least recently used records go. Called between operations, never within one. */
   trim(): void {
-    if (this.#memoryBytes <= this.#bytesMax) return
-    let looks = this.#slots.size
-    for (const [key, slot] of this.#slots) {
-      if (looks-- === 0 || this.#memoryBytes <= this.#bytesMax * 0.9) return
-      this.#slots.delete(key)
-      const isInUse = slot.recent || slot.dirty || slot.record.isPinned
-      if (isInUse || slot.record.shrink?.()) {
-        this.#slots.set(key, slot)
-        if (!isInUse) this.#measure(slot)
-      } else this.#memoryBytes -= slot.countedBytes
-      slot.recent = false
-    }
+    if (this.memoryBytes <= this.#bytesMax) return
+    const wantedBytes = this.#bytesMax * 0.9
+    const aboveShare = this.#directories.memoryBytes - this.#bytesMax * directoryShare
+    this.#directories.release(Math.min(aboveShare, this.memoryBytes - wantedBytes))
+    this.#others.release(this.memoryBytes - wantedBytes)
   }
 
-  #insert(key: string, record: CachedRecord): Slot {
-    const slot = new Slot(record)
-    this.#slots.set(key, slot)
-    this.#measure(slot)
-    return slot
-  }
-
-  #measure(slot: Slot): void {
-    const bytes = overheadBytes + slot.record.memoryBytes
-    this.#memoryBytes += bytes - slot.countedBytes
-    slot.countedBytes = bytes
+  #poolOf(key: string): Pool {
+    return key.startsWith('d') ? this.#directories : this.#others
   }
 
   #load(key: string, bytes: Promise<Buffer | null> | undefined, decode: DecodeRecord): Promise<void> {
@@ -149,7 +176,8 @@ export class RecordCache {
     const loading = (bytes ?? Promise.resolve(null))
       .then(value => {
         // Another way in (a touch of a new record) may have been faster, and it is newer.
-        if (!this.#slots.has(key)) this.#insert(key, decode(value))
+        const pool = this.#poolOf(key)
+        if (!pool.slots.has(key)) pool.insert(key, decode(value))
       })
       .finally(() => this.#loading.delete(key))
     this.#loading.set(key, loading)
