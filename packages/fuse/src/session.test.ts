@@ -108,6 +108,15 @@ test('INIT of Linux 6.18 (FUSE 7.45) is answered with what we want of it', () =>
   assert.equal(initialised, 1)
 })
 
+test('an attribute that is not there is an answer, and the next one is none', () => {
+  const { channel } = session(new MemoryFilesystem())
+  // fuse_getxattr_in with room for 16 bytes, and the name.
+  const body = Buffer.concat([Buffer.from([16, 0, 0, 0, 0, 0, 0, 0]), Buffer.from('security.capability\0')])
+  const reply = channel.send(request(22, 4, 1, body))
+  assert.deepEqual(reply, hex(`10000000 c3ffffff 0400000000000000  # length 16, error -61 ENODATA, unique 4`))
+  assert.equal(channel.send(request(3, 6, 1))?.readInt32LE(4), 0)
+})
+
 test('a kernel of 2014 gets less, an older one EPROTO, a newer major is asked to come down', () => {
   const { channel } = session(new MemoryFilesystem())
   const init = (major: number, minor: number) => {
