@@ -4,15 +4,18 @@ import { systemClock } from '@qsfs/concurrency/clock'
 import { loadSection } from '@qsfs/config/load'
 import { ExpectedFailure } from '@qsfs/daemon/failure'
 import { isMounted } from '@qsfs/fuse/mount'
+import { ErrorText } from '@qsfs/protocol/cachedb-commands'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
 import { createLog } from '@qsfs/telemetry/log'
-import { fsSchema } from './config.ts'
+import { type FsConfig, fsSchema } from './config.ts'
 import { type FsckReport, fsck } from './fsck/fsck.ts'
 import { reportText } from './fsck/report.ts'
 import { MovedOn } from './fsck/view/log-follower.ts'
 import { CachedbOnlooker } from './fsck/view/onlooker.ts'
 import { RecordSnapshot } from './fsck/view/record-snapshot.ts'
 import { connector, openStore, withServer } from './open-store.ts'
+import type { Connect } from './store/cachedb-session.ts'
+import { hasText } from './store/resp-errors.ts'
 
 export interface FsckArguments {
   readonly configPath: string
@@ -36,7 +39,7 @@ export async function fsckCommand(typed: FsckArguments): Promise<{ text: string;
   const blockMemory = new BulkPool()
   const connect = connector(config, blockMemory)
   const report = await withServer(config, async () => {
-    await using onlooker = await CachedbOnlooker.connect(connect, config.namespaces)
+    await using onlooker = await connectOnlooker(connect, config)
     return await movedOnAsFailure(
       fsck(onlooker, systemClock, log, {
         snapshot: () => RecordSnapshot.create(typed.scratch ?? tmpdir(), `qsfs-fsck-${randomBytes(8).toString('hex')}`),
@@ -47,6 +50,17 @@ export async function fsckCommand(typed: FsckArguments): Promise<{ text: string;
   })
   const text = typed.json ? `${JSON.stringify(report, null, 2)}\n` : reportText(report)
   return { text, exitCode: report.problems.length === 0 ? 0 : 1 }
+}
+
+async function connectOnlooker(connect: Connect, { cachedbAddress, namespaces }: FsConfig): Promise<CachedbOnlooker> {
+  try {
+    return await CachedbOnlooker.connect(connect, namespaces)
+  } catch (cause) {
+    if (!hasText(cause, ErrorText.namespaceNotFound)) throw cause
+    const names = `${namespaces.data} and ${namespaces.meta}`
+    const sentence = `there is no filesystem at ${cachedbAddress} yet: the namespaces ${names} are made by the first mount`
+    throw new ExpectedFailure(1, sentence, { cause })
+  }
 }
 
 async function movedOnAsFailure(checking: Promise<FsckReport>): Promise<FsckReport> {

@@ -17,6 +17,17 @@ for round in range(100000):
     print(round, flush=True)
 `
 
+test('fsck of a server without a filesystem says that there is none yet', async () => {
+  await using directory = await temporaryDirectory()
+  await using stack = await Stack.start(directory.path, '', { withFs: false })
+  const { exitCode, stderr } = await stack.fsck()
+  assert.strictEqual(exitCode, 1)
+  assert.match(
+    stderr,
+    /^fs: there is no filesystem at unix:.* yet: the namespaces data and meta are made by the first mount$/m,
+  )
+})
+
 test('fsck looks at a mount in use, repairs what is not mounted, and says so with its exit code', async () => {
   await using directory = await temporaryDirectory()
   await using stack = await Stack.start(directory.path)

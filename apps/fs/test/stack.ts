@@ -21,7 +21,7 @@ export class Stack implements AsyncDisposable {
     this.#controlSocket = join(directory, 'fs.sock')
   }
 
-  static async start(directory: string, fsKeys = ''): Promise<Stack> {
+  static async start(directory: string, fsKeys = '', { withFs = true } = {}): Promise<Stack> {
     const stack = new Stack(directory)
     await mkdir(stack.mountpoint)
     const socket = join(directory, 'cachedb.sock')
@@ -33,7 +33,7 @@ export class Stack implements AsyncDisposable {
     )
     try {
       await stack.startCachedb()
-      await stack.startFs()
+      if (withFs) await stack.startFs()
     } catch (error) {
       await stack[Symbol.asyncDispose]()
       throw error

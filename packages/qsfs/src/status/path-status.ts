@@ -2,7 +2,7 @@ import { realpathSync } from 'node:fs'
 import { relative } from 'node:path'
 import { formatSize } from '@qsfs/bytes/units'
 import { fromCaller } from '@qsfs/config/caller'
-import { askControl, ControlError } from '@qsfs/daemon/control'
+import { askControl, ControlError, ControlUnreachable } from '@qsfs/daemon/control'
 import { ExpectedFailure } from '@qsfs/daemon/failure'
 import { chosenState, runningInstance } from '../running.ts'
 import { insideOf } from '../supervisor/mount-users.ts'
@@ -41,6 +41,9 @@ async function ask(fsSocket: string, path: string): Promise<PathState> {
   try {
     return (await askControl(fsSocket, 'state', { path }, { signal: AbortSignal.timeout(answerWithinMs) })) as PathState
   } catch (cause) {
+    if (cause instanceof ControlUnreachable) {
+      throw new ExpectedFailure(1, `fs does not answer, it starts or ends; try again (${cause.message})`, { cause })
+    }
     if (!(cause instanceof ControlError)) throw cause
     throw new ExpectedFailure(1, cause.message, { cause })
   }
