@@ -1,4 +1,5 @@
 import { closeSync, write, writeSync, writevSync } from 'node:fs'
+import { Semaphore } from '@qsfs/concurrency/semaphore'
 import type { Wakefulness } from '@qsfs/concurrency/wakefulness'
 
 /** Requests in, replies out. Made once per mount; a test hands the session one without a kernel behind it. */
@@ -46,6 +47,8 @@ export class KernelChannel implements RequestChannel, Disposable {
   readonly #wakefulness: Wakefulness
   /** One buffer for all requests: a fresh MiB each costs two thirds of the write speed. */
   readonly #buffer = Buffer.allocUnsafeSlow(requestBytesMax)
+  /** A thread of the pool each, of four, and others are needed for the answers: to read requests, to find the store again. */
+  readonly #notifyTurn = new Semaphore(2)
   #reader: OpenedReader | null = null
   #isLeaving = false
   #closed = false
@@ -95,10 +98,11 @@ export class KernelChannel implements RequestChannel, Disposable {
     this.#reader?.pause()
   }
 
-  notify(message: Uint8Array): Promise<void> {
-    if (this.#closed) return Promise.resolve()
+  async notify(message: Uint8Array): Promise<void> {
+    using _turn = await this.#notifyTurn.acquire()
+    if (this.#closed) return
     // From a thread of the pool: the kernel may not return from it before this thread has answered it.
-    return new Promise((resolve, reject) => {
+    await new Promise<void>((resolve, reject) => {
       write(this.#fd, message, error => {
         if (error === null || error.code === 'ENOENT' || mountIsGone.has(error.code)) resolve()
         else reject(error)
