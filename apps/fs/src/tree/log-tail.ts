@@ -170,11 +170,17 @@ export class LogTail {
   }
 }
 
+/** Records under way at once: enough to keep the connection busy, few enough that what waits for an answer is young. */
+const recordsInFlight = 512
+
 /** Writes or deletes each record and waits for all answers, whatever they are.
  *  @throws the first failure */
 export async function writeRecords(store: Store, records: ReadonlyMap<string, Buffer | null>): Promise<void> {
-  const writes = [...records].map(([key, bytes]) =>
-    bytes === null ? store.deleteRecord(key) : store.setRecord(key, bytes),
-  )
-  for (const result of await Promise.allSettled(writes)) if (result.status === 'rejected') throw result.reason
+  const entries = [...records]
+  for (let at = 0; at < entries.length; at += recordsInFlight) {
+    const writes = entries
+      .slice(at, at + recordsInFlight)
+      .map(([key, bytes]) => (bytes === null ? store.deleteRecord(key) : store.setRecord(key, bytes)))
+    for (const result of await Promise.allSettled(writes)) if (result.status === 'rejected') throw result.reason
+  }
 }
