@@ -28,6 +28,8 @@ export interface FsckOptions {
 
 /** A cachedb with much to load takes minutes. */
 const serverWithinMs = 10 * 60_000
+/** A qsfs that has ended still holds the lock for a moment, one that begins has noted nothing yet. */
+const lockWithinSeconds = 5
 
 /** `qsfs fsck`: checks the filesystem of a state directory, mounted or not. What it needs of daemons is started for it when nothing runs.
  *  Exit code 0: nothing is wrong (any more); 1: something is; 2: wrong usage.
@@ -35,16 +37,32 @@ const serverWithinMs = 10 * 60_000
 export async function fsck(options: FsckOptions): Promise<void> {
   const state = chosenState(options.state)
   const args = ['fsck', '--config', state.configPath('fs'), ...flagsOf(options)]
-  const running = liveInstance(state)
-  if (running?.command === 'fsck') throw new ExpectedFailure(1, beingChecked(running))
-  if (running !== null) {
-    if (options.repair) throw new ExpectedFailure(2, mustStop(running))
-    const { supervisorPid } = running
-    const serving = sayingWhile(systemClock, () => `process ${supervisorPid} to serve, or to end`, serves(state))
-    if (await serving) return passOn('fs', args)
+  for (;;) {
+    const running = liveInstance(state)
+    if (running?.command === 'fsck') throw new ExpectedFailure(1, beingChecked(running))
+    if (running !== null) {
+      if (options.repair) throw new ExpectedFailure(2, mustStop(running))
+      const { supervisorPid } = running
+      const serving = sayingWhile(systemClock, () => `process ${supervisorPid} to serve, or to end`, serves(state))
+      if (await serving) return passOn('fs', args)
+    }
+    if (!existsSync(state.cachePath)) throw new ExpectedFailure(1, `there is no filesystem in the state ${state.path}`)
+    const lock = lockUnlessRunning(state)
+    if (lock === null) continue
+    process.exitCode = await withServers(state, lock, options.config, () => exitCodeOf(args))
+    return
   }
-  if (!existsSync(state.cachePath)) throw new ExpectedFailure(1, `there is no filesystem in the state ${state.path}`)
-  process.exitCode = await withServers(state, options.config, () => exitCodeOf(args))
+}
+
+/** @returns null: something has begun to run there
+ *  @throws ExpectedFailure */
+function lockUnlessRunning(state: StateDirectory): Disposable | null {
+  try {
+    return lockFile(state.lockPath, `the state ${state.path}`, { waitSeconds: lockWithinSeconds })
+  } catch (error) {
+    if (liveInstance(state) === null) throw error
+    return null
+  }
 }
 
 function flagsOf({ repair = false, deep = false, json = false, scratch }: FsckOptions): string[] {
@@ -78,13 +96,18 @@ async function serves(state: StateDirectory): Promise<boolean> {
 }
 
 /** Backends, stor and cachedb, but no fs, for as long as `use` takes. */
-async function withServers<T>(state: StateDirectory, config: string | undefined, use: () => Promise<T>): Promise<T> {
+async function withServers<T>(
+  state: StateDirectory,
+  lock: Disposable,
+  config: string | undefined,
+  use: () => Promise<T>,
+): Promise<T> {
   const told = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => told.abort(new ExpectedFailure(1, `stopped by ${signal}`)))
   }
   await using stack = new AsyncDisposableStack()
-  stack.use(lockFile(state.lockPath, `the state ${state.path}`))
+  stack.use(lock)
   const socketDirectory = makeSocketDirectory(state.path, process.env)
   stack.defer(() => rmSync(socketDirectory, { recursive: true, force: true }))
   const effective = effectiveConfig({

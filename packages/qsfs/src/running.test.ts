@@ -5,7 +5,7 @@ import { type TestContext, test } from 'node:test'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { makeSocketDirectory, makeStateDirectory, stateDirectory } from './embedded/state-directory.ts'
 import { chosenState, runningInstance } from './running.ts'
-import { type RunningInstance, writeInstance } from './supervisor/running-processes.ts'
+import { type RunningInstance, startTicksOf, writeInstance } from './supervisor/running-processes.ts'
 
 /** As if `qsfs up` ran there, in this process. */
 function running(t: TestContext, directory: string, name: string): RunningInstance {
@@ -22,6 +22,7 @@ function running(t: TestContext, directory: string, name: string): RunningInstan
     mount,
     transport: 'kernel',
     supervisorPid: process.pid,
+    supervisorStartTicks: startTicksOf(process.pid),
     cachedb: { address: 'unix:/x', dataDirectory: '/d', cacheBytesMax: 5 },
     storSocket: '/x',
     fsSocket: '/y',
@@ -57,5 +58,12 @@ test('the state that is meant is found from wherever one stands, or the sentence
   assert.throws(() => runningInstance(stateDirectory(one.state)), {
     exitCode: 1,
     message: `process ${process.pid} checks the state ${one.state} with \`qsfs fsck\`; try again when it is done`,
+  })
+
+  // The machine was restarted, and another process has its pid.
+  writeInstance(stateDirectory(one.state).processesPath, { ...one, supervisorStartTicks: 5 })
+  assert.throws(() => runningInstance(stateDirectory(one.state)), {
+    exitCode: 1,
+    message: `no qsfs runs on the state ${one.state}; start it with \`qsfs up --state ${one.state}\``,
   })
 })

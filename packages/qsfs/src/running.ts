@@ -5,7 +5,7 @@ import { callerDirectory, fromCaller } from '@qsfs/config/caller'
 import { ExpectedFailure } from '@qsfs/daemon/failure'
 import { type StateDirectory, socketParents, stateDirectory } from './embedded/state-directory.ts'
 import { insideOf } from './supervisor/mount-users.ts'
-import { type RunningInstance, readInstance, startTicksOf, waitUntilGone } from './supervisor/running-processes.ts'
+import { isRunning, type RunningInstance, readInstance, waitUntilGone } from './supervisor/running-processes.ts'
 import { sayingWhile } from './waiting.ts'
 
 /** The state directory that is meant: what --state says; else that of the mount `near` lies in; else ./.qsfs; else that of the only
@@ -55,7 +55,9 @@ export async function earlierDaemonsGone({ processesPath }: StateDirectory, sign
 /** null: nothing runs there. */
 export function liveInstance({ processesPath }: StateDirectory): RunningInstance | null {
   const instance = readInstance(processesPath)
-  return instance === null || startTicksOf(instance.supervisorPid) === null ? null : instance
+  if (instance === null) return null
+  const { supervisorPid: pid, supervisorStartTicks: startTicks } = instance
+  return isRunning({ pid, startTicks }) ? instance : null
 }
 
 export function beingChecked({ supervisorPid, state }: RunningInstance): string {

@@ -177,6 +177,9 @@ test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 240
     assert.equal(await last.exited, 0, last.stderr)
     await nothingIsLeft(at)
   }
+  // One that has ended holds the lock a moment longer.
+  await using ending = spawnProcess('flock', [join(at.state, 'supervisor.lock'), 'sh', '-c', 'echo held; sleep 1'])
+  await ending.waitForLine(/^held$/)
   // Nothing runs: it starts what it needs, as the last start was told to.
   await fsckFindsNothing(at, '--repair')
   assert.match(await readFile(join(at.state, 'config', 'fs.toml'), 'utf8'), /^admin_password_file = /m)

@@ -149,6 +149,7 @@ test('a process is known by pid and start, and waited for', async t => {
     mount: '/m',
     transport: 'kernel',
     supervisorPid: 1,
+    supervisorStartTicks: 2,
     cachedb: { address: 'unix:/x', dataDirectory: '/d', cacheBytesMax: 5 },
     storSocket: '/x',
     fsSocket: '/y',

@@ -12,6 +12,8 @@ export interface RunningInstance {
   readonly mount: string
   readonly transport: string
   readonly supervisorPid: number
+  /** As of a running process: after a restart of the machine somebody else may have its pid. */
+  readonly supervisorStartTicks: number | null
   readonly cachedb: RunningCachedb
   readonly storSocket: string
   readonly fsSocket: string
@@ -68,7 +70,7 @@ export function startTicksOf(pid: number): number | null {
   }
 }
 
-export function isRunning({ pid, startTicks }: RunningProcess): boolean {
+export function isRunning({ pid, startTicks }: Pick<RunningProcess, 'pid' | 'startTicks'>): boolean {
   const ticks = startTicksOf(pid)
   return ticks !== null && ticks === startTicks
 }

@@ -162,6 +162,7 @@ export class Supervisor {
       mount: config.mountpoint,
       transport: config.transport,
       supervisorPid: process.pid,
+      supervisorStartTicks: startTicksOf(process.pid),
       cachedb: {
         address: config.cachedbAddress,
         adminPasswordFile: config.cachedbPasswordFile,
