@@ -8,6 +8,7 @@ import { FuseError } from '@qsfs/fuse/errno'
 import { BulkClient } from '@qsfs/resp/bulk-client'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
 import { silentLog } from '@qsfs/telemetry/log'
+import { ManualClock } from '@qsfs/testkit/manual-clock'
 import { prngFromSeed } from '@qsfs/testkit/prng'
 import { type SpawnedProcess, spawnProcess } from '@qsfs/testkit/spawn'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
@@ -95,6 +96,31 @@ test('cachedb: a newer owner makes the older one fail, buffered commands include
   await assert.rejects(older.setRecord('r', Buffer.from('of the older')), isErofs)
   await assert.rejects(older.putBlock(Buffer.from('of the older')), isErofs)
   assert.equal(String(await newer.getRecord('r')), 'of the newer')
+})
+
+test('what is answered during a background sync is synced too when nothing comes after it', async () => {
+  const server = new ToyCachedb(prngFromSeed(1))
+  const clock = new ManualClock()
+  const held = Promise.withResolvers<void>()
+  let syncs = 0
+  const connect: Connect = async options => {
+    const connection = await server.connect(options)
+    const call = connection.call.bind(connection)
+    connection.call = async (...args) => {
+      if (args[0] === 'FSYNC' && syncs++ === 0) await held.promise
+      return call(...args)
+    }
+    return connection
+  }
+  await using store = await CachedbStore.open(connect, names, clock, randomBytes, silentLog)
+  await store.putBlock(Buffer.from('before'))
+  await clock.advance(2000)
+  assert.equal(syncs, 1)
+  await store.putBlock(Buffer.from('during'))
+  await clock.advance(2000)
+  held.resolve()
+  for (let turns = 0; store.synced < store.answered && turns < 1000; turns++) await clock.advance(1000)
+  assert.equal(store.synced, store.answered)
 })
 
 function isErofs(error: unknown): boolean {

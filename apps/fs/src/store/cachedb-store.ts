@@ -6,13 +6,14 @@ import { ErrorText, WireLimit } from '@qsfs/protocol/cachedb-commands'
 import { BulkPool } from '@qsfs/resp/bulk-pool'
 import { ConnectionLost, type Reply } from '@qsfs/resp/client'
 import type { Log } from '@qsfs/telemetry/log'
+import { BackgroundSync } from './background-sync.ts'
 import { blockIdOf, blockKey } from './block-key.ts'
 import type { CachedbSession, Connect, NamespaceNames } from './cachedb-session.ts'
 import { type CachedbStoreOptions, cachedbStoreDefaults } from './cachedb-store-options.ts'
 import { before } from './deadline.ts'
 import { deleteKey, type KnownState, recover, type UnansweredPut } from './recovery/cachedb-recovery.ts'
 import { type AnsweredCommand, UnsyncedJournal } from './recovery/unsynced-journal.ts'
-import { asReadFailure, coldSegmentOf, hasText, toFuseError } from './resp-errors.ts'
+import { asReadFailure, coldSegmentOf, hasText, ReadAgain, toFuseError } from './resp-errors.ts'
 import { ownerLost, SessionKeeper } from './session-keeper.ts'
 import { type BlockId, type CallOptions, type Store, setThenSync } from './store.ts'
 
@@ -36,6 +37,7 @@ export class CachedbStore implements Store {
   readonly #options: CachedbStoreOptions
   readonly #keeper: SessionKeeper
   readonly #window: Semaphore
+  readonly #background: BackgroundSync
   readonly #journal = new UnsyncedJournal()
   /** In the order of sending; those whose reply was lost stay until a recovery decides. */
   readonly #puts = new Set<PutInFlight>()
@@ -48,8 +50,6 @@ export class CachedbStore implements Store {
   #inheritedUnsynced = 1
   #nextSync: Promise<void> | null = null
   #lastSync: Promise<unknown> = Promise.resolve()
-  #cancelTimer: (() => void) | null = null
-  #isSyncing = false
   #disposed = false
 
   private constructor(
@@ -65,6 +65,7 @@ export class CachedbStore implements Store {
     this.#names = names
     this.#options = options
     this.#window = new Semaphore(options.inFlightBytesMax)
+    this.#background = new BackgroundSync(clock, options.syncDelayMs, () => this.#syncInBackground())
     this.#keeper = new SessionKeeper(connect, names, clock, random, log, session => this.#bringUpToDate(session))
   }
 
@@ -218,14 +219,13 @@ export class CachedbStore implements Store {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#disposed) return
     this.#disposed = true
-    this.#cancelTimer?.()
+    this.#background[Symbol.dispose]()
     await this.#keeper[Symbol.asyncDispose]()
   }
 
-  async #deleteBlock(id: BlockId): Promise<void> {
-    await this.#writeKey(`block ${id} cannot be deleted`, smallCommandBytes, { kind: 'delete', id }, session =>
-      deleteKey(session.blocks, blockKey(id)),
-    )
+  #deleteBlock(id: BlockId): Promise<number> {
+    const send = (session: CachedbSession) => deleteKey(session.blocks, blockKey(id))
+    return this.#writeKey(`block ${id} cannot be deleted`, smallCommandBytes, { kind: 'delete', id }, send)
   }
 
   /** @returns the value of `answered` that counts it */
@@ -333,18 +333,20 @@ export class CachedbStore implements Store {
 
   #answeredNow(command: AnsweredCommand): void {
     this.#journal.add(command)
-    if (this.#journal.sizeBytes >= this.#options.syncBytes) this.#syncInBackground()
-    else this.#cancelTimer ??= this.#clock.schedule(this.#options.syncDelayMs, () => this.#syncInBackground())
+    if (this.#journal.sizeBytes >= this.#options.syncBytes) void this.#background.now()
+    else this.#background.later()
   }
 
-  async #syncInBackground(): Promise<void> {
-    this.#cancelTimer?.()
-    this.#cancelTimer = null
-    if (this.#disposed || this.#isSyncing) return
-    this.#isSyncing = true
-    // Whoever needs it durable asks by himself and sees the failure.
-    await this.sync().catch(error => this.#log.warn('store.sync_failed', { error }))
-    this.#isSyncing = false
+  /** @returns whether another one is to follow */
+  async #syncInBackground(): Promise<boolean> {
+    try {
+      await this.sync()
+    } catch (error) {
+      // Whoever needs it durable asks by himself and sees the failure.
+      this.#log.warn('store.sync_failed', { error })
+      if (error instanceof FuseError && error.code === 'EROFS') return false
+    }
+    return this.synced < this.answered
   }
 
   async #syncAfter(previous: Promise<unknown>): Promise<void> {
@@ -396,5 +398,3 @@ export class CachedbStore implements Store {
     this.#puts.clear()
   }
 }
-
-class ReadAgain extends Error {}

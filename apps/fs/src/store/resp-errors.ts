@@ -39,3 +39,6 @@ export function coldSegmentOf(error: unknown): string | null {
   if (!(error instanceof RespError) || !error.message.startsWith(ErrorText.coldPrefix)) return null
   return error.message.slice(ErrorText.coldPrefix.length)
 }
+
+/** The read failed for a reason that is gone. */
+export class ReadAgain extends Error {}
