@@ -48,7 +48,8 @@ export class WriteBuffer implements AsyncDisposable {
   /** Files that were cut to nothing since the last transaction. */
   readonly #emptied = new Set<Inode>()
   readonly #waiting: WriteQueue
-  #ready: ReadyWindow[] = []
+  /** First come, first served. Thousands of small windows may wait: who takes one does not move the others. */
+  readonly #ready = new Set<ReadyWindow>()
   #flushes = 0
   #failure: unknown = null
   #cancelTick: (() => void) | null = null
@@ -210,7 +211,7 @@ export class WriteBuffer implements AsyncDisposable {
   #enqueue(file: FileBuffer, window: DirtyWindow): void {
     if (window.isQueued) return
     window.isQueued = true
-    this.#ready.push({ file, window })
+    this.#ready.add({ file, window })
   }
 
   #flushFile(file: FileBuffer): Promise<void>[] {
@@ -236,20 +237,14 @@ export class WriteBuffer implements AsyncDisposable {
   }
 
   #pump(): void {
-    if (this.#ready.length === 0) return
-    const blocked: ReadyWindow[] = []
-    const ready = this.#ready
-    this.#ready = blocked
-    for (let index = 0; index < ready.length; index++) {
-      if (this.#flushes >= this.#limits.flushesMax) {
-        this.#ready = blocked.concat(ready.slice(index))
-        return
-      }
-      const { file, window } = ready[index]!
+    for (const ready of this.#ready) {
+      if (this.#flushes >= this.#limits.flushesMax) return
+      const { file, window } = ready
+      const isStale = file.windows.get(window.index) !== window
       // One flush of a window at a time, so that the newer bytes get the later extents.
-      if (file.windows.get(window.index) !== window) continue
-      if (file.flushing.has(window.index)) blocked.push(ready[index]!)
-      else void this.#flushWindow(file, window)
+      if (!isStale && file.flushing.has(window.index)) continue
+      this.#ready.delete(ready)
+      if (!isStale) void this.#flushWindow(file, window)
     }
   }
 
@@ -294,7 +289,6 @@ export class WriteBuffer implements AsyncDisposable {
     this.#failure = failure
     this.#waiting.reject(failure)
     this.#stop(this.#ready, failure)
-    this.#ready = []
     this.#armTick()
   }
 
@@ -303,15 +297,16 @@ export class WriteBuffer implements AsyncDisposable {
     file.failure = failure
     file.retryFromMs = this.#clock.monotonicMs() + pauseMs
     this.#stop(
-      this.#ready.filter(ready => ready.file === file),
+      this.#ready.values().filter(ready => ready.file === file),
       failure,
     )
-    this.#ready = this.#ready.filter(ready => ready.file !== file)
     this.#armTick()
   }
 
-  #stop(ready: readonly ReadyWindow[], failure: unknown): void {
-    for (const { file, window } of ready) {
+  #stop(stopped: Iterable<ReadyWindow>, failure: unknown): void {
+    for (const ready of stopped) {
+      const { file, window } = ready
+      this.#ready.delete(ready)
       window.isQueued = false
       this.#idle.add(file)
       window.settle(failure)
