@@ -126,3 +126,21 @@ test('there are no more inodes than the quota says', async () => {
   await driver.rmdir('b')
   await driver.create('d')
 })
+
+test('what was deleted is awaited while the kernel still lets go of it, and not for long when it does not', async () => {
+  await using driver = await Driver.mount(new MemoryStore(), { quotaBytesMax: 4 * MiB, quotaInodesMax: 3 })
+  for (const name of ['old', 'new']) await driver.create(name)
+  await driver.write('old', 0, Buffer.alloc(3 * MiB, 'o'))
+  await driver.fsync('old')
+  const { attr } = (await driver.filesystem.lookup(1, Buffer.from('old'), context))!
+  await driver.unlink('old')
+  const writing = driver.write('new', 0, Buffer.alloc(2 * MiB, 'n'))
+  const making = driver.create('another')
+  setImmediate(() => driver.filesystem.forget(attr.nodeId, 1))
+  await Promise.all([writing, making])
+
+  await driver.filesystem.lookup(1, Buffer.from('new'), context)
+  await driver.unlink('new')
+  await assert.rejects(driver.write('another', 0, Buffer.alloc(3 * MiB, 'a')), full)
+  await assert.rejects(driver.create('one more'), full)
+})

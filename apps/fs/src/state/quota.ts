@@ -5,6 +5,7 @@ import type { WriteBuffer } from '../block/write-buffer.ts'
 import type { Capacity } from '../ops/filesystem.ts'
 import type { Inode } from '../tree/inode.ts'
 import type { InodeTable } from '../tree/inode-table.ts'
+import type { Reclaimer } from '../tree/reclaimer.ts'
 import { NotLoaded } from '../tree/record-cache.ts'
 
 export interface QuotaLimits {
@@ -16,6 +17,7 @@ interface Counted {
   readonly inodes: InodeTable
   readonly extents: FileExtents
   readonly buffer: WriteBuffer
+  readonly reclaimer: Reclaimer
 }
 
 /** How many bytes all files may hold together. What they hold is counted in the record of numbers, in the transactions that change it,
@@ -34,16 +36,18 @@ export class Quota {
   }
 
   /** To be asked before [offset, offset + length) of the file is written, or shared.
-   *  @throws FuseError ENOSPC; NotLoaded while it takes a flush or a record to know */
+   *  @throws FuseError ENOSPC; NotLoaded while it takes a flush or a record to know, or a deleted file to go */
   require(inode: Inode, offset: number, length: number): void {
     const { bytesMax } = this.#limits
-    const { buffer } = this.#counted
+    const { buffer, reclaimer } = this.#counted
     const leftBytes = bytesMax - this.usedBytes - buffer.dirtyBytes
     // Counted as if nothing were overwritten: true for most writes, and enough as long as there is room.
     if (length <= leftBytes) return
     if (length - this.#heldBytes(inode, offset, offset + length) <= leftBytes) return
     // What is dirty may overwrite what is stored, and takes memory in steps: once it is stored, its bytes are known.
     if (buffer.dirtyBytes > 0) throw new NotLoaded(buffer.flushAll())
+    const givingBack = reclaimer.givingBack()
+    if (givingBack !== null) throw new NotLoaded(givingBack)
     throw new FuseError('ENOSPC', `the quota of ${bytesMax} bytes is used up`)
   }
 

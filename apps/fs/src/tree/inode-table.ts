@@ -6,7 +6,7 @@ import { FormatError } from '../errors.ts'
 import { Inode } from './inode.ts'
 import { inodesPerRecord } from './inode-format.ts'
 import { groupKey, InodeGroup } from './inode-group.ts'
-import type { CachedRecord, RecordCache } from './record-cache.ts'
+import { type CachedRecord, NotLoaded, type RecordCache } from './record-cache.ts'
 
 export const rootNodeId = 1
 
@@ -59,14 +59,21 @@ export class Numbers implements CachedRecord {
 export class InodeTable {
   readonly #cache: RecordCache
   readonly #inodesMax: number
+  readonly #givingBack: () => Promise<void> | null
   readonly #lookupCounts = new Map<NodeId, number>()
   /** An earlier process of this mount gave out nodes, and nobody knows how often. */
   #isResumed = false
 
   /** @param inodesMax no more are made */
-  constructor(cache: RecordCache, inodesMax = Number.POSITIVE_INFINITY) {
+  /** @param givingBack settles when inodes that were deleted may be gone; null: none is going */
+  constructor(
+    cache: RecordCache,
+    inodesMax = Number.POSITIVE_INFINITY,
+    givingBack: () => Promise<void> | null = () => null,
+  ) {
     this.#cache = cache
     this.#inodesMax = inodesMax
+    this.#givingBack = givingBack
   }
 
   get inodesMax(): number {
@@ -115,7 +122,11 @@ export class InodeTable {
    *  @throws FuseError ENOSPC when there are as many as there may be */
   prepareCreate(): NodeId {
     const { nextNodeId, inodeCount } = this.numbers
-    if (inodeCount >= this.#inodesMax) throw new FuseError('ENOSPC', `there are ${inodeCount} inodes, the quota`)
+    if (inodeCount >= this.#inodesMax) {
+      const givingBack = this.#givingBack()
+      if (givingBack !== null) throw new NotLoaded(givingBack)
+      throw new FuseError('ENOSPC', `there are ${inodeCount} inodes, the quota`)
+    }
     // Numbers go up only, so this record was never written: no need to ask for it.
     if (nextNodeId === rootNodeId) this.#cache.put(new InodeGroup(0, null))
     else if (nextNodeId % inodesPerRecord === 0) this.#cache.put(new InodeGroup(nextNodeId, null))

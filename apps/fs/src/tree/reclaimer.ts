@@ -20,6 +20,10 @@ import { NotLoaded } from './record-cache.ts'
 const chunksPerStep = 64
 const extentsPerStep = 2048
 const retryDelayMs = 1000
+/** So long after the answer to an unlink the kernel may still be about to let go of the file. */
+const lettingGoMs = 1000
+/** Whether it has is looked at so often. */
+const lookAgainMs = 10
 /** So many chunks are given back within the operation itself: with 1,600 extents each its transaction stays below 64 KiB. */
 const chunksAtOnceMax = 4
 
@@ -38,6 +42,7 @@ export class Reclaimer {
   readonly #from: ReclaimedFrom
   readonly #clock: Clock
   readonly #log: Log
+  #givesBackUntilMs = 0
 
   constructor(from: ReclaimedFrom, clock: Clock, log: Log) {
     this.#from = from
@@ -60,15 +65,22 @@ export class Reclaimer {
     }
   }
 
+  /** Files were deleted or cut a moment ago, and what they held still counts; settles when it is time to look again.
+   *  null: nothing is about to be given back. */
+  givingBack(): Promise<void> | null {
+    const isAwaited = this.#from.orphans.count > 0 && this.#clock.monotonicMs() < this.#givesBackUntilMs
+    return isAwaited ? delay(this.#clock, lookAgainMs) : null
+  }
+
   /** The inode lost its last name, in the stretch of an operation that looked at all of it: it goes as soon as nobody holds it. */
   unlinked(inode: Inode): void {
-    const { inodes, orphans } = this.#from
+    const { inodes } = this.#from
     inodes.noteUnlinked(inode.nodeId)
     if (!inodes.isHeld(inode.nodeId) && this.#isSmall(inode) && inode.inlineAttributes !== null) {
       this.#remove(inode)
       return
     }
-    orphans.add(inode.nodeId, OrphanReason.unlinked)
+    this.#noteOrphan(inode, OrphanReason.unlinked)
     if (!inodes.isHeld(inode.nodeId)) this.dropUnheld(inode.nodeId)
   }
 
@@ -96,7 +108,7 @@ export class Reclaimer {
   }
 
   trim(inode: Inode): void {
-    const { extents, orphans } = this.#from
+    const { extents } = this.#from
     const { sizeBytes } = inode
     let isWhole = true
     if (sizeBytes % chunkBytes !== 0) {
@@ -110,8 +122,13 @@ export class Reclaimer {
       this.#cut(inode, firstChunk)
       return
     }
-    orphans.add(inode.nodeId, OrphanReason.trimmed)
+    this.#noteOrphan(inode, OrphanReason.trimmed)
     this.#trimInBackground(inode)
+  }
+
+  #noteOrphan(inode: Inode, reason: OrphanReason): void {
+    this.#from.orphans.add(inode.nodeId, reason)
+    this.#givesBackUntilMs = this.#clock.monotonicMs() + lettingGoMs
   }
 
   #isSmall(inode: Inode): boolean {
