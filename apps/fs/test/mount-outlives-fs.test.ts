@@ -12,15 +12,18 @@ const victimsToChoose = [['fs'], ['fs'], ['cachedb'], ['fs', 'cachedb'], ['cache
 /** QSFS_TEST_KILLS=20 for longer. */
 const killCount = Number(process.env.QSFS_TEST_KILLS ?? 3)
 
-test('programs see nothing but a delay when fs, cachedb or both are killed again and again', async t => {
+test('programs see nothing but a delay when fs is exchanged, and when fs, cachedb or both are killed again and again', async t => {
   const prng = seededPrng(t)
   await using directory = await temporaryDirectory()
   await using stack = await HeldStack.start(directory.path)
   await using first = stack.python(busy, String(prng.below(1e9)))
   await using second = stack.python(busy, String(prng.below(1e9)))
   for (const program of [first, second]) await program.waitForLine(/^works$/)
-  let isServing = true
-  for (let i = 0; i < killCount; i++) {
+  for (let i = 0; i < 2; i++) {
+    await pause(300)
+    await exchange(stack)
+  }
+  for (let i = 0, isServing = true; i < killCount; i++) {
     await pause(prng.below(700))
     // Without a server an fs that starts ends.
     const victims = isServing ? prng.pick(victimsToChoose) : (['fs'] as const)
@@ -42,26 +45,24 @@ test('programs see nothing but a delay when fs, cachedb or both are killed again
   assert.equal(exitCode, 0, stdout)
 })
 
-test('fs is exchanged under load: it stores everything first, and nobody loses a byte', async t => {
+/** It stores everything first, and nobody loses a byte. */
+async function exchange(stack: HeldStack): Promise<void> {
+  process.kill(stack.fs.pid, 'SIGUSR2')
+  assert.equal(await stack.fs.exited, 3, stack.fs.stderr)
+  assert.match(stack.fs.stderr, /^fs: left the mount to the next fs/m)
+  await stack.startFs()
+  assert.match(stack.fs.stderr, /"repeatedCount":0,"filesWithLostBytes":0/)
+}
+
+test('what a killed fs leaves: open files that lost bytes, a journal that cannot be read', async () => {
   await using directory = await temporaryDirectory()
   await using stack = await HeldStack.start(directory.path)
-  await using program = stack.python(busy, String(seededPrng(t).below(1e9)))
-  await program.waitForLine(/^works$/)
-  for (let i = 0; i < 2; i++) {
-    await pause(300)
-    process.kill(stack.fs.pid, 'SIGUSR2')
-    assert.equal(await stack.fs.exited, 3, stack.fs.stderr)
-    assert.match(stack.fs.stderr, /^fs: left the mount to the next fs/m)
-    await stack.startFs()
-    assert.match(stack.fs.stderr, /"repeatedCount":0,"filesWithLostBytes":0/)
-  }
-  program.closeStdin()
-  assert.equal(await program.exited, 0, program.stderr + stack.fs.stderr)
+  await eachOpenFileIsToldOnce(stack)
+  await anUnreadableJournalEndsTheMount(stack)
 })
 
-test('each open file that lost bytes says so at its next sync, once; one that is opened later does not', async () => {
-  await using directory = await temporaryDirectory()
-  await using stack = await HeldStack.start(directory.path)
+/** Those that are open say so at their next sync, one that is opened later does not. */
+async function eachOpenFileIsToldOnce(stack: HeldStack): Promise<void> {
   const script = `
 import ctypes, os, sys, threading
 files = [os.open('file', os.O_RDWR | os.O_CREAT) for _ in range(2)]
@@ -103,11 +104,10 @@ for line in sys.stdin:
   second.closeStdin()
   assert.equal(await second.exited, 0, second.stderr)
   assert.deepEqual(second.stdout.split('\n').slice(1, -1), [told, fine, told, fine])
-})
+}
 
-test('a journal that cannot be read ends the mount, and not each fs that starts', async () => {
-  await using directory = await temporaryDirectory()
-  await using stack = await HeldStack.start(directory.path)
+/** And not each fs that starts. */
+async function anUnreadableJournalEndsTheMount(stack: HeldStack): Promise<void> {
   const script = `
 import os, sys
 os.write(os.open('synced', os.O_CREAT | os.O_WRONLY | os.O_SYNC), b'synced')
@@ -137,4 +137,4 @@ except OSError as error:
   await using reader = stack.python('-c', `print(open('synced').read())`)
   assert.equal(await reader.exited, 0, reader.stderr)
   assert.match(reader.stdout, /^synced$/m)
-})
+}
