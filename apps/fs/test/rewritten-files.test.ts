@@ -2,6 +2,7 @@ import assert from 'node:assert'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import { ManualClock } from '@qsfs/testkit/manual-clock'
+import type { VolumeLimits } from '../src/ops/volume.ts'
 import { MemoryStore } from '../src/store/memory-store.ts'
 import { Driver } from './driver.ts'
 
@@ -12,10 +13,10 @@ async function afterCrash(store: MemoryStore, path: string): Promise<string> {
   return (await driver.read(path, 0, sizeBytes)).toString()
 }
 
-async function withOldFile() {
+async function withOldFile(limits: Partial<VolumeLimits> = {}) {
   const store = new MemoryStore()
   const clock = new ManualClock()
-  const driver = await Driver.mount(store, {}, clock)
+  const driver = await Driver.mount(store, limits, clock)
   await driver.create('file')
   await driver.create('other')
   await driver.write('file', 0, Buffer.from('the old bytes'))
@@ -60,6 +61,19 @@ test('a file that is cut and written anew is stored in a moment, not in a second
   const { store, driver, clock } = await withOldFile()
   await using _driver = driver
   await driver.truncate('file', 0)
+  await driver.write('file', 0, Buffer.from('the new ones'))
+  await clock.advance(50)
+  for (let turn = 0; turn < 100; turn++) await setImmediate()
+  assert.strictEqual(await afterCrash(store, 'file'), 'the new ones')
+})
+
+test('that a file was cut is not forgotten when memory for records is short', async () => {
+  const { store, driver, clock } = await withOldFile({ recordBytesMax: 512 })
+  await using _driver = driver
+  await driver.truncate('file', 0)
+  // As an operation does that finds no room in the transaction.
+  await driver.volume.metadata.commit()
+  for (let trims = 0; trims < 3; trims++) driver.volume.records.trim()
   await driver.write('file', 0, Buffer.from('the new ones'))
   await clock.advance(50)
   for (let turn = 0; turn < 100; turn++) await setImmediate()

@@ -121,7 +121,9 @@ export class WriteBuffer implements AsyncDisposable {
 
   /** The file had bytes, and is cut to nothing. */
   noteEmptied(inode: Inode): void {
+    if (this.#emptied.has(inode)) return
     this.#emptied.add(inode)
+    inode.pins++
   }
 
   /** Cut to nothing since the last transaction: until the next one a crash may leave it so. */
@@ -134,6 +136,7 @@ export class WriteBuffer implements AsyncDisposable {
   async flushRewritten(): Promise<void> {
     if (this.#emptied.size === 0) return
     const rewritten = [...this.#emptied].flatMap(({ buffer }) => (buffer === null ? [] : [buffer]))
+    for (const inode of this.#emptied) inode.pins--
     this.#emptied.clear()
     await Promise.allSettled(rewritten.flatMap(file => this.#flushFile(file)))
   }
