@@ -117,7 +117,7 @@ test('without privilege or /dev/fuse the sentence says what to do', async () => 
   await refused(deviceless, 1, /^qsfs: there is no \/dev\/fuse: run `modprobe fuse`/m, at)
 })
 
-test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 240_000 }, async () => {
+test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 900_000 }, async () => {
   await using at = await place()
   const file = join(at.mount, 'folder', 'file')
   // A password changes nothing for who may read it.
@@ -171,7 +171,13 @@ test('a whole life: start, write, stop, go on, be killed, go on', { timeout: 240
     await last.waitForLine(/^ready: /)
     assert.equal(await readFile(file, 'utf8'), 'second')
     process.kill(last.pid, 'SIGINT')
-    await last.waitForLine(/^qsfs: stopping: /)
+    // It notes that a moment after it says so.
+    const isEnding = () =>
+      instanceOf(at).then(
+        ({ isStopping }) => isStopping,
+        () => true,
+      )
+    await until('it ends', isEnding)
     // It waits for what ends, and then starts the servers itself.
     await fsckFindsNothing(at)
     assert.equal(await last.exited, 0, last.stderr)
