@@ -52,6 +52,15 @@ test('one call reads at most 1 MiB', async () => {
   )
 })
 
+test('one call fills at most as many buffers as the kernel takes', async () => {
+  const { calls, reads } = file()
+  await Promise.all(Array.from({ length: 3_000 }, (_, offsetBytes) => read(reads, offsetBytes, 1)))
+  deepEqual(
+    calls.map(({ lengths }) => lengths.length),
+    [1024, 1024, 952],
+  )
+})
+
 test('a damaged place costs only those whose bytes it has', async () => {
   const { reads } = file({ damagedAt: 250 })
   const wanted = [100, 200, 300].map(offsetBytes => read(reads, offsetBytes, 100))

@@ -1,3 +1,5 @@
+import { partsMax } from './storage.ts'
+
 /** Read by one call. A caller that asks for more in one turn has several threads at work for it. */
 const joinedBytesMax = 1024 * 1024
 
@@ -39,7 +41,8 @@ export class AdjacentReads {
     for (const read of wanted) {
       const first = joined[0]
       const isNext = first !== undefined && read.offsetBytes === first.offsetBytes + joinedBytes
-      if (first !== undefined && !(isNext && joinedBytes + read.buffer.length <= joinedBytesMax)) {
+      const fits = joinedBytes + read.buffer.length <= joinedBytesMax && joined.length < partsMax
+      if (first !== undefined && !(isNext && fits)) {
         void this.#readJoined(joined, joinedBytes)
         joined = []
         joinedBytes = 0

@@ -80,7 +80,7 @@ export class FileMissing extends StorageError {
 }
 
 /** IOV_MAX of Linux. */
-const partsMax = 1024
+export const partsMax = 1024
 
 /** Appends all parts, or leaves the file as it was.
  *  @throws StorageError */
