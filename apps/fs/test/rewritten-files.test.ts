@@ -79,3 +79,27 @@ test('that a file was cut is not forgotten when memory for records is short', as
   for (let turn = 0; turn < 100; turn++) await setImmediate()
   assert.strictEqual(await afterCrash(store, 'file'), 'the new ones')
 })
+
+test('a name is not taken over before the bytes are in the store when memory for records is short', async () => {
+  const { store, driver } = await withOldFile({ recordBytesMax: 512 })
+  await using _driver = driver
+  await driver.create('new')
+  await driver.write('new', 0, Buffer.from('the new ones'))
+  await driver.volume.buffer.flushAll()
+  const setRecord = store.setRecord.bind(store)
+  const { promise: isThere, resolve: comeBack } = Promise.withResolvers<void>()
+  store.setRecord = (key, value) => isThere.then(() => setRecord(key, value))
+  const committing = driver.volume.metadata.commit()
+  for (let turn = 0; turn < 10; turn++) await setImmediate()
+  for (let trims = 0; trims < 3; trims++) driver.volume.records.trim()
+  let isRenamed = false
+  const renaming = driver.rename('new', 'file').then(() => {
+    isRenamed = true
+  })
+  for (let turn = 0; turn < 100; turn++) await setImmediate()
+  const wasEarly = isRenamed
+  comeBack()
+  await Promise.all([committing, renaming])
+  assert.equal(wasEarly, false)
+  assert.strictEqual(await afterCrash(store, 'new'), 'the new ones')
+})

@@ -92,6 +92,8 @@ export class InodeTable {
     const known = group.known(nodeId)
     if (known !== undefined) return known
     const inode = group.decode(nodeId)
+    // It may have left memory before the transaction that names its bytes was stored.
+    if (inode !== null) inode.bytesNamedInSeq = this.#cache.runningSeq
     this.#cache.grew(group)
     return inode
   }

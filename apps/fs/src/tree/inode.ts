@@ -40,7 +40,7 @@ export class Inode {
   sizeBytes = 0
   /** What a crash may leave: it grows only with bytes that are stored. */
   storedSizeBytes = 0
-  /** The transaction that last named bytes of it. */
+  /** No later transaction has named bytes of it; -1: none has. */
   bytesNamedInSeq = -1
   /** Bytes held by extents. */
   allocatedBytes = 0

@@ -106,6 +106,11 @@ export class RecordCache {
     return this.#directories.memoryBytes + this.#others.memoryBytes
   }
 
+  /** Of the transaction that records touched now join. */
+  get runningSeq(): number {
+    return this.#log.runningSeq
+  }
+
   /** The record under `key`, made by `decode`, which also says what an absent record is.
    *  @throws NotLoaded */
   get(key: string, decode: DecodeRecord): CachedRecord {
