@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { SpawnedProcess } from '@qsfs/testkit/spawn'
 import { temporaryDirectory } from '@qsfs/testkit/tmp'
 import { middle } from '../middle.ts'
+import { peakMiB } from '../peak-memory.ts'
 import { atMost, atMostRatio, type Row, row } from '../row.ts'
 import { startProgram } from '../start-program.ts'
 import { fill } from './fill.ts'
@@ -25,7 +25,7 @@ export async function millionRows(): Promise<Row[]> {
     if (start < startsEach - 1) await stack.stopFs()
   }
   await stack.python(touchAll)
-  const peakMiB = stack.fsPeakMiB()
+  const peak = stack.fsPeakMiB()
   const { million, empty } = JSON.parse(await stack.python(createInTurns)) as { million: number; empty: number }
   const crashStartsMs: number[] = []
   for (let start = 0; start < startsEach; start++) {
@@ -42,7 +42,7 @@ export async function millionRows(): Promise<Row[]> {
     }),
     row(`${name}: the same after kill -9 behind 5,000 creates`, middle(crashStartsMs), 'ms', { target: atMost(2000) }),
     row(`${name}: cachedb and fs, one after the other, after kill -9 of both`, bothMs, 'ms'),
-    row(`${name}: peak RSS of fs after listing and touching each`, peakMiB, 'MiB', { target: atMost(512) }),
+    row(`${name}: peak RSS of fs after listing and touching each`, peak, 'MiB', { target: atMost(512) }),
     row(`a create in a directory of ${fileCount} names`, million, 'us', {
       against: { name: 'in a small one', value: empty },
       target: atMostRatio(1.5),
@@ -132,9 +132,7 @@ class MillionStack implements AsyncDisposable {
   }
 
   fsPeakMiB(): number {
-    const line = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.#fs?.pid}/status`, 'utf8'))
-    if (line === null) throw new Error('no VmHWM of fs')
-    return Number(line[1]) / 1024
+    return peakMiB(this.#fs!.pid)
   }
 
   /** Stands in the mountpoint; this process itself never touches it. */
