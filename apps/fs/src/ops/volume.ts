@@ -94,7 +94,7 @@ export class Volume implements AsyncDisposable {
     this.store = store
     this.metadata = metadata
     this.records = new RecordCache(metadata, { bytesMax: limits.recordBytesMax })
-    this.inodes = new InodeTable(this.records, limits.quotaInodesMax, () => this.reclaimer.givingBack())
+    this.inodes = new InodeTable(this.records, limits.quotaInodesMax, () => this.reclaimer.lookGivenBack())
     this.directories = new Directories(this.records)
     this.attributes = new Attributes(this.records)
     this.orphans = new Orphans(this.records, this.inodes, metadata.session)

@@ -46,8 +46,7 @@ export class Quota {
     if (length - this.#heldBytes(inode, offset, offset + length) <= leftBytes) return
     // What is dirty may overwrite what is stored, and takes memory in steps: once it is stored, its bytes are known.
     if (buffer.dirtyBytes > 0) throw new NotLoaded(buffer.flushAll())
-    const givingBack = reclaimer.givingBack()
-    if (givingBack !== null) throw new NotLoaded(givingBack)
+    reclaimer.lookGivenBack()
     throw new FuseError('ENOSPC', `the quota of ${bytesMax} bytes is used up`)
   }
 

@@ -6,7 +6,7 @@ import { FormatError } from '../errors.ts'
 import { Inode } from './inode.ts'
 import { inodesPerRecord } from './inode-format.ts'
 import { groupKey, InodeGroup } from './inode-group.ts'
-import { type CachedRecord, NotLoaded, type RecordCache } from './record-cache.ts'
+import type { CachedRecord, RecordCache } from './record-cache.ts'
 
 export const rootNodeId = 1
 
@@ -59,21 +59,17 @@ export class Numbers implements CachedRecord {
 export class InodeTable {
   readonly #cache: RecordCache
   readonly #inodesMax: number
-  readonly #givingBack: () => Promise<void> | null
+  readonly #lookGivenBack: () => void
   readonly #lookupCounts = new Map<NodeId, number>()
   /** An earlier process of this mount gave out nodes, and nobody knows how often. */
   #isResumed = false
 
-  /** @param inodesMax no more are made */
-  /** @param givingBack settles when inodes that were deleted may be gone; null: none is going */
-  constructor(
-    cache: RecordCache,
-    inodesMax = Number.POSITIVE_INFINITY,
-    givingBack: () => Promise<void> | null = () => null,
-  ) {
+  /** @param inodesMax no more are made
+   *  @param lookGivenBack throws NotLoaded while inodes that were deleted still count */
+  constructor(cache: RecordCache, inodesMax = Number.POSITIVE_INFINITY, lookGivenBack: () => void = () => undefined) {
     this.#cache = cache
     this.#inodesMax = inodesMax
-    this.#givingBack = givingBack
+    this.#lookGivenBack = lookGivenBack
   }
 
   get inodesMax(): number {
@@ -125,8 +121,7 @@ export class InodeTable {
   prepareCreate(): NodeId {
     const { nextNodeId, inodeCount } = this.numbers
     if (inodeCount >= this.#inodesMax) {
-      const givingBack = this.#givingBack()
-      if (givingBack !== null) throw new NotLoaded(givingBack)
+      this.#lookGivenBack()
       throw new FuseError('ENOSPC', `there are ${inodeCount} inodes, the quota`)
     }
     // Numbers go up only, so this record was never written: no need to ask for it.

@@ -65,11 +65,11 @@ export class Reclaimer {
     }
   }
 
-  /** Files were deleted or cut a moment ago, and what they held still counts; settles when it is time to look again.
-   *  null: nothing is about to be given back. */
-  givingBack(): Promise<void> | null {
-    const isAwaited = this.#from.orphans.count > 0 && this.#clock.monotonicMs() < this.#givesBackUntilMs
-    return isAwaited ? delay(this.#clock, lookAgainMs) : null
+  /** To be asked before something is refused for want of room.
+   *  @throws NotLoaded while files that were deleted or cut a moment ago still count for what they held */
+  lookGivenBack(): void {
+    if (this.#from.orphans.count === 0 || this.#clock.monotonicMs() >= this.#givesBackUntilMs) return
+    throw new NotLoaded(delay(this.#clock, lookAgainMs))
   }
 
   /** The inode lost its last name, in the stretch of an operation that looked at all of it: it goes as soon as nobody holds it. */
