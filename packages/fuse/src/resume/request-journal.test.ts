@@ -33,6 +33,14 @@ function entryReply(unique: bigint, nodeId: number): Buffer {
   return Buffer.concat([OutHeader.toBuffer({ lenBytes: 0, error: 0, unique }), entry, Buffer.alloc(88)])
 }
 
+/** A mount's first journal. */
+async function begun(t: TestContext) {
+  const files = await twoFiles(t)
+  const journal = new RequestJournal(files.fds, silentLog)
+  journal.begin()
+  return { ...files, journal }
+}
+
 /** Notes a mkdir that made `nodeId`. */
 function note(journal: RequestJournal, nodeId: number): void {
   journal.noteAnswered(mkdirRequest(BigInt(nodeId)), entryReply(BigInt(nodeId), nodeId), 1000)
@@ -62,9 +70,7 @@ test('what no transaction of the store holds is to happen again, and nothing els
 })
 
 test('a request that was answered on the way to the grave gets the same answer', async t => {
-  const { fds } = await twoFiles(t)
-  const journal = new RequestJournal(fds, silentLog)
-  journal.begin()
+  const { fds, journal } = await begun(t)
   note(journal, 7)
   const next = new RequestJournal(fds, silentLog)
   const resent = 7n | (1n << 63n)
@@ -74,9 +80,7 @@ test('a request that was answered on the way to the grave gets the same answer',
 })
 
 test('files with bytes that are nowhere lost them, and that is remembered over another death', async t => {
-  const { fds } = await twoFiles(t)
-  const journal = new RequestJournal(fds, silentLog)
-  journal.begin()
+  const { fds, journal } = await begun(t)
   journal.noteUnstored(20)
   journal.noteUnstored(21)
   journal.seal(1, [21], [])
@@ -89,9 +93,7 @@ test('files with bytes that are nowhere lost them, and that is remembered over a
 })
 
 test('killed while it repeats, the next one goes on there', async t => {
-  const { fds } = await twoFiles(t)
-  const journal = new RequestJournal(fds, silentLog)
-  journal.begin()
+  const { fds, journal } = await begun(t)
   for (const nodeId of [2, 3]) note(journal, nodeId)
   journal.seal(1, [], [])
   for (const nodeId of [4, 5]) note(journal, nodeId)
@@ -109,17 +111,13 @@ test('killed while it repeats, the next one goes on there', async t => {
 })
 
 test('creates are repeated in the order of their numbers', async t => {
-  const { fds } = await twoFiles(t)
-  const journal = new RequestJournal(fds, silentLog)
-  journal.begin()
+  const { fds, journal } = await begun(t)
   for (const nodeId of [2, 5, 3, 4, 6]) note(journal, nodeId)
   assert.deepEqual(uniquesOf(new RequestJournal(fds, silentLog), 0), [2, 3, 4, 5, 6])
 })
 
 test('half a record at the end is none', async t => {
-  const { fds, paths } = await twoFiles(t)
-  const journal = new RequestJournal(fds, silentLog)
-  journal.begin()
+  const { fds, paths, journal } = await begun(t)
   note(journal, 2)
   const wholeBytes = readFileSync(paths[0]).length + readFileSync(paths[1]).length
   note(journal, 3)
@@ -147,9 +145,7 @@ test('what cannot be kept takes everything after it along, until a transaction m
 })
 
 test('bytes that came after the repetition and are nowhere are told, too', async t => {
-  const { fds } = await twoFiles(t)
-  const first = new RequestJournal(fds, silentLog)
-  first.begin()
+  const { fds, journal: first } = await begun(t)
   note(first, 2)
   const second = new RequestJournal(fds, silentLog)
   for (const { done } of second.unfinished(0).entries) done()
@@ -162,9 +158,7 @@ test('bytes that came after the repetition and are nowhere are told, too', async
 })
 
 test('killed while it repeats out of order, nothing is left out', async t => {
-  const { fds } = await twoFiles(t)
-  const first = new RequestJournal(fds, silentLog)
-  first.begin()
+  const { fds, journal: first } = await begun(t)
   for (const nodeId of [2, 5, 3, 4]) note(first, nodeId)
   const second = new RequestJournal(fds, silentLog)
   const { entries } = second.unfinished(0)
@@ -174,9 +168,7 @@ test('killed while it repeats out of order, nothing is left out', async t => {
 })
 
 test('half a record leaves nothing behind the shorter one that takes its place', async t => {
-  const { fds } = await twoFiles(t)
-  const first = new RequestJournal(fds, silentLog)
-  first.begin()
+  const { fds, journal: first } = await begun(t)
   const wholeBytes = Math.max(...fds.map(fd => fstatSync(fd).size))
   first.noteAnswered(mkdirRequest(2n), Buffer.alloc(300, 9), 1000)
   ftruncateSync(fstatSync(fds[0]).size > 0 ? fds[0] : fds[1], wholeBytes + 290)
@@ -188,9 +180,7 @@ test('half a record leaves nothing behind the shorter one that takes its place',
 })
 
 test('a full journal still says what a transaction took along', async t => {
-  const { fds } = await twoFiles(t)
-  const journal = new RequestJournal(fds, silentLog)
-  journal.begin()
+  const { fds, journal } = await begun(t)
   const long = Buffer.alloc(1024 * 1024)
   for (let i = 0; i < 63; i++) journal.noteAnswered(mkdirRequest(BigInt(i)), long, 1000)
   journal.noteAnswered(mkdirRequest(63n), long.subarray(0, long.length - 63 * (24 + 40) - 24 - 24 - 40), 1000)
@@ -203,9 +193,7 @@ test('a full journal still says what a transaction took along', async t => {
 })
 
 test('what is no journal of this version is told, at whatever place', async t => {
-  const { fds, paths } = await twoFiles(t)
-  const journal = new RequestJournal(fds, silentLog)
-  journal.begin()
+  const { fds, paths, journal } = await begun(t)
   note(journal, 2)
   const path = paths.find(one => readFileSync(one).length > 0)!
   const whole = readFileSync(path)
@@ -219,9 +207,7 @@ test('what is no journal of this version is told, at whatever place', async t =>
 })
 
 test('a full disk takes what is to be kept, not the knowledge that the mount was served before', async t => {
-  const { fds } = await twoFiles(t)
-  const journal = new RequestJournal(fds, silentLog)
-  journal.begin()
+  const { fds, journal } = await begun(t)
   const { writeSync } = fs
   const onlyWhereBytesAre = (fd: number, bytes: Buffer, from: number, length: number, at: number) => {
     if (at + length > fstatSync(fd).size) throw new Error('ENOSPC')
@@ -242,9 +228,7 @@ test('a full disk takes what is to be kept, not the knowledge that the mount was
 })
 
 test('replies are kept until all that was unanswered has been asked for again', async t => {
-  const { fds } = await twoFiles(t)
-  const journal = new RequestJournal(fds, silentLog)
-  journal.begin()
+  const { fds, journal } = await begun(t)
   note(journal, 7)
   const next = new RequestJournal(fds, silentLog)
   const resent = 7n | (1n << 63n)

@@ -27,7 +27,10 @@ function child(tmp: TemporaryDirectory, body: string, { background = false, log 
     rephrase: (sentence: string) => sentence.replace('config.toml:5', 'mine.toml:9'),
   }
   const daemon = new ChildDaemon(spec, systemClock, randomBytes, log, () => undefined)
-  return { daemon, ready, [Symbol.asyncDispose]: async () => void (await daemon.stop(2000)) }
+  const readyAgain = async () => {
+    while (statSync(ready).size < 2) await new Promise(resolve => setTimeout(resolve, 20))
+  }
+  return { daemon, readyAgain, [Symbol.asyncDispose]: async () => void (await daemon.stop(2000)) }
 }
 
 const forever = 'setInterval(() => {}, 1000)'
@@ -86,7 +89,7 @@ test('one that dies is started again, and one that ignores SIGTERM is killed', a
   deaf.daemon.keepRunning()
   const firstPid = deaf.daemon.pid!
   process.kill(firstPid, 'SIGKILL')
-  while (statSync(deaf.ready).size < 2) await new Promise(resolve => setTimeout(resolve, 20))
+  await deaf.readyAgain()
   assert.notEqual(deaf.daemon.pid, firstPid)
   assert.equal(deaf.daemon.restartCount, 1)
   assert.equal(await deaf.daemon.stop(100), false)
@@ -106,7 +109,7 @@ test('one that leaves its work to the next is exchanged: no death, and no pause'
   leaving.daemon.keepRunning()
   const firstPid = leaving.daemon.pid!
   process.kill(firstPid, 'SIGUSR2')
-  while (statSync(leaving.ready).size < 2) await new Promise(resolve => setTimeout(resolve, 20))
+  await leaving.readyAgain()
   assert.notEqual(leaving.daemon.pid, firstPid)
   assert.equal(leaving.daemon.restartCount, 0)
   assert.deepEqual(events, ['daemon.exchanged'])
